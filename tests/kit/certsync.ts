@@ -1,0 +1,150 @@
+// Runs the compiled binary as its users do: as a process.
+
+import { fileURLToPath } from "node:url";
+import { endTree } from "./process_tree.ts";
+import { feed } from "./run.ts";
+
+const BINARY = fileURLToPath(new URL("../../dist/certsync", import.meta.url));
+
+export interface CertsyncOptions {
+  /** A directory to put first on PATH. */
+  path?: string;
+  /** Over PATH, HOME (an empty directory) and nothing else. */
+  env?: Record<string, string>;
+  cwd?: string;
+  stdin?: string;
+  /** When to kill it and fail; default 60 s. */
+  timeoutMs?: number;
+  /** "journal": stderr is what JOURNAL_STREAM names, as under systemd. */
+  stderr?: "pipe" | "journal";
+}
+
+export interface CertsyncResult {
+  /** Exit code; 128 and the signal's number where a signal ended it. */
+  code: number;
+  signal: Deno.Signal | null;
+  stdout: string;
+  stderr: string;
+  /** The one JSON object on stdout; throws if that is not what is there. */
+  // deno-lint-ignore no-explicit-any -- tests reach into it and assert on what they find
+  json(): any;
+}
+
+export interface Started {
+  pid: number;
+  kill(signal: Deno.Signal): void;
+  result: Promise<CertsyncResult>;
+}
+
+/** Runs it to its end, whatever its exit code. */
+export function certsync(
+  args: string[],
+  options: CertsyncOptions = {},
+): Promise<CertsyncResult> {
+  return startCertsync(args, options).result;
+}
+
+/** Starts it, for tests that signal it or run something beside it. */
+export function startCertsync(
+  args: string[],
+  options: CertsyncOptions = {},
+): Started {
+  assertBuilt();
+  const home = Deno.makeTempDirSync({ prefix: "certsync-home-" });
+  const [command, ...commandArgs] = options.stderr === "journal"
+    ? ["/bin/sh", "-c", UNDER_JOURNAL, BINARY, ...args]
+    : [BINARY, ...args];
+  const child = new Deno.Command(command, {
+    args: commandArgs,
+    cwd: options.cwd ?? home,
+    clearEnv: true,
+    env: { PATH: searchPath(options.path), HOME: home, ...options.env },
+    stdin: options.stdin === undefined ? "null" : "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  return {
+    pid: child.pid,
+    kill: (signal) => child.kill(signal),
+    result: finish(child, args, options)
+      .finally(() => Deno.remove(home, { recursive: true })),
+  };
+}
+
+const UNDER_JOURNAL = "export JOURNAL_STREAM=$(stat -Lc %d:%i /dev/fd/2); " +
+  'exec "$0" "$@"';
+
+async function finish(
+  child: Deno.ChildProcess,
+  args: string[],
+  { stdin, timeoutMs = 60_000 }: CertsyncOptions,
+): Promise<CertsyncResult> {
+  const out = collect(child.stdout);
+  const err = collect(child.stderr);
+  const feeding = stdin === undefined ? undefined : feed(child.stdin, stdin);
+
+  let timedOut = false;
+  const timer = setTimeout(async () => {
+    timedOut = true;
+    await endTree(child);
+    await Promise.all([out.cancel(), err.cancel()]); // an orphan may hold them open
+  }, timeoutMs);
+  const [{ code, signal }] = await Promise.all([child.status, out.ended, err.ended, feeding])
+    .finally(() => clearTimeout(timer));
+
+  const stdout = out.text();
+  const stderr = err.text();
+  if (timedOut) {
+    throw new Error(
+      `certsync ${args.join(" ")}: still running after ${timeoutMs} ms\n` +
+        `stdout: ${stdout}\nstderr: ${stderr}`,
+    );
+  }
+  return { code, signal, stdout, stderr, json: () => parsed(stdout, stderr) };
+}
+
+interface Collected {
+  text(): string;
+  ended: Promise<void>;
+  cancel(): Promise<void>;
+}
+
+/** What a stream has said so far, also where it never ends. */
+function collect(stream: ReadableStream<Uint8Array>): Collected {
+  const reader = stream.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  async function read() {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      text += decoder.decode(value, { stream: true });
+    }
+  }
+  return { text: () => text, ended: read(), cancel: () => reader.cancel() };
+}
+
+function parsed(stdout: string, stderr: string) {
+  try {
+    return JSON.parse(stdout);
+  } catch (error) {
+    throw new Error(
+      `no JSON on stdout: ${JSON.stringify(stdout)}\nstderr: ${stderr}`,
+      { cause: error },
+    );
+  }
+}
+
+function searchPath(first?: string): string {
+  const path = Deno.env.get("PATH") ?? "/usr/sbin:/usr/bin:/sbin:/bin";
+  return first === undefined ? path : `${first}:${path}`;
+}
+
+function assertBuilt(): void {
+  try {
+    Deno.statSync(BINARY);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Error("dist/certsync is missing: run make build");
+  }
+}

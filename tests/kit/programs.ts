@@ -1,0 +1,34 @@
+// Finds the programs that the tests run, or says which Debian package has them.
+
+const PACKAGES = {
+  bash: "bash",
+  openssl: "openssl",
+  rsync: "rsync",
+  ssh: "openssh-client",
+  "ssh-keygen": "openssh-client",
+  sshd: "openssh-server",
+  "systemd-analyze": "systemd",
+} as const;
+
+export type Program = keyof typeof PACKAGES;
+
+/** The path of a program; throws an error that names its Debian package. */
+export function need(program: Program, path = Deno.env.get("PATH") ?? ""): string {
+  for (const dir of [...path.split(":"), "/usr/sbin", "/sbin"]) {
+    if (dir !== "" && isExecutable(`${dir}/${program}`)) {
+      return `${dir}/${program}`;
+    }
+  }
+  throw new Error(
+    `${program} is missing: install the Debian package ${PACKAGES[program]}`,
+  );
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    const { isFile, mode } = Deno.statSync(path);
+    return isFile && ((mode ?? 0) & 0o111) !== 0;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,219 @@
+// A real sshd on a loopback port, with keys on both sides.
+
+import { endTree } from "./process_tree.ts";
+import { freePort } from "./free_port.ts";
+import { need } from "./programs.ts";
+import { run, tryRun } from "./run.ts";
+import { tempDir } from "./temp_dir.ts";
+
+/** The documentation's forced command for `rsync -aL`, and the one for -azL. */
+export function forcedCommand(flags: "-aL" | "-azL", dir: string): string {
+  const letters = flags === "-aL" ? "pre" : "prze";
+  return `rsync --server -logDt${letters}.iLsfxCIvu . ${dir}`;
+}
+
+export interface SshServerOptions {
+  /** Forced command of the client's key, with `restrict`; default none. */
+  command?: string;
+  /** Environment of every session, e.g. a PATH where rsync is not. */
+  env?: Record<string, string>;
+  address?: "127.0.0.1" | "::1";
+}
+
+export interface SshServer extends AsyncDisposable {
+  address: string;
+  port: number;
+  /** Who logs in: the user that runs the tests. */
+  user: string;
+  /** "user@127.0.0.1:/dir/", with brackets around an IPv6 address. */
+  target(dir: string): string;
+  /** Private key file that the server knows. */
+  identity: string;
+  /** The public half, one line. */
+  publicKey: string;
+  /** Private key file that the server does not know. */
+  strangerIdentity: string;
+  /** known_hosts file with this server's key; ones without and with another. */
+  knownHosts: string;
+  emptyKnownHosts: string;
+  wrongKnownHosts: string;
+  /** "[127.0.0.1]:PORT ssh-ed25519 …" */
+  knownHostsLine: string;
+  /** Replaces the forced command of the client's key; none for a shell. */
+  force(command?: string): Promise<void>;
+  /** Replaces authorized_keys. */
+  authorize(lines: string): Promise<void>;
+  /** sshd's own log. */
+  log(): string;
+  /** How many connections it has accepted since it was ready. */
+  connections(): number;
+}
+
+export async function sshServer(
+  options: SshServerOptions = {},
+): Promise<SshServer> {
+  const dir = await tempDir();
+  const address = options.address ?? "127.0.0.1";
+  const path = (name: string) => `${dir.path}/${name}`;
+
+  const [hostKey, otherHostKey, publicKey] = await Promise.all([
+    newKey(path("host_key")),
+    newKey(path("other_host_key")),
+    newKey(path("identity")),
+    newKey(path("stranger")),
+  ]);
+
+  async function force(command?: string) {
+    const prefix = command === undefined
+      ? ""
+      : `command="${command.replaceAll('"', '\\"')}",restrict `;
+    await Deno.writeTextFile(path("authorized_keys"), `${prefix}${publicKey}\n`);
+  }
+  await force(options.command);
+
+  const { child, port } = await start(dir.path, address, options.env ?? {});
+  const readiness = connectionsIn(Deno.readTextFileSync(path("log")));
+
+  const host = `[${address}]:${port}`;
+  const knownHostsLine = `${host} ${hostKey}`;
+  await Promise.all([
+    Deno.writeTextFile(path("known_hosts"), `${knownHostsLine}\n`),
+    Deno.writeTextFile(path("wrong_known_hosts"), `${host} ${otherHostKey}\n`),
+    Deno.writeTextFile(path("empty_known_hosts"), ""),
+  ]);
+
+  const user = await userName();
+  const log = () => Deno.readTextFileSync(path("log"));
+  return {
+    address,
+    port,
+    user,
+    target: (dir) => `${user}@${address.includes(":") ? `[${address}]` : address}:${dir}`,
+    identity: path("identity"),
+    publicKey,
+    strangerIdentity: path("stranger"),
+    knownHosts: path("known_hosts"),
+    emptyKnownHosts: path("empty_known_hosts"),
+    wrongKnownHosts: path("wrong_known_hosts"),
+    knownHostsLine,
+    force,
+    authorize: (lines) => Deno.writeTextFile(path("authorized_keys"), lines),
+    log,
+    connections: () => connectionsIn(log()) - readiness,
+    [Symbol.asyncDispose]: async () => {
+      await endTree(child);
+      await dir[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Makes an ed25519 key pair and gives its public line. */
+async function newKey(path: string): Promise<string> {
+  const args = ["-q", "-t", "ed25519", "-N", "", "-C", "certsync-kit"];
+  await run(need("ssh-keygen"), [...args, "-f", path]);
+  return (await Deno.readTextFile(`${path}.pub`)).trim();
+}
+
+async function start(
+  dir: string,
+  address: string,
+  env: Record<string, string>,
+): Promise<{ child: Deno.ChildProcess; port: number }> {
+  const sshd = need("sshd");
+  if (Deno.uid() === 0) await Deno.mkdir("/run/sshd", { recursive: true });
+  const common = await configuration(sshd, dir, env);
+
+  // Another process may take the port before sshd does.
+  for (let attempt = 1;; attempt++) {
+    const port = freePort([address]);
+    await Deno.writeTextFile(
+      `${dir}/sshd_config`,
+      `${common}\nListenAddress ${address}\nPort ${port}\n`,
+    );
+    await Deno.writeTextFile(`${dir}/log`, "");
+    const child = new Deno.Command(sshd, {
+      args: ["-D", "-f", `${dir}/sshd_config`, "-E", `${dir}/log`],
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    if (await isReady(child, address, port)) return { child, port };
+    const log = await Deno.readTextFile(`${dir}/log`);
+    if (attempt === 3 || !log.includes("Address already in use")) {
+      throw new Error(`sshd did not start: ${log}`);
+    }
+  }
+}
+
+async function configuration(
+  sshd: string,
+  dir: string,
+  env: Record<string, string>,
+): Promise<string> {
+  const lines = [
+    `HostKey ${dir}/host_key`,
+    `AuthorizedKeysFile ${dir}/authorized_keys`,
+    "PidFile none",
+    "StrictModes no",
+    `UsePAM ${await isLocked() ? "yes" : "no"}`,
+    "PermitRootLogin yes",
+    "PubkeyAuthentication yes",
+    "PasswordAuthentication no",
+    "KbdInteractiveAuthentication no",
+    "LogLevel VERBOSE",
+    "MaxStartups 100",
+    "UseDNS no",
+  ];
+  const pairs = Object.entries(env).map(([key, value]) => `"${key}=${value}"`);
+  if (pairs.length > 0) lines.push(`SetEnv ${pairs.join(" ")}`);
+
+  // OpenSSH 9.8 and later makes a failing client wait; older ones lack the word.
+  await Deno.writeTextFile(
+    `${dir}/probe`,
+    [...lines, "PerSourcePenalties no\n"].join("\n"),
+  );
+  const { code } = await tryRun(sshd, ["-t", "-f", `${dir}/probe`]);
+  if (code === 0) lines.push("PerSourcePenalties no");
+  return lines.join("\n");
+}
+
+/** Whether sshd without PAM would take the account for a locked one. */
+async function isLocked(): Promise<boolean> {
+  if (Deno.uid() !== 0) return false;
+  const shadow = await Deno.readTextFile("/etc/shadow");
+  return /^root:!/m.test(shadow);
+}
+
+/** Connects until sshd says its name; false if it ended instead. */
+async function isReady(
+  child: Deno.ChildProcess,
+  hostname: string,
+  port: number,
+): Promise<boolean> {
+  let ended = false;
+  child.status.then(() => ended = true);
+  while (!ended) {
+    try {
+      using connection = await Deno.connect({ hostname, port });
+      const greeting = new Uint8Array(8);
+      await connection.read(greeting);
+      return new TextDecoder().decode(greeting).startsWith("SSH-2.0-");
+    } catch (error) {
+      if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  }
+  return false;
+}
+
+async function userName(): Promise<string> {
+  const passwd = await Deno.readTextFile("/etc/passwd");
+  const entry = passwd.split("\n").map((line) => line.split(":"))
+    .find((fields) => fields[2] === String(Deno.uid()));
+  if (!entry?.[0]) throw new Error(`uid ${Deno.uid()} is not in /etc/passwd`);
+  return entry[0];
+}
+
+function connectionsIn(log: string): number {
+  return log.match(/^Connection from /gm)?.length ?? 0;
+}
