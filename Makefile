@@ -33,6 +33,7 @@ demo: packages build ## run the whole chain on this machine
 
 packages: ## install the Debian packages that the tests need
 	@tools/debian_packages
+	@tools/promtool
 
 set-up: ## find or install Deno, its runtime and the packages, in .tools
 	@tools/set_up

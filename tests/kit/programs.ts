@@ -1,8 +1,11 @@
 // Finds the programs that the tests run, or says which Debian package has them.
 
+import { fileURLToPath } from "node:url";
+
 const PACKAGES = {
   bash: "bash",
   openssl: "openssl",
+  promtool: "prometheus",
   rsync: "rsync",
   ssh: "openssh-client",
   "ssh-keygen": "openssh-client",
@@ -12,9 +15,12 @@ const PACKAGES = {
 
 export type Program = keyof typeof PACKAGES;
 
+/** What the project installed for itself. */
+const TOOLS = fileURLToPath(new URL("../../.tools", import.meta.url));
+
 /** The path of a program; throws an error that names its Debian package. */
 export function need(program: Program, path = Deno.env.get("PATH") ?? ""): string {
-  for (const dir of [...path.split(":"), "/usr/sbin", "/sbin"]) {
+  for (const dir of [...path.split(":"), "/usr/sbin", "/sbin", TOOLS]) {
     if (dir !== "" && isExecutable(`${dir}/${program}`)) {
       return `${dir}/${program}`;
     }
