@@ -1,0 +1,181 @@
+// Every command with its options, in the words that --help shows.
+
+export interface Option {
+  readonly name: string;
+  /** What the value is called; an option without one is a switch. */
+  readonly argument?: string;
+  readonly repeatable?: true;
+  readonly help: string;
+}
+
+export interface Command {
+  readonly summary: string;
+  /** Arguments that are no options, as the usage line shows them. */
+  readonly operand?: string;
+  readonly options: readonly Option[];
+  readonly examples: readonly { readonly line: string; readonly does: string }[];
+}
+
+const config: Option = {
+  name: "config",
+  argument: "FILE",
+  help: "read FILE instead of /etc/certsync/config.yaml",
+};
+const help: Option = { name: "help", help: "show this" };
+const json: Option = { name: "json", help: "print one JSON object on stdout" };
+const dryRun: Option = {
+  name: "dry-run",
+  help: "judge everything, change nothing, say what would happen",
+};
+const domain: Option = {
+  name: "domain",
+  argument: "NAME",
+  help: "the host name that the certificate must cover",
+};
+
+export const commands = {
+  push: {
+    summary: "send the certificate of Nginx Proxy Manager to the mail host, if it changed",
+    options: [
+      domain,
+      {
+        name: "source",
+        argument: "auto|npm-N|DIR",
+        help: "the certificate's directory (default: auto, the best one for the name)",
+      },
+      {
+        name: "to",
+        argument: "TARGET",
+        repeatable: true,
+        help: "where to send it, user@host:/dir/; may be given several times",
+      },
+      { name: "force", help: "send it although it is unchanged" },
+      dryRun,
+      json,
+      config,
+      help,
+    ],
+    examples: [
+      { line: "certsync push", does: "what the timer runs, with /etc/certsync/config.yaml" },
+      {
+        line:
+          "certsync push --domain mail.example.org --to certsync@mail.example.org:/home/certsync/incoming/ --dry-run",
+        does: "say what would be sent",
+      },
+    ],
+  },
+  deploy: {
+    summary: "install the staged certificate into mailcow, reload its services, check the wire",
+    options: [
+      { name: "mailcow", argument: "DIR", help: "mailcow's directory (/opt/mailcow-dockerized)" },
+      { name: "staging", argument: "DIR", help: "where push delivers (/home/certsync/incoming)" },
+      { ...domain, help: `${domain.help} (default: MAILCOW_HOSTNAME)` },
+      { name: "force", help: "install although unchanged, older or rolled back before" },
+      dryRun,
+      json,
+      config,
+      help,
+    ],
+    examples: [
+      { line: "certsync deploy", does: "what the timer runs; a standard mailcow needs no config" },
+      { line: "certsync deploy --dry-run", does: "judge what is staged, and touch nothing" },
+    ],
+  },
+  verify: {
+    summary: "compare every copy of the certificate: source, staged, deployed, served",
+    options: [
+      domain,
+      {
+        name: "source",
+        argument: "LOCATION",
+        help: "the certificate on the NPM host: a file, or host:/path over ssh",
+      },
+      {
+        name: "deployed",
+        argument: "LOCATION",
+        help: "the one on the mail host: a file, or host:/path over ssh",
+      },
+      {
+        name: "endpoint",
+        argument: "URL",
+        repeatable: true,
+        help: "where it is served, imaps://host; may be given several times",
+      },
+      { name: "warn", argument: "AGE", help: "warn with less than this left: 25% or 21d (25%)" },
+      { name: "critical", argument: "AGE", help: "critical with less than this left (10%)" },
+      json,
+      config,
+      help,
+    ],
+    examples: [
+      { line: "certsync verify", does: "on either host: all that this host can see" },
+      {
+        line:
+          "certsync verify --domain mail.example.org --source npm-host:/etc/letsencrypt/live/npm-5/fullchain.pem",
+        does: "from anywhere: source against what is served",
+      },
+    ],
+  },
+  "find-npm-dir": {
+    summary: "print the directory in which Nginx Proxy Manager keeps a name's certificate",
+    operand: "[HOSTNAME]",
+    options: [
+      {
+        name: "live",
+        argument: "DIR",
+        repeatable: true,
+        help: "look in DIR; may be given several times",
+      },
+      { name: "all", help: "list every directory with its names, expiry and state" },
+      json,
+      config,
+      help,
+    ],
+    examples: [
+      {
+        line: 'cd "$(certsync find-npm-dir mail.example.org)"',
+        does: "go to the certificate of a name",
+      },
+      { line: "certsync find-npm-dir", does: "list them all" },
+    ],
+  },
+} as const satisfies Record<string, Command>;
+
+export type CommandName = keyof typeof commands;
+
+export function isCommandName(text: string): text is CommandName {
+  return Object.hasOwn(commands, text);
+}
+
+export function overview(): string {
+  const names = Object.entries(commands);
+  const width = Math.max(...names.map(([name]) => name.length));
+  return [
+    "certsync carries the certificate that Nginx Proxy Manager renews to mailcow.",
+    "",
+    "usage: certsync <command> [options]",
+    "",
+    ...names.map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
+    "",
+    "certsync <command> --help shows a command's options; certsync --version the version.",
+  ].join("\n");
+}
+
+export function commandHelp(name: CommandName): string {
+  const command: Command = commands[name];
+  const rows = command.options.map(({ name, argument, help }) => ({
+    left: argument === undefined ? `--${name}` : `--${name} ${argument}`,
+    help,
+  }));
+  const width = Math.max(...rows.map(({ left }) => left.length));
+  return [
+    `${command.summary[0]?.toUpperCase()}${command.summary.slice(1)}.`,
+    "",
+    `usage: certsync ${name} ${command.operand ? `${command.operand} ` : ""}[options]`,
+    "",
+    ...rows.map(({ left, help }) => `  ${left.padEnd(width)}  ${help}`),
+    "",
+    "examples:",
+    ...command.examples.flatMap(({ line, does }) => [`  # ${does}`, `  ${line}`]),
+  ].join("\n");
+}

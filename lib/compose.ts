@@ -1,0 +1,81 @@
+// How docker compose is called for mailcow's services, and what its words mean.
+
+import type { Host } from "./host.ts";
+import { type Completion, lastWords, run } from "./run.ts";
+
+/** Where compose runs, and which one mailcow.conf says it is. */
+export interface Compose {
+  readonly directory: string;
+  readonly version: "native" | "standalone";
+}
+
+export type ComposeResult =
+  | { readonly kind: "done" }
+  /** There is no running container; it will read its files when it starts. */
+  | { readonly kind: "not-running"; readonly words: string }
+  | { readonly kind: "failed"; readonly words: string; readonly hint?: string };
+
+const EXEC_TIMEOUT_MS = 60_000;
+
+/** Runs a command in a service's running container. docker compose exec --help */
+export function composeExec(
+  compose: Compose,
+  service: string,
+  command: readonly string[],
+  host: Host,
+): Promise<ComposeResult> {
+  return call(compose, ["exec", "-T", service, ...command], EXEC_TIMEOUT_MS, host);
+}
+
+export function composeRestart(
+  compose: Compose,
+  service: string,
+  timeoutMs: number,
+  host: Host,
+): Promise<ComposeResult> {
+  return call(compose, ["restart", service], timeoutMs, host);
+}
+
+async function call(
+  { directory, version }: Compose,
+  args: readonly string[],
+  timeoutMs: number,
+  host: Host,
+): Promise<ComposeResult> {
+  const invocation = { cwd: directory, timeoutMs };
+  const completion = version === "native"
+    ? await run("docker", ["compose", ...args], invocation, host)
+    : await run("docker-compose", args, invocation, host);
+  return completion.code === 0 ? { kind: "done" } : explainCompose(completion);
+}
+
+/** Pure. */
+export function explainCompose({ code, stderr, stdout }: Completion): ComposeResult {
+  const words = lastWords(stderr) || lastWords(stdout) || `exit code ${code}`;
+  if (/service "?[^"]*"? is not running|is not running\b|no container found|No such container/i.test(stderr)) {
+    return { kind: "not-running", words };
+  }
+  const hint = composeHints.find(({ said }) => said.test(stderr))?.hint;
+  return { kind: "failed", words, ...(hint === undefined ? {} : { hint }) };
+}
+
+const composeHints: readonly { said: RegExp; hint: string }[] = [
+  {
+    said: /Cannot connect to the Docker daemon|error during connect/,
+    hint: "start the engine: systemctl start docker",
+  },
+  { said: /is paused/, hint: "docker compose unpause the service, then run certsync deploy again" },
+  {
+    said: /'compose' is not a docker command|unknown (shorthand )?(flag|command)/,
+    hint: "install the package docker-compose-plugin, or set DOCKER_COMPOSE_VERSION=standalone in " +
+      "mailcow.conf where docker-compose is used",
+  },
+  {
+    said: /permission denied.*docker.*sock/i,
+    hint: "run this as root",
+  },
+  {
+    said: /no configuration file provided|no such service/,
+    hint: "is deploy.mailcow the directory of mailcow's docker-compose.yml?",
+  },
+];

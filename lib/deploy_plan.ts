@@ -1,0 +1,188 @@
+// The whole policy of deploy: what is to be installed where, or why nothing is. Pure.
+
+import { timeState } from "./certificate.ts";
+import type { DeployMemory } from "./deploy_memory.ts";
+import { Failure, quote } from "./failure.ts";
+import { namesCover } from "./host_name.ts";
+import {
+  type Installed,
+  type Mailcow,
+  type Service,
+  serviceNames,
+  type SniDirectory,
+} from "./mailcow.ts";
+import { keyFits, type Pair, sameBytes } from "./pair.ts";
+import { formatTime } from "./time.ts";
+
+export interface DeployFacts {
+  readonly mailcow: Mailcow;
+  /** The pair to install. */
+  readonly staged: Pair;
+  readonly memory: DeployMemory;
+  readonly domain: string;
+  readonly now: Date;
+}
+
+export interface Plan {
+  readonly kind: "install";
+  /** Where cert.pem and key.pem are to be replaced. */
+  readonly directories: readonly string[];
+  /** Which services are to load them. */
+  readonly services: readonly Service[];
+  /** Whether the top-level leaf becomes another one. */
+  readonly changesLeaf: boolean;
+  readonly warnings: readonly string[];
+}
+
+export type Decision = Plan | { readonly kind: "refuse"; readonly why: Failure };
+
+/** Whether all is as it should be, so that no outside program need be asked. */
+export function isSettled(facts: DeployFacts): boolean {
+  const { mailcow, staged, memory, domain, now } = facts;
+  return mailcow.conf.skipsLetsEncrypt &&
+    timeState(staged.leaf, now) === "valid" &&
+    namesCover(staged.leaf.names, domain) !== null &&
+    keyFits(staged) &&
+    directoriesLacking(facts).length === 0 &&
+    serviceNames.every((service) => memory.loaded.get(service) === staged.leaf.fingerprint);
+}
+
+/**
+ * `unfit` is what judging the staged pair found, `deployedIsFit` whether the deployed one passes
+ * the same judgement.
+ */
+export function planDeploy(
+  facts: DeployFacts,
+  { unfit, deployedIsFit, force }: {
+    readonly unfit: Failure | null;
+    readonly deployedIsFit: boolean;
+    readonly force: boolean;
+  },
+): Decision {
+  const { mailcow, staged, memory } = facts;
+  const why = acmeRefusal(mailcow) ?? unfit ??
+    (force ? null : ageRefusal(staged, mailcow.deployed, deployedIsFit)) ??
+    (force ? null : rejectedRefusal(staged, memory));
+  if (why !== null) return { kind: "refuse", why };
+
+  const directories = force ? carriers(facts) : directoriesLacking(facts);
+  const isLoaded = (service: Service) =>
+    memory.loaded.get(service) === staged.leaf.fingerprint;
+  return {
+    kind: "install",
+    directories,
+    services: directories.length > 0
+      ? serviceNames
+      : serviceNames.filter((service) => !isLoaded(service)),
+    changesLeaf: mailcow.deployed.pair?.leaf.fingerprint !== staged.leaf.fingerprint,
+    warnings: [...lostNames(staged, mailcow.deployed), ...sniWarnings(facts)],
+  };
+}
+
+function acmeRefusal({ conf, directory }: Mailcow): Failure | null {
+  if (conf.skipsLetsEncrypt) return null;
+  return new Failure("SKIP_LETS_ENCRYPT is not yes: mailcow's own ACME client would overwrite it", {
+    hint: `set SKIP_LETS_ENCRYPT=y in ${directory}/mailcow.conf, then: docker compose up -d`,
+  });
+}
+
+/** Whether it began before the deployed one; only worth asking where that is fit itself. */
+export function isOlder(staged: Pair, { pair }: Pick<Installed, "pair">): boolean {
+  return pair !== null && staged.leaf.notBefore < pair.leaf.notBefore;
+}
+
+function ageRefusal(staged: Pair, deployed: Installed, deployedIsFit: boolean): Failure | null {
+  if (!deployedIsFit || deployed.pair === null || !isOlder(staged, deployed)) return null;
+  return new Failure(
+    `the staged certificate is older (${formatTime(staged.leaf.notBefore)}) than the deployed one ` +
+      `(${formatTime(deployed.pair.leaf.notBefore)}), which is good`,
+    { hint: "if the older one shall be served, run: certsync deploy --force" },
+  );
+}
+
+function rejectedRefusal({ leaf }: Pair, { rejected }: DeployMemory): Failure | null {
+  if (!rejected.has(leaf.fingerprint)) return null;
+  return new Failure(`this certificate was rolled back before: ${leaf.fingerprint}`, {
+    hint: "see why in the journal; then push another one, or run: certsync deploy --force",
+  });
+}
+
+/** The directories that carry the pair: the top level, and SNI directories as far as it serves them. */
+function carriers(facts: DeployFacts): string[] {
+  const sni = facts.mailcow.sniDirectories.filter((directory) => shallCarry(directory, facts));
+  return [facts.mailcow.sslDirectory, ...sni.map(({ directory }) => directory)];
+}
+
+function directoriesLacking(facts: DeployFacts): string[] {
+  const { deployed, sniDirectories } = facts.mailcow;
+  const lacks = (installed: Installed) =>
+    !installed.isTidy || installed.pair === null || !sameBytes(installed.pair, facts.staged);
+  const wanted = new Set(carriers(facts));
+  return [deployed, ...sniDirectories]
+    .filter((installed) => wanted.has(installed.directory) && lacks(installed))
+    .map(({ directory }) => directory);
+}
+
+/** Names that only HTTPS uses, where nginx passes over this directory. */
+const ONLY_HTTPS = /^(autodiscover|autoconfig|mta-sts)\./;
+
+function shallCarry(
+  directory: SniDirectory,
+  { mailcow, staged, now }: Pick<DeployFacts, "mailcow" | "staged" | "now">,
+): boolean {
+  const { domains } = directory;
+  if (domains.length === 0) return false;
+  const missing = uncovered(directory, staged);
+  if (missing.length === 0) return true;
+  if (!holdsHostname(directory, mailcow)) return false;
+  return missing.every((name) => ONLY_HTTPS.test(name)) ||
+    (directory.pair !== null && timeState(directory.pair.leaf, now) === "expired");
+}
+
+function uncovered({ domains }: SniDirectory, { leaf }: Pair): string[] {
+  return domains.filter((name) => namesCover(leaf.names, name) === null);
+}
+
+function holdsHostname({ domains }: SniDirectory, { conf }: Mailcow): boolean {
+  return conf.hostname !== null && domains.includes(conf.hostname);
+}
+
+function sniWarnings(facts: DeployFacts): string[] {
+  return facts.mailcow.sniDirectories
+    .filter((directory) => !shallCarry(directory, facts))
+    .map((directory) => {
+      const names = uncovered(directory, facts.staged).map((name) => quote(name)).join(", ");
+      const but = holdsHostname(directory, facts.mailcow)
+        ? "; mail clients that ask for the mail hostname still get its own certificate"
+        : "";
+      return `${quote(directory.directory)} keeps its own certificate, because the new one does ` +
+        `not cover ${names || "the names it is for (it names none)"}${but}`;
+    });
+}
+
+function lostNames({ leaf }: Pair, { pair }: Installed): string[] {
+  const lost = pair?.leaf.names.filter((name) =>
+    namesCover(leaf.names, name.toLowerCase()) === null
+  ) ?? [];
+  if (lost.length === 0) return [];
+  return [`the new certificate lacks names of the deployed one: ${lost.map(quote).join(", ")}`];
+}
+
+/** The leaves that a client may be given which asks for the mail hostname, or for no name. */
+export function expectedLeaves(
+  facts: Pick<DeployFacts, "mailcow" | "staged" | "now">,
+  service: Service,
+  sni: string | null,
+): string[] {
+  const ours = facts.staged.leaf.fingerprint;
+  if (sni === null || service === "nginx-mailcow") return [ours];
+  const own = facts.mailcow.sniDirectories.filter((directory) =>
+    directory.domains.includes(sni) && !shallCarry(directory, facts)
+  );
+  // Where several directories claim the name, which one wins is up to the server.
+  const carrying = facts.mailcow.sniDirectories.some((directory) =>
+    directory.domains.includes(sni) && shallCarry(directory, facts)
+  );
+  const leaves = own.flatMap(({ pair }) => pair === null ? [] : [pair.leaf.fingerprint]);
+  return leaves.length === 0 || carrying ? [ours, ...leaves] : leaves;
+}

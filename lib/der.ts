@@ -1,0 +1,72 @@
+// Reads DER (ITU-T X.690), the encoding inside a certificate, one element at a time.
+
+export interface Element {
+  readonly tag: number;
+  readonly content: Uint8Array;
+  /** Tag, length and content as they stood. */
+  readonly encoded: Uint8Array;
+}
+
+export const tags = {
+  objectIdentifier: 0x06,
+  utf8String: 0x0c,
+  bmpString: 0x1e,
+} as const;
+
+/** Throws a RangeError where the bytes are no DER. */
+export function readElements(bytes: Uint8Array): Element[] {
+  const elements: Element[] = [];
+  for (let start = 0; start < bytes.length;) {
+    const header = readHeader(bytes, start);
+    const end = header.contentStart + header.length;
+    if (end > bytes.length) throw new RangeError("DER element runs past its end");
+    elements.push({
+      tag: header.tag,
+      content: bytes.subarray(header.contentStart, end),
+      encoded: bytes.subarray(start, end),
+    });
+    start = end;
+  }
+  return elements;
+}
+
+/** The one element that the bytes hold. */
+export function readElement(bytes: Uint8Array): Element {
+  const [element, ...others] = readElements(bytes);
+  if (element === undefined || others.length > 0) throw new RangeError("not one DER element");
+  return element;
+}
+
+function readHeader(bytes: Uint8Array, start: number) {
+  const tag = byteAt(bytes, start);
+  if ((tag & 0x1f) === 0x1f) throw new RangeError("DER tag in the long form");
+  const first = byteAt(bytes, start + 1);
+  if (first < 0x80) return { tag, length: first, contentStart: start + 2 };
+
+  const lengthBytes = first & 0x7f;
+  if (lengthBytes === 0 || lengthBytes > 4) throw new RangeError("DER length out of range");
+  let length = 0;
+  for (let i = 0; i < lengthBytes; i++) length = length * 256 + byteAt(bytes, start + 2 + i);
+  return { tag, length, contentStart: start + 2 + lengthBytes };
+}
+
+function byteAt(bytes: Uint8Array, index: number): number {
+  const byte = bytes[index];
+  if (byte === undefined) throw new RangeError("DER ends too early");
+  return byte;
+}
+
+/** Dotted notation, `2.5.29.17`. */
+export function objectIdentifier(content: Uint8Array): string {
+  const arcs: number[] = [];
+  let arc = 0;
+  for (const byte of content) {
+    arc = arc * 128 + (byte & 0x7f);
+    if (byte & 0x80) continue;
+    if (arcs.length === 0) {
+      arcs.push(Math.min(Math.floor(arc / 40), 2), arc < 80 ? arc % 40 : arc - 80);
+    } else arcs.push(arc);
+    arc = 0;
+  }
+  return arcs.join(".");
+}

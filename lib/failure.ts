@@ -1,0 +1,48 @@
+// What we tell the operator: what went wrong, where, and what to do about it.
+
+/** A fault of the world, not of the program: anything else that is thrown is a bug. */
+export class Failure extends Error {
+  override name = "Failure";
+  readonly hint: string | undefined;
+
+  constructor(message: string, options: { hint?: string | undefined; cause?: unknown } = {}) {
+    super(message, { cause: options.cause });
+    this.hint = options.hint;
+  }
+}
+
+/** The command line or the configuration cannot be right: exit code 2. */
+export class UsageFailure extends Failure {
+  override name = "UsageFailure";
+}
+
+/** Quotes a value for a message so that nothing in it can pass for the message itself. */
+export function quote(value: string): string {
+  return JSON.stringify(value);
+}
+
+const systemErrors: Record<string, readonly [words: string, hint?: string]> = {
+  ENOSPC: ["no space left on the device", "free some space there and run this again"],
+  EDQUOT: ["the disk quota is used up", "free some space there and run this again"],
+  EROFS: [
+    "the file system is read-only",
+    "remount it, or name the directory in ReadWritePaths= where the unit forbids it",
+  ],
+  EACCES: ["permission denied", "run this as root"],
+  EPERM: ["operation not permitted", "run this as root"],
+  EIO: ["input/output error", "look at the disk: dmesg tells more"],
+  EMFILE: ["too many open files"],
+  ENFILE: ["too many open files on this host"],
+  ENOENT: ["no such file or directory"],
+  ENOTDIR: ["a part of the path is not a directory"],
+  EISDIR: ["it is a directory"],
+};
+
+/** A system call's error as a Failure, `cannot <deed>: …`; anything else is handed back. */
+export function explain(error: unknown, deed: string): unknown {
+  if (error instanceof Failure || !(error instanceof Error)) return error;
+  const code = "code" in error && typeof error.code === "string" ? error.code : null;
+  if (code === null || !/^E[A-Z0-9]+$/.test(code)) return error;
+  const [words, hint] = systemErrors[code] ?? [code];
+  return new Failure(`cannot ${deed}: ${words}`, { hint, cause: error });
+}

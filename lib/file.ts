@@ -1,0 +1,98 @@
+// Reads a file that others may have made: bounded, never blocking, and telling what it found.
+
+import { Buffer } from "node:buffer";
+import * as fs from "node:fs";
+
+/** Of any certificate, key, state or configuration file. */
+export const MAX_FILE_BYTES = 1024 * 1024;
+
+export interface FileFacts {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly mode: number;
+  readonly uid: number;
+  readonly links: number;
+}
+
+/** Why a file could not be read; `detail` is a clause for a message. */
+export class FileProblem extends Error {
+  override name = "FileProblem";
+
+  constructor(
+    readonly kind: "missing" | "symlink" | "not-regular" | "too-large" | "unreadable",
+    readonly detail: string,
+    options?: ErrorOptions,
+  ) {
+    super(detail, options);
+  }
+}
+
+/**
+ * Opens once, looks at what was opened, reads it once. With `follow: false` a symbolic link as the
+ * last part of the path is a problem (O_NOFOLLOW), as it must be in a directory of somebody else.
+ * A FIFO or a device is opened without blocking (O_NONBLOCK) and refused. Throws a FileProblem.
+ */
+export function readFile(path: string, { follow }: { follow: boolean }): FileFacts {
+  const { O_RDONLY, O_NONBLOCK, O_NOFOLLOW } = fs.constants;
+  try {
+    const fd = fs.openSync(path, O_RDONLY | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW));
+    try {
+      const stat = fs.fstatSync(fd);
+      if (stat.isDirectory()) throw new FileProblem("not-regular", "is a directory");
+      if (!stat.isFile()) throw new FileProblem("not-regular", "is not a regular file");
+      if (stat.size > MAX_FILE_BYTES) throw tooLarge();
+      return {
+        bytes: readAll(fd, stat.size),
+        mode: stat.mode & 0o7777,
+        uid: stat.uid,
+        links: stat.nlink,
+      };
+    } finally {
+      fs.closeSync(fd);
+    }
+  } catch (error) {
+    throw asFileProblem(error);
+  }
+}
+
+/** The same, where a missing file is an answer. */
+export function readFileIfAny(path: string, options: { follow: boolean }): FileFacts | null {
+  try {
+    return readFile(path, options);
+  } catch (error) {
+    if (error instanceof FileProblem && error.kind === "missing") return null;
+    throw error;
+  }
+}
+
+function readAll(fd: number, size: number): Uint8Array<ArrayBuffer> {
+  const buffer = new Uint8Array(size + 1);
+  let length = 0;
+  for (;;) {
+    const count = fs.readSync(fd, Buffer.from(buffer.buffer), length, buffer.length - length, null);
+    if (count === 0) return buffer.slice(0, length);
+    length += count;
+    if (length > size) throw new FileProblem("unreadable", "grew while it was read");
+  }
+}
+
+function tooLarge(): FileProblem {
+  return new FileProblem("too-large", `is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB`);
+}
+
+function asFileProblem(error: unknown): unknown {
+  if (!(error instanceof Error) || !("code" in error)) return error;
+  switch (error.code) {
+    case "ENOENT":
+    case "ENOTDIR":
+      return new FileProblem("missing", "does not exist", { cause: error });
+    case "ELOOP":
+      return new FileProblem("symlink", "is a symbolic link", { cause: error });
+    case "ENXIO":
+      return new FileProblem("not-regular", "is not a regular file", { cause: error });
+    case "EACCES":
+    case "EPERM":
+      return new FileProblem("unreadable", "may not be read by this user", { cause: error });
+    default:
+      return new FileProblem("unreadable", `cannot be read (${error.code})`, { cause: error });
+  }
+}

@@ -1,0 +1,86 @@
+// certsync find-npm-dir: says in which directory the certificate of a name lies.
+
+import type { FindConfig } from "./config.ts";
+import { quote } from "./failure.ts";
+import type { Host } from "./host.ts";
+import { namesCover } from "./host_name.ts";
+import { chooseLineage, type Lineage, liveDirectories, readLineages } from "./npm_dir.ts";
+import { tieWarnings } from "./push_source.ts";
+import { formatTime } from "./time.ts";
+
+export interface FindReport {
+  readonly hostname: string | null;
+  /** The directory, or null. */
+  readonly match: string | null;
+  readonly candidates: readonly Candidate[];
+  readonly warnings: readonly string[];
+  readonly error?: string;
+  readonly hint?: string;
+}
+
+export interface Candidate {
+  readonly dir: string;
+  readonly subject: string | null;
+  readonly names: readonly string[];
+  readonly notAfter: string | null;
+  readonly issuer: string | null;
+  readonly covers: boolean;
+  readonly state: Lineage["state"];
+}
+
+/** What is reported of a run that came to nothing. */
+export function emptyFindReport(config: FindConfig | null): FindReport {
+  return { hostname: config?.hostName ?? null, match: null, candidates: [], warnings: [] };
+}
+
+/** Throws a Failure where the live directories cannot be looked into. */
+export function findNpmDir({ hostName, live }: FindConfig, { now }: Host): FindReport {
+  const lineages = readLineages(liveDirectories(live), now);
+  const { best, equals } = hostName === null
+    ? { best: null, equals: [] }
+    : chooseLineage(lineages, hostName);
+  const report: FindReport = {
+    hostname: hostName,
+    match: best?.directory ?? null,
+    candidates: lineages.map((lineage) => describeCandidate(lineage, hostName)),
+    warnings: [
+      ...lineages.flatMap(({ problem }) => problem === null ? [] : [`skipped: ${problem}`]),
+      ...(best === null ? [] : tieWarnings(best, equals)),
+      ...(best === null || best.state === "valid" ? [] : [`${quote(best.directory)} is ${best.state}`]),
+    ],
+  };
+  if (hostName === null || best !== null) return report;
+  return {
+    ...report,
+    error: `no certificate for ${quote(hostName)} among ${lineages.length} directories`,
+    hint: "see what they hold with: certsync find-npm-dir",
+  };
+}
+
+function describeCandidate(lineage: Lineage, hostName: string | null): Candidate {
+  const { directory, subject, names, notAfter, issuer, state } = lineage;
+  return {
+    dir: directory,
+    subject,
+    names,
+    notAfter: notAfter && formatTime(notAfter),
+    issuer,
+    covers: hostName !== null && namesCover(names, hostName) !== null,
+    state,
+  };
+}
+
+/** With a hostname the directory alone, for `cd "$(…)"`; otherwise, or for all, a list. */
+export function describeFind(report: FindReport, { all }: Pick<FindConfig, "all">): string[] {
+  if (report.hostname !== null && !all) return report.match === null ? [] : [report.match];
+  return report.candidates.flatMap(({ dir, subject, names, notAfter, issuer, state }) => [
+    `${dir}${dir === report.match ? "  (the one to use)" : ""}`,
+    `  state    ${state}`,
+    ...(state === "broken" ? [] : [
+      `  names    ${names.join(" ")}`,
+      `  subject  ${subject}`,
+      `  issuer   ${issuer}`,
+      `  expires  ${notAfter}`,
+    ]),
+  ]);
+}

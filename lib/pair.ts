@@ -1,0 +1,120 @@
+// A certificate with its key: read as bytes once, installed as those very bytes.
+
+import { createPrivateKey } from "node:crypto";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { timingSafeEqual } from "@std/crypto/timing-safe-equal";
+import { type Certificate, parseChain } from "./certificate.ts";
+import { Failure, quote } from "./failure.ts";
+import { type PemBlock, scanPem } from "./pem.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+export interface Pair {
+  readonly chainPem: Bytes;
+  readonly keyPem: Bytes;
+  readonly chain: readonly Certificate[];
+  readonly leaf: Certificate;
+}
+
+/** The paths are for messages. Throws a Failure where the chain or the key file is none. */
+export function parsePair(
+  files: { chainPem: Bytes; keyPem: Bytes },
+  paths: { chain: string; key: string },
+): Pair {
+  const chain = parseChain(files.chainPem, quote(paths.chain));
+  checkKeyFile(files.keyPem, quote(paths.key));
+  return { ...files, chain, leaf: chain[0] };
+}
+
+const keyLabels = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
+
+/** One key that can be read without a passphrase, and nothing else but its curve's parameters. */
+function checkKeyFile(keyPem: Bytes, where: string): void {
+  const pem = scanPem(keyPem);
+  if (pem.kind === "binary") throw new Failure(`not a private key: ${where} is not PEM text`);
+  const isEncrypted = (block: PemBlock) =>
+    block.label === "ENCRYPTED PRIVATE KEY" ||
+    (keyLabels.includes(block.label) && block.hasHeaders);
+  if (pem.blocks.some(isEncrypted)) {
+    throw new Failure(`the private key is encrypted: ${where}`, {
+      hint: "no mail service can ask for a passphrase; store the key without one",
+    });
+  }
+  const others = pem.blocks.filter(({ label }) => label !== "EC PARAMETERS");
+  const keys = others.filter(({ label }) => keyLabels.includes(label));
+  if (keys.length === 0) throw new Failure(`not a private key: ${where} holds none`);
+  if (others.length > 1 || pem.hasOtherText) {
+    throw new Failure(`anything but one private key in the key file: ${where}`, {
+      hint: "leave only the block from BEGIN PRIVATE KEY to END PRIVATE KEY in it",
+    });
+  }
+}
+
+/** Whether the key is the leaf's, seen without a process: for waiting and for telling that all is
+ * well. openssl judges what is installed. */
+export function keyFits({ leaf, keyPem }: Pair): boolean {
+  try {
+    return leaf.x509.checkPrivateKey(createPrivateKey(new TextDecoder().decode(keyPem)));
+  } catch {
+    return false; // node:crypto throws for keys that it does not know
+  }
+}
+
+/** Whether two pairs hold the same bytes. */
+export function sameBytes(a: Pair, b: Pair): boolean {
+  return timingSafeEqual(a.chainPem, b.chainPem) && timingSafeEqual(a.keyPem, b.keyPem);
+}
+
+export const CERTIFICATE_MODE = 0o644;
+export const KEY_MODE = 0o600;
+
+/** What our temporary files are called, so that they can be told from everything else. */
+export const TEMPORARY_PREFIX = ".certsync-";
+
+/**
+ * Puts cert.pem and key.pem into each directory: every file is written and synced beside its place
+ * first, then all are renamed back to back, key before certificate, then the directories synced.
+ * Whatever stands in a place is replaced, a symbolic link too. Returns the paths.
+ */
+export function installPair(pair: Pair, directories: readonly string[]): string[] {
+  const files = directories.flatMap((directory) => [
+    { directory, name: "key.pem", bytes: pair.keyPem, mode: KEY_MODE },
+    { directory, name: "cert.pem", bytes: pair.chainPem, mode: CERTIFICATE_MODE },
+  ]).map((file) => ({ ...file, temporary: join(file.directory, TEMPORARY_PREFIX + file.name) }));
+  try {
+    for (const { temporary, bytes, mode } of files) writeSynced(temporary, bytes, mode);
+    for (const { directory, temporary, name } of files) {
+      fs.renameSync(temporary, join(directory, name));
+    }
+  } catch (error) {
+    for (const { temporary } of files) fs.rmSync(temporary, { force: true });
+    throw error;
+  }
+  for (const directory of directories) syncDirectory(directory);
+  return files.map(({ directory, name }) => join(directory, name)).sort();
+}
+
+/** A new file that nobody else could read at any moment, on the disk when this returns. */
+export function writeSynced(path: string, bytes: Uint8Array, mode: number): void {
+  fs.rmSync(path, { force: true }); // left by a run that was killed
+  const fd = fs.openSync(path, "wx", mode & 0o600);
+  try {
+    for (let offset = 0; offset < bytes.length;) {
+      offset += fs.writeSync(fd, bytes, offset, bytes.length - offset);
+    }
+    fs.fchmodSync(fd, mode);
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+export function syncDirectory(directory: string): void {
+  const fd = fs.openSync(directory, "r");
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}

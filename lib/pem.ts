@@ -1,0 +1,50 @@
+// PEM (RFC 7468): labelled blocks of base64 in a text.
+
+export interface PemBlock {
+  readonly label: string;
+  /** Lines before the base64 such as `Proc-Type`, which old encrypted keys have. */
+  readonly hasHeaders: boolean;
+  /** Throws where the base64 is broken. */
+  der(): Uint8Array<ArrayBuffer>;
+}
+
+export type Pem =
+  | { readonly kind: "binary" }
+  | { readonly kind: "text"; readonly blocks: readonly PemBlock[]; readonly hasOtherText: boolean };
+
+/** Finds every block, and whether anything but blocks and white space is there. */
+export function scanPem(bytes: Uint8Array): Pem {
+  if (bytes.some((byte) => byte > 126 || (byte < 32 && byte !== 9 && byte !== 10 && byte !== 13))) {
+    return { kind: "binary" };
+  }
+  const blocks: PemBlock[] = [];
+  let hasOtherText = false;
+  let open: { label: string; lines: string[] } | null = null;
+  for (const line of new TextDecoder().decode(bytes).split(/\r\n|\r|\n/)) {
+    const boundary = /^-----(BEGIN|END) ([A-Z0-9 ]+)-----[ \t]*$/.exec(line);
+    if (boundary?.[1] === "BEGIN" && open === null) {
+      open = { label: boundary[2] ?? "", lines: [] };
+    } else if (boundary?.[1] === "END" && open !== null && open.label === boundary[2]) {
+      blocks.push(makeBlock(open.label, open.lines));
+      open = null;
+    } else if (boundary !== null) {
+      hasOtherText = true;
+    } else if (open !== null) {
+      open.lines.push(line);
+    } else if (line.trim() !== "") {
+      hasOtherText = true;
+    }
+  }
+  return { kind: "text", blocks, hasOtherText: hasOtherText || open !== null };
+}
+
+function makeBlock(label: string, lines: string[]): PemBlock {
+  return {
+    label,
+    hasHeaders: lines.some((line) => line.includes(":")),
+    der() {
+      const base64 = lines.join("").replace(/[ \t]/g, "");
+      return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+    },
+  };
+}

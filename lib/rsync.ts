@@ -1,0 +1,123 @@
+// How rsync is called for push, and what its words mean to the operator.
+
+import type { Host } from "./host.ts";
+import type { PushTarget } from "./push_target.ts";
+import { type Completion, lastWords, run, TimedOut } from "./run.ts";
+import { explainSsh, sshEnvironment, type SshOptions, sshOptions, type Trouble } from "./ssh.ts";
+
+/** Compressed is what the documentation of the chain calls for; not every forced command takes it. */
+export type Mode = "-azL" | "-aL";
+
+export interface Transfer {
+  readonly files: readonly string[];
+  /** The directory that holds the files. */
+  readonly from: string;
+  readonly target: PushTarget;
+  readonly ssh: SshOptions & { readonly port: number };
+  readonly timeoutMs: number;
+}
+
+/** Null, or why the transfer failed. Throws only what has nothing to do with this target. */
+export async function transfer(
+  mode: Mode,
+  { files, from, target, ssh, timeoutMs }: Transfer,
+  host: Host,
+): Promise<TransferFailure | null> {
+  const remoteShell = ["ssh", ...sshOptions(ssh)].map(quoteForRsync).join(" ");
+  try {
+    const completion = await run(
+      "rsync",
+      [mode, "-e", remoteShell, "--", ...files, target.text],
+      { timeoutMs, cwd: from, environment: sshEnvironment(host) },
+      host,
+    );
+    return completion.code === 0 ? null : explainRsync(completion, target, ssh.port);
+  } catch (error) {
+    if (!(error instanceof TimedOut)) throw error;
+    const known = explainSsh(error.message, target.host, ssh.port);
+    return known !== null ? { ...failure(known, error.message), mayBeForcedCommand: false } : {
+      ...failure(forcedCommandTrouble(target), error.message),
+      mayBeForcedCommand: true,
+    };
+  }
+}
+
+/** rsync splits the text of -e at spaces; within quotes a quote is doubled. rsync(1) */
+function quoteForRsync(word: string): string {
+  return /^[A-Za-z0-9_.,:=@%+/~-]+$/.test(word) ? word : `'${word.replaceAll("'", "''")}'`;
+}
+
+export interface TransferFailure {
+  readonly error: string;
+  readonly hint: string;
+  /** The other side may run a command for another mode: worth one more try with that. */
+  readonly mayBeForcedCommand: boolean;
+}
+
+/** Pure. The order matters: rsync reports code 12 for nearly everything that ends its stream. */
+export function explainRsync(
+  { code, stderr }: Pick<Completion, "code" | "stderr">,
+  target: PushTarget,
+  port: number,
+): TransferFailure {
+  const words = lastWords(stderr);
+  const known = explainSsh(stderr, target.host, port) ?? explainFarSide(code, stderr, target);
+  if (known !== null) return { ...failure(known, words), mayBeForcedCommand: false };
+  if (code === 12 || code === 4) {
+    return { ...failure(forcedCommandTrouble(target), words), mayBeForcedCommand: true };
+  }
+  return {
+    error: `rsync failed with code ${code}: ${words}`,
+    hint: `try it by hand: ssh -v -p ${port} ${target.text.split(":")[0]}`,
+    mayBeForcedCommand: false,
+  };
+}
+
+function failure({ cause, hint }: Trouble, words: string) {
+  return { error: words === "" ? cause : `${cause}: ${words}`, hint };
+}
+
+function explainFarSide(code: number, stderr: string, target: PushTarget): Trouble | null {
+  if (/No space left on device|Disk quota exceeded/.test(stderr)) {
+    return {
+      cause: "no space left on the mail host",
+      hint: `free some space in ${target.directory} on ${target.host}`,
+    };
+  }
+  if (code === 127 || /rsync: (command )?not found|rsync: No such file|code 127/.test(stderr)) {
+    return {
+      cause: "rsync is missing on the other side",
+      hint: `install the package rsync on ${target.host}, and see that the forced command in ` +
+        "authorized_keys names it rightly",
+    };
+  }
+  if (/(mkstemp|mkdir|open|rename|chdir|change_dir)\b.*(Permission denied|Read-only|No such)/.test(stderr)) {
+    return {
+      cause: "the other side cannot write there",
+      hint: `${target.directory} on ${target.host} must exist and belong to the user of the push`,
+    };
+  }
+  return null;
+}
+
+function forcedCommandTrouble(target: PushTarget): Trouble {
+  return {
+    cause: "the forced command on the other side does not fit, or did not answer",
+    hint: `compare the command="…" of this key in authorized_keys on ${target.host} with the one ` +
+      `that this rsync asks for: rsync -azL --debug=CMD -e /bin/false /etc/hostname ` +
+      target.text,
+  };
+}
+
+
+/** The command that our rsync asks the other side to run; null where this rsync cannot tell. */
+export async function serverCommand(
+  mode: Mode,
+  { text }: PushTarget,
+  host: Host,
+): Promise<string | null> {
+  const args = [mode, "--debug=CMD", "-e", "/bin/false", "--", "/dev/null", text];
+  const { stdout, stderr } = await run("rsync", args, { timeoutMs: 10_000 }, host);
+  return /\b(rsync --server .+?)\s*(?:\(\d+ args\))?$/m.exec(stdout + stderr)?.[1] ?? null;
+}
+

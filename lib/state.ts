@@ -1,0 +1,112 @@
+// What a command remembers from run to run: a directory, one run in it at a time.
+
+import * as fs from "node:fs";
+import { dirname, join } from "node:path";
+import { ensureDir } from "@std/fs/ensure-dir";
+import { explain, Failure, quote } from "./failure.ts";
+import { FileProblem, readFile } from "./file.ts";
+import type { Host } from "./host.ts";
+import { syncDirectory, TEMPORARY_PREFIX, writeSynced } from "./pair.ts";
+
+const LOCK_WAIT_MS = 60_000;
+
+/**
+ * Creates the directory where it is missing and takes its lock, which the kernel releases when the
+ * process ends in whatever way. Waits up to a minute for another run.
+ */
+export async function holdState(directory: string, host: Host): Promise<Disposable> {
+  let file: Deno.FsFile;
+  try {
+    await ensureDir(dirname(directory));
+    fs.mkdirSync(directory, { mode: 0o700, recursive: true });
+    file = await Deno.open(join(directory, "lock"), { create: true, write: true, mode: 0o600 });
+  } catch (error) {
+    throw explain(error, `use the state directory ${quote(directory)}`);
+  }
+  try {
+    if (!await file.tryLock(true)) await waitForLock(file, directory, host);
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+  return {
+    [Symbol.dispose]() {
+      file.close();
+    },
+  };
+}
+
+async function waitForLock(file: Deno.FsFile, directory: string, host: Host): Promise<void> {
+  host.tell("another certsync is at work; waiting for it to end");
+  const enough = AbortSignal.any([AbortSignal.timeout(LOCK_WAIT_MS), host.stop]);
+  const given = Promise.withResolvers<never>();
+  enough.addEventListener("abort", () => given.reject(enough.reason));
+  const locked = file.lock(true);
+  locked.catch(() => {}); // after giving up nobody waits for it
+  try {
+    await Promise.race([locked, given.promise]);
+  } catch (error) {
+    host.stop.throwIfAborted();
+    if (!(error instanceof DOMException && error.name === "TimeoutError")) throw error;
+    throw new Failure(`another certsync has been at work for a minute: ${quote(directory)}`, {
+      hint: `see which one it is with: fuser -v ${join(directory, "lock")}`,
+    });
+  }
+}
+
+/** The text of a state file; empty where there is none that can be read: then it is unknown. */
+export function readState(directory: string, name: string): string {
+  try {
+    return new TextDecoder().decode(readFile(join(directory, name), { follow: true }).bytes);
+  } catch (error) {
+    if (error instanceof FileProblem) return "";
+    throw error;
+  }
+}
+
+/** Replaces a state file by a rename; an empty text removes it. */
+export function writeState(directory: string, name: string, text: string): void {
+  const path = join(directory, name);
+  try {
+    if (text === "") {
+      fs.rmSync(path, { force: true });
+    } else {
+      const temporary = join(directory, TEMPORARY_PREFIX + name);
+      writeSynced(temporary, new TextEncoder().encode(text), 0o600);
+      fs.renameSync(temporary, path);
+    }
+    syncDirectory(directory);
+  } catch (error) {
+    throw explain(error, `write ${quote(path)}`);
+  }
+}
+
+export interface Scratch extends Disposable {
+  readonly directory: string;
+}
+
+/**
+ * A directory that nobody else can enter, gone when disposed. In a state directory, whose lock is
+ * held, it has a fixed name: what a killed run left there goes first. Without one (a dry run) it is
+ * made where temporary files go.
+ */
+export function makeScratch(state: string | null): Scratch {
+  let directory: string;
+  try {
+    if (state === null) {
+      directory = Deno.makeTempDirSync({ prefix: "certsync-" });
+    } else {
+      directory = join(state, "scratch");
+      fs.rmSync(directory, { recursive: true, force: true });
+      fs.mkdirSync(directory, { mode: 0o700 });
+    }
+  } catch (error) {
+    throw explain(error, "make a directory for temporary files");
+  }
+  return {
+    directory,
+    [Symbol.dispose]() {
+      fs.rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}

@@ -1,0 +1,220 @@
+// Reads argv, clock and environment, runs one command, prints what came of it, and exits.
+
+import { fstatSync } from "node:fs";
+import { type Flags, parseCommandLine } from "./lib/command_line.ts";
+import { commandHelp, type CommandName, isCommandName, overview } from "./lib/commands.ts";
+import {
+  deployConfig,
+  findConfig,
+  pushConfig,
+  readConfigFile,
+  verifyConfig,
+} from "./lib/config.ts";
+import type { ConfigFile } from "./lib/config_file.ts";
+import { deploy, describeDeploy, emptyDeployReport } from "./lib/deploy.ts";
+import { Failure, UsageFailure } from "./lib/failure.ts";
+import { describeFind, emptyFindReport, findNpmDir } from "./lib/find_npm_dir.ts";
+import type { Host } from "./lib/host.ts";
+import { formatDiagnostic, isJournal, printable, type Severity } from "./lib/journal.ts";
+import { describePush, emptyPushReport, push } from "./lib/push.ts";
+import { describeVerify, emptyVerifyReport, verify } from "./lib/verify.ts";
+import { type Status, statuses } from "./lib/verify_verdict.ts";
+
+/** What every report may say, whatever else it holds. */
+interface Report {
+  readonly warnings: readonly string[];
+  readonly error?: string;
+  readonly hint?: string;
+}
+
+/** One command from the config file to the exit code. */
+interface Runner<Config, R extends Report> {
+  config(file: ConfigFile, flags: Flags): Config;
+  run(config: Config, host: Host): R | Promise<R>;
+  empty(config: Config | null): R;
+  describe(report: R, config: Config): string[];
+  exitCode(report: R): number;
+}
+
+const FAILED = 1;
+const USAGE = 2;
+/** What monitoring plugins return for "unknown", and for wrong usage. */
+const UNKNOWN = 3;
+
+const pushRunner: Runner<ReturnType<typeof pushConfig>, Awaited<ReturnType<typeof push>>> = {
+  config: pushConfig,
+  run: push,
+  empty: emptyPushReport,
+  describe: describePush,
+  exitCode: ({ error }) => error === undefined ? 0 : FAILED,
+};
+
+const deployRunner: Runner<ReturnType<typeof deployConfig>, Awaited<ReturnType<typeof deploy>>> = {
+  config: deployConfig,
+  run: deploy,
+  empty: emptyDeployReport,
+  describe: describeDeploy,
+  exitCode: ({ error }) => error === undefined ? 0 : FAILED,
+};
+
+const verifyRunner: Runner<ReturnType<typeof verifyConfig>, Awaited<ReturnType<typeof verify>>> = {
+  config: verifyConfig,
+  run: verify,
+  empty: emptyVerifyReport,
+  describe: (report) => describeVerify(report, paint),
+  exitCode: ({ status }) => statuses.indexOf(status),
+};
+
+const findRunner: Runner<ReturnType<typeof findConfig>, ReturnType<typeof findNpmDir>> = {
+  config: findConfig,
+  run: findNpmDir,
+  empty: emptyFindReport,
+  describe: describeFind,
+  exitCode: ({ error }) => error === undefined ? 0 : FAILED,
+};
+
+async function main(argv: readonly string[]): Promise<number> {
+  const json = argv.includes("--json");
+  const first = argv[0] ?? "";
+  try {
+    const line = parseCommandLine(argv);
+    switch (line.kind) {
+      case "help":
+        print(line.command === null ? overview() : commandHelp(line.command));
+        return 0;
+      case "version": {
+        const { describeBuild } = await import("./lib/version.ts");
+        print(await describeBuild());
+        return 0;
+      }
+      case "run":
+        return await runCommand(line.command, line.flags, json);
+    }
+  } catch (error) {
+    // Only the command line itself can be wrong here: there is no report of a command yet.
+    if (!(error instanceof UsageFailure)) throw error;
+    if (json && isCommandName(first)) printJson(first, withError(emptyReport(first), error));
+    else if (json) print(JSON.stringify({ schema: 1, command: null, error: error.message }));
+    diagnose(error);
+    return first === "verify" ? UNKNOWN : USAGE;
+  }
+}
+
+function runCommand(command: CommandName, flags: Flags, json: boolean): Promise<number> {
+  switch (command) {
+    case "push":
+      return execute(command, pushRunner, flags, json);
+    case "deploy":
+      return execute(command, deployRunner, flags, json);
+    case "verify":
+      return execute(command, verifyRunner, flags, json);
+    case "find-npm-dir":
+      return execute(command, findRunner, flags, json);
+  }
+}
+
+function emptyReport(command: CommandName): Report {
+  switch (command) {
+    case "push":
+      return emptyPushReport(null);
+    case "deploy":
+      return emptyDeployReport(null);
+    case "verify":
+      return emptyVerifyReport(null);
+    case "find-npm-dir":
+      return emptyFindReport(null);
+  }
+}
+
+async function execute<Config, R extends Report>(
+  command: CommandName,
+  runner: Runner<Config, R>,
+  flags: Flags,
+  json: boolean,
+): Promise<number> {
+  let config: Config | null = null;
+  let report: R;
+  let code: number;
+  try {
+    config = runner.config(await readConfigFile(flags.value("config")), flags);
+    report = await runner.run(config, makeHost());
+    code = runner.exitCode(report);
+  } catch (error) {
+    report = withError(runner.empty(config), error);
+    code = command === "verify" ? UNKNOWN : error instanceof UsageFailure ? USAGE : FAILED;
+    if (!(error instanceof Failure)) tell("error", stackOf(error));
+  }
+  if (json) printJson(command, report);
+  else if (config !== null) runner.describe(printable(report), config).forEach(print);
+  for (const warning of report.warnings) tell("warning", `WARNING: ${warning}`);
+  if (report.error !== undefined) diagnose({ message: report.error, hint: report.hint });
+  return code;
+}
+
+function withError<R extends Report>(report: R, error: unknown): R {
+  if (error instanceof Failure) {
+    return { ...report, error: error.message, ...(error.hint && { hint: error.hint }) };
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return { ...report, error: `this is a bug in certsync: ${message}` };
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error && error.stack ? error.stack : String(error);
+}
+
+function makeHost(): Host {
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    Deno.addSignalListener(signal, () => stop.abort(new Failure(`stopped by ${signal}`)));
+  }
+  return {
+    now: new Date(),
+    environment: {
+      PATH: Deno.env.get("PATH"),
+      HOME: Deno.env.get("HOME"),
+      SSH_AUTH_SOCK: Deno.env.get("SSH_AUTH_SOCK"),
+    },
+    stop: stop.signal,
+    tell: (line) => tell("info", line),
+  };
+}
+
+const toJournal = isJournal(fstatSync(2), Deno.env.get("JOURNAL_STREAM"));
+
+function diagnose({ message, hint }: { message: string; hint?: string | undefined }): void {
+  tell("error", `ERROR: ${message}`);
+  if (hint !== undefined) tell("error", `hint: ${hint}`);
+}
+
+function tell(severity: Severity, text: string): void {
+  for (const line of text.split("\n")) {
+    write(Deno.stderr, formatDiagnostic(severity, printable(line), { toJournal }));
+  }
+}
+
+function print(line: string): void {
+  write(Deno.stdout, line);
+}
+
+function printJson(command: CommandName, report: Report): void {
+  print(JSON.stringify({ schema: 1, command, ...report }, null, 2));
+}
+
+function write(stream: typeof Deno.stdout | typeof Deno.stderr, line: string): void {
+  const bytes = new TextEncoder().encode(`${line}\n`);
+  try {
+    for (let offset = 0; offset < bytes.length;) offset += stream.writeSync(bytes.subarray(offset));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error; // nobody reads any more
+  }
+}
+
+const colours: Record<Status, string> = { ok: "32", warning: "33", critical: "31", unknown: "35" };
+
+function paint(text: string, status: Status): string {
+  const isWanted = Deno.stdout.isTerminal() && !Deno.noColor;
+  return isWanted ? `\x1b[${colours[status]}m${text}\x1b[0m` : text;
+}
+
+Deno.exit(await main(Deno.args));
