@@ -1,7 +1,7 @@
 // Reads argv, clock and environment, runs one command, prints what came of it, and exits.
 
 import { fstatSync } from "node:fs";
-import { type Flags, parseCommandLine } from "./lib/command_line.ts";
+import { type Flags, parseCommandLine, wantsJson } from "./lib/command_line.ts";
 import { commandHelp, type CommandName, isCommandName, overview } from "./lib/commands.ts";
 import {
   deployConfig,
@@ -15,9 +15,16 @@ import { deploy, describeDeploy, emptyDeployReport } from "./lib/deploy.ts";
 import { Failure, UsageFailure } from "./lib/failure.ts";
 import { describeFind, emptyFindReport, findNpmDir } from "./lib/find_npm_dir.ts";
 import type { Host } from "./lib/host.ts";
-import { formatDiagnostic, isJournal, printable, type Severity } from "./lib/journal.ts";
+import {
+  formatDiagnostic,
+  isJournal,
+  printable,
+  printableJson,
+  type Severity,
+} from "./lib/journal.ts";
 import { describePush, emptyPushReport, push } from "./lib/push.ts";
-import { describeVerify, emptyVerifyReport, verify } from "./lib/verify.ts";
+import { emptyVerifyReport, verify } from "./lib/verify.ts";
+import { describeVerify } from "./lib/verify_text.ts";
 import { type Status, statuses } from "./lib/verify_verdict.ts";
 
 /** What every report may say, whatever else it holds. */
@@ -74,7 +81,7 @@ const findRunner: Runner<ReturnType<typeof findConfig>, ReturnType<typeof findNp
 };
 
 async function main(argv: readonly string[]): Promise<number> {
-  const json = argv.includes("--json");
+  const json = wantsJson(argv);
   const first = argv[0] ?? "";
   try {
     const line = parseCommandLine(argv);
@@ -94,7 +101,7 @@ async function main(argv: readonly string[]): Promise<number> {
     // Only the command line itself can be wrong here: there is no report of a command yet.
     if (!(error instanceof UsageFailure)) throw error;
     if (json && isCommandName(first)) printJson(first, withError(emptyReport(first), error));
-    else if (json) print(JSON.stringify({ schema: 1, command: null, error: error.message }));
+    else if (json) printJson(null, withError({ warnings: [] }, error));
     diagnose(error);
     return first === "verify" ? UNKNOWN : USAGE;
   }
@@ -142,7 +149,9 @@ async function execute<Config, R extends Report>(
   } catch (error) {
     report = withError(runner.empty(config), error);
     code = command === "verify" ? UNKNOWN : error instanceof UsageFailure ? USAGE : FAILED;
-    if (!(error instanceof Failure)) tell("error", stackOf(error));
+    if (!(error instanceof Failure)) {
+      stackOf(error).split("\n").forEach((line) => tell("error", line));
+    }
   }
   if (json) printJson(command, report);
   else if (config !== null) runner.describe(printable(report), config).forEach(print);
@@ -187,18 +196,16 @@ function diagnose({ message, hint }: { message: string; hint?: string | undefine
   if (hint !== undefined) tell("error", `hint: ${hint}`);
 }
 
-function tell(severity: Severity, text: string): void {
-  for (const line of text.split("\n")) {
-    write(Deno.stderr, formatDiagnostic(severity, printable(line), { toJournal }));
-  }
+function tell(severity: Severity, line: string): void {
+  write(Deno.stderr, formatDiagnostic(severity, printable(line), { toJournal }));
 }
 
 function print(line: string): void {
   write(Deno.stdout, line);
 }
 
-function printJson(command: CommandName, report: Report): void {
-  print(JSON.stringify({ schema: 1, command, ...report }, null, 2));
+function printJson(command: CommandName | null, report: Report): void {
+  print(printableJson({ schema: 1, command, ...report }));
 }
 
 function write(stream: typeof Deno.stdout | typeof Deno.stderr, line: string): void {

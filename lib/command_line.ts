@@ -24,6 +24,9 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
   if (first === undefined) {
     throw new UsageFailure("no command given", { hint: "see certsync --help" });
   }
+  if (first === "help" && isCommandName(rest[0] ?? "")) {
+    return parseCommandLine([...rest, "--help"]);
+  }
   if (first === "--help" || first === "-h" || first === "help") {
     return { kind: "help", command: null };
   }
@@ -43,20 +46,28 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
 }
 
 function parseFlags(name: string, command: Command, argv: readonly string[]): Flags {
-  const known = command.options.map((option) => `--${option.name}`);
+  const switches = command.options.filter(({ argument }) => argument === undefined);
   const valued = command.options.filter(({ argument }) => argument !== undefined);
+  const unknownOption = (argument: string) =>
+    new UsageFailure(`unknown option ${quote(argument)} for certsync ${name}`, {
+      hint: meant(argument, command.options.map((option) => `--${option.name}`)) ??
+        `see certsync ${name} --help`,
+    });
+  for (const argument of beforeOperands(argv)) {
+    const [, given = "", value] = /^--?([^=]*)(=)?/.exec(argument) ?? [];
+    if (given.includes("_")) throw unknownOption(argument); // parseArgs keeps operands under `_`
+    if (value !== undefined && switches.some(({ name }) => name === given)) {
+      throw new UsageFailure(`--${given} takes no value`);
+    }
+  }
   const args: Record<string, unknown> & { _: (string | number)[] } = parseArgs([...argv], {
     string: ["_", ...valued.map(({ name }) => name)],
-    boolean: command.options.filter(({ argument }) => argument === undefined).map(({ name }) =>
-      name
-    ),
+    boolean: switches.map(({ name }) => name),
     collect: valued.map(({ name }) => name),
     alias: { help: "h" },
     unknown(argument, key) {
       if (key === undefined) return; // an operand
-      throw new UsageFailure(`unknown option ${quote(argument)} for certsync ${name}`, {
-        hint: meant(argument, known) ?? `see certsync ${name} --help`,
-      });
+      throw unknownOption(argument);
     },
   });
 
@@ -85,6 +96,17 @@ function parseFlags(name: string, command: Command, argv: readonly string[]): Fl
     values: (option) => values.get(option),
     operands,
   };
+}
+
+/** What comes before `--`, if anything does. */
+function beforeOperands(argv: readonly string[]): readonly string[] {
+  const end = argv.indexOf("--");
+  return end === -1 ? argv : argv.slice(0, end);
+}
+
+/** Whether the answer is to be JSON, also where the rest of the command line is wrong. */
+export function wantsJson(argv: readonly string[]): boolean {
+  return beforeOperands(argv).includes("--json");
 }
 
 function meant(word: string, known: readonly string[]): string | null {

@@ -58,8 +58,7 @@ export const commands = {
     examples: [
       { line: "certsync push", does: "what the timer runs, with /etc/certsync/config.yaml" },
       {
-        line:
-          "certsync push --domain mail.example.org --to certsync@mail.example.org:/home/certsync/incoming/ --dry-run",
+        line: "certsync push --to certsync@mail.example.org:/home/certsync/incoming/ --dry-run",
         does: "say what would be sent",
       },
     ],
@@ -111,7 +110,7 @@ export const commands = {
       { line: "certsync verify", does: "on either host: all that this host can see" },
       {
         line:
-          "certsync verify --domain mail.example.org --source npm-host:/etc/letsencrypt/live/npm-5/fullchain.pem",
+          "certsync verify --domain mail.example.org --source npm:/etc/letsencrypt/live/npm-5/fullchain.pem",
         does: "from anywhere: source against what is served",
       },
     ],

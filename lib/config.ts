@@ -1,5 +1,6 @@
 // What each command is to do: flags before the config file, and the config file before defaults.
 
+import { resolve } from "node:path";
 import type { Flags } from "./command_line.ts";
 import {
   type ConfigFile,
@@ -108,7 +109,7 @@ function sourceConfig(push: NonNullable<ConfigFile["push"]>, flags: Flags): Sour
     live: push.live ?? null,
     source: source === undefined
       ? push.source ?? { kind: "auto" }
-      : parseSource(source, "--source"),
+      : parseSource(source.includes("/") ? resolve(source) : source, "--source"),
   };
 }
 
@@ -169,9 +170,10 @@ export function deployConfig({ domain, deploy = {} }: ConfigFile, flags: Flags):
   };
 }
 
+/** A path on the command line may begin where the operator stands; one in the file may not. */
 function flagPath(flags: Flags, name: string): string | undefined {
   const path = flags.value(name);
-  return path === undefined ? undefined : parsePath(path, `--${name}`);
+  return path === undefined ? undefined : parsePath(resolve(path), `--${name}`);
 }
 
 export interface VerifyConfig {
@@ -204,7 +206,7 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
   };
   const location = (name: "source" | "deployed") => {
     const text = flags.value(name);
-    return text === undefined ? verify[name] : parseLocation(text, `--${name}`);
+    return text === undefined ? verify[name] : resolved(parseLocation(text, `--${name}`));
   };
   const warn = age("warn") ?? { lifePart: 0.25 };
   const critical = age("critical") ?? { lifePart: 0.1 };
@@ -237,6 +239,10 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
   };
 }
 
+function resolved(location: Location): Location {
+  return location.kind === "local" ? { ...location, path: resolve(location.path) } : location;
+}
+
 function isLess(a: Age, b: Age): boolean {
   if ("ms" in a && "ms" in b) return a.ms < b.ms;
   return "lifePart" in a && "lifePart" in b && a.lifePart < b.lifePart;
@@ -252,7 +258,8 @@ export function findConfig({ push = {} }: ConfigFile, flags: Flags): FindConfig 
   const [operand] = flags.operands;
   return {
     hostName: operand === undefined ? null : parseHostName(operand, "HOSTNAME"),
-    live: flags.values("live") ?? push.live ?? null,
+    live: flags.values("live")?.map((path) => parsePath(resolve(path), "--live")) ??
+      push.live ?? null,
     all: flags.has("all"),
   };
 }

@@ -44,7 +44,7 @@ const schema = {
     known_hosts: text(parsePath),
     state: text(parsePath),
     trust: text(parseTrust),
-    timeout: text(parseDuration),
+    timeout: quantity(parseDuration),
   }),
   deploy: section({
     mailcow: text(parsePath),
@@ -52,17 +52,17 @@ const schema = {
     state: text(parsePath),
     trust: text(parseTrust),
     apply: text(parseApply),
-    settle: text(parseDuration),
-    restart_timeout: text(parseDuration),
+    settle: quantity(parseDuration),
+    restart_timeout: quantity(parseDuration),
     endpoints: list(text(parseEndpoint)),
   }),
   verify: section({
-    source: text(parseLocation),
-    deployed: text(parseLocation),
+    source: text(parseFixedLocation),
+    deployed: text(parseFixedLocation),
     endpoints: list(text(parseEndpoint)),
-    warn: text(parseAge),
-    critical: text(parseAge),
-    timeout: text(parseDuration),
+    warn: quantity(parseAge),
+    critical: quantity(parseAge),
+    timeout: quantity(parseDuration),
   }),
 };
 
@@ -114,6 +114,14 @@ function text<T>(parse: (text: string, what: string) => T): Reader<T> {
   };
 }
 
+/** A number with its unit: a bare one goes to the parser too, whose hint says what is missing. */
+function quantity<T>(parse: (text: string, what: string) => T): Reader<T> {
+  return (value, place) => {
+    if (typeof value === "number") return parse(String(value), describe(place));
+    return text(parse)(value, place);
+  };
+}
+
 /** A list, or one item alone. */
 function list<T>(item: Reader<T>): Reader<readonly T[]> {
   return (value, place) => {
@@ -136,6 +144,7 @@ function kindOf(value: unknown): string {
   if (value === null || value === undefined) return "nothing";
   if (value === "") return "an empty text";
   if (Array.isArray(value)) return "a list";
+  if (value instanceof Date) return "a date";
   return typeof value === "object" ? "a mapping" : `the ${typeof value} ${quote(String(value))}`;
 }
 
@@ -148,13 +157,20 @@ export function parsePath(path: string, what: string): string {
   throw new UsageFailure(`${what} is not an absolute path: ${quote(path)}`);
 }
 
+/** A local one must not depend on where certsync was started. */
+function parseFixedLocation(value: string, what: string): Location {
+  const location = parseLocation(value, what);
+  if (location.kind === "local") parsePath(location.path, what);
+  return location;
+}
+
 /** `auto`, the name of a lineage such as `npm-5`, or a directory. */
 export function parseSource(value: string, what: string): Source {
   if (value === "auto") return { kind: "auto" };
   if (/^npm-\d+(-\d+)?$/.test(value)) return { kind: "lineage", name: value };
   if (value.startsWith("/")) return { kind: "directory", name: parsePath(value, what) };
   throw new UsageFailure(`${what} is not a source: ${quote(value)}`, {
-    hint: "write auto, a directory's name such as npm-5, or its absolute path",
+    hint: "write auto, a lineage's name such as npm-5, or a directory's path",
   });
 }
 

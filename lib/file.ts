@@ -28,14 +28,19 @@ export class FileProblem extends Error {
 
 /**
  * Opens once, looks at what was opened, reads it once. With `follow: false` a symbolic link as the
- * last part of the path is a problem (O_NOFOLLOW), as it must be in a directory of somebody else.
+ * last part of the path is a problem, as it must be in a directory of somebody else: Deno resolves
+ * links on its own before it opens a file, unless it may do everything, so that O_NOFOLLOW alone
+ * holds nobody up; what was opened must be the very file that lay there before.
  * A FIFO or a device is opened without blocking (O_NONBLOCK) and refused. Throws a FileProblem.
  */
 export function readFile(path: string, { follow }: { follow: boolean }): FileFacts {
   const { O_RDONLY, O_NONBLOCK, O_NOFOLLOW } = fs.constants;
   try {
+    const entry = follow ? null : fs.lstatSync(path, { bigint: true });
+    if (entry?.isSymbolicLink()) throw isLink();
     const fd = fs.openSync(path, O_RDONLY | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW));
     try {
+      if (entry !== null && !isSame(entry, fs.fstatSync(fd, { bigint: true }))) throw isLink();
       const stat = fs.fstatSync(fd);
       if (stat.isDirectory()) throw new FileProblem("not-regular", "is a directory");
       if (!stat.isFile()) throw new FileProblem("not-regular", "is not a regular file");
@@ -52,6 +57,14 @@ export function readFile(path: string, { follow }: { follow: boolean }): FileFac
   } catch (error) {
     throw asFileProblem(error);
   }
+}
+
+function isSame(a: fs.BigIntStats, b: fs.BigIntStats): boolean {
+  return a.dev === b.dev && a.ino === b.ino;
+}
+
+function isLink(cause?: unknown): FileProblem {
+  return new FileProblem("symlink", "is a symbolic link", { cause });
 }
 
 /** The same, where a missing file is an answer. */
@@ -86,7 +99,7 @@ function asFileProblem(error: unknown): unknown {
     case "ENOTDIR":
       return new FileProblem("missing", "does not exist", { cause: error });
     case "ELOOP":
-      return new FileProblem("symlink", "is a symbolic link", { cause: error });
+      return isLink(error);
     case "ENXIO":
       return new FileProblem("not-regular", "is not a regular file", { cause: error });
     case "EACCES":

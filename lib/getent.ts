@@ -8,6 +8,9 @@ import { run } from "./run.ts";
 export async function addressesOf(name: string, timeoutMs: number, host: Host): Promise<string[]> {
   if (isIP(name) !== 0) return [name];
   const { stdout } = await run("getent", ["ahosts", name], { timeoutMs }, host);
-  const addresses = stdout.split("\n").map((line) => line.split(/\s/)[0] ?? "");
+  return oneOfEachFamily(stdout.split("\n").map((line) => line.split(/\s/)[0] ?? ""));
+}
+
+function oneOfEachFamily(addresses: readonly string[]): string[] {
   return [4, 6].flatMap((family) => addresses.find((address) => isIP(address) === family) ?? []);
 }

@@ -21,15 +21,18 @@ export function formatDiagnostic(
   return toJournal ? priorities[severity] + line : line;
 }
 
-/** Whatever in a text could move the cursor, begin a line or turn its direction, made visible. */
+/** What could move the cursor, begin a line, turn its direction or hide within it. */
+const unprintable =
+  // deno-lint-ignore no-control-regex -- control characters are what this is for
+  /[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+
+function escape(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+}
+
+/** The value with every such character in its texts made visible. */
 export function printable<T>(value: T): T {
-  if (typeof value === "string") {
-    return value.replace(
-      // deno-lint-ignore no-control-regex -- control characters are what this is for
-      /[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
-      (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-    ) as T & string;
-  }
+  if (typeof value === "string") return value.replace(unprintable, escape) as T & string;
   if (Array.isArray(value)) return value.map(printable) as T & unknown[];
   if (typeof value === "object" && value !== null) {
     return Object.fromEntries(
@@ -37,4 +40,10 @@ export function printable<T>(value: T): T {
     ) as T;
   }
   return value;
+}
+
+/** The same value as `JSON.stringify` writes, with those characters written as JSON escapes. */
+export function printableJson(value: unknown): string {
+  const lines = JSON.stringify(value, null, 2).split("\n");
+  return lines.map((line) => line.replace(unprintable, escape)).join("\n");
 }

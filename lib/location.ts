@@ -15,7 +15,9 @@ export function parseLocation(text: string, what: string): Location {
   if (colon === -1 || (slash !== -1 && slash < colon)) return { kind: "local", path: text };
 
   const [, host, ipv6, path] =
-    /^((?:[A-Za-z0-9._-]+@)?(?:[A-Za-z0-9._-]+|\[([0-9A-Fa-f:.]+)\])):(.+)$/.exec(text) ?? [];
+    /^((?:[A-Za-z0-9._-]+@)?(?:[A-Za-z0-9._][A-Za-z0-9._-]*|\[([0-9A-Fa-f:.]+)\])):(.+)$/.exec(
+      text,
+    ) ?? [];
   // The other side hands the path to a shell, so it may hold nothing that means anything there.
   if (host === undefined || path === undefined || !/^\/[A-Za-z0-9._/@+-]*$/.test(path)) {
     throw refusal(text, what);

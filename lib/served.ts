@@ -6,7 +6,7 @@ import { Failure } from "./failure.ts";
 import type { Host } from "./host.ts";
 import { connect } from "./openssl.ts";
 import { scanPem } from "./pem.ts";
-import { lastWords, TimedOut } from "./run.ts";
+import { lastWords, MissingProgram, TimedOut } from "./run.ts";
 
 /** To answer means to give a certificate: without one there is only a reason. */
 export type Served =
@@ -22,42 +22,53 @@ export async function readServed(
 ): Promise<Served> {
   try {
     const { stdout, stderr } = await connect(endpoint, sni, timeoutMs, host);
-    const text = stdout.slice(0, stdout.indexOf("\nServer certificate"));
-    const pem = new TextEncoder().encode(certificateBlocks(text || stdout));
+    const pem = certificateBlocks(stdout);
     const scanned = scanPem(pem);
     const chainLength = scanned.kind === "text" ? scanned.blocks.length : 0;
-    if (chainLength === 0) return { kind: "none", reason: explainSilence(stdout + stderr, endpoint) };
-    return { kind: "certificate", leaf: parseFirst(pem, "what was served"), chainLength };
+    return chainLength === 0
+      ? { kind: "none", reason: explainSilence(stdout, stderr, endpoint) }
+      : { kind: "certificate", leaf: parseFirst(pem, "what it served"), chainLength };
   } catch (error) {
-    if (error instanceof TimedOut) {
-      return { kind: "none", reason: `no certificate within ${timeoutMs / 1000} s` };
-    }
-    if (error instanceof Failure && error.message.startsWith("not a certificate")) {
-      return { kind: "none", reason: error.message };
-    }
-    throw error;
+    host.stop.throwIfAborted();
+    if (!(error instanceof Failure) || error instanceof MissingProgram) throw error;
+    const reason = error instanceof TimedOut
+      ? explainTimeOut(error.message, timeoutMs, endpoint)
+      : error.message;
+    return { kind: "none", reason };
   }
 }
 
-function certificateBlocks(text: string): string {
-  return (text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).join("\n");
+/** Of the chain alone: what the server says after the handshake may look like a certificate too. */
+function certificateBlocks(stdout: string): Uint8Array {
+  const [chain = ""] = stdout.split("\nServer certificate\n", 1);
+  const block = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+  return new TextEncoder().encode((chain.match(block) ?? []).join("\n"));
 }
 
+/** The first that fits; openssl complains of a missing STARTTLS also where nothing came at all. */
 const reasons: readonly [RegExp, string][] = [
-  [/Connection refused|errno=111/, "connection refused"],
-  [/Connection timed out|errno=110/, "connection timed out"],
-  [/No route to host|errno=113/, "no route to host"],
-  [/Network is unreachable|errno=101/, "network is unreachable"],
-  [/Name or service not known|nodename nor servname|Temporary failure in name/, "no such host name"],
-  [/unexpected eof|errno=104|Connection reset|errno=0|write:errno|read:errno/, "closed without TLS"],
+  [/Connection refused/, "connection refused"],
+  [/Connection timed out/, "connection timed out"],
+  [/No route to host/, "no route to host"],
+  [/Network is unreachable/, "network is unreachable"],
+  [/has read 0 bytes/, "closed the connection without a word"],
+  [/Didn't find STARTTLS|STARTTLS not supported/, "STARTTLS is not offered"],
   [/wrong version number|packet length too long|http request/, "answered, but not with TLS"],
   [/alert/, "refused the TLS handshake"],
+  [/unexpected eof|errno=/, "closed the connection during the TLS handshake"],
 ];
 
-function explainSilence(words: string, { protocol }: Endpoint): string {
-  if (protocols[protocol].starttls !== null && /Didn't find|STARTTLS|starttls|STLS/.test(words)) {
-    return "STARTTLS is not offered";
+function explainSilence(stdout: string, stderr: string, endpoint: Endpoint): string {
+  const reason = reasons.find(([pattern]) => pattern.test(stderr) || pattern.test(stdout))?.[1];
+  if (reason === "answered, but not with TLS" && protocols[endpoint.protocol].starttls !== null) {
+    return "answered STARTTLS, but not with TLS";
   }
-  return reasons.find(([pattern]) => pattern.test(words))?.[1] ??
-    (lastWords(words).slice(-200) || "no certificate");
+  return reason ?? (lastWords(stderr).slice(-200) || "no certificate");
+}
+
+function explainTimeOut(words: string, timeoutMs: number, { protocol }: Endpoint): string {
+  // openssl tries STARTTLS anyway, and may then wait for an answer that never comes.
+  return protocols[protocol].starttls !== null && words.includes("Didn't find STARTTLS")
+    ? "STARTTLS is not offered"
+    : `no certificate within ${timeoutMs / 1_000} s`;
 }

@@ -1,6 +1,5 @@
 // Whether the timers of the chain are active on this host, where systemd runs.
 
-import * as fs from "node:fs";
 import type { Host } from "./host.ts";
 import { MissingProgram, run, TimedOut } from "./run.ts";
 import { formatTime } from "./time.ts";
@@ -12,37 +11,38 @@ export interface Timer {
   readonly next: string | null;
 }
 
-/** Every `mailcow-cert-*.timer` that is installed. systemctl(1) */
+/** Every `mailcow-cert-*.timer` that is installed; none where systemd does not run. systemctl(1) */
 export async function readTimers(host: Host): Promise<Timer[]> {
-  if (!fs.existsSync("/run/systemd/system")) return []; // sd_booted(3)
-  const list = await systemctl([
-    "list-unit-files",
-    "--no-legend",
-    "--no-pager",
-    "mailcow-cert-*.timer",
-  ], host);
+  const list = await systemctl(
+    ["list-unit-files", "--no-legend", "--no-pager", "mailcow-cert-*.timer"],
+    host,
+  );
   const units = list.split("\n").flatMap((line) => /^(\S+\.timer)\s/.exec(line)?.[1] ?? []);
   if (units.length === 0) return [];
-  const shown = await systemctl([
-    "show",
-    "--timestamp=unix",
-    "--property=Id,ActiveState,NextElapseUSecRealtime",
-    ...units,
-  ], host);
-  return shown.trim().split("\n\n").map((block) => {
+  const properties = "--property=Id,ActiveState,NextElapseUSecRealtime";
+  return parseTimers(await systemctl(["show", properties, ...units], host));
+}
+
+/** What `systemctl show` prints of timers: a block each, times in UTC. Pure. */
+export function parseTimers(shown: string): Timer[] {
+  return shown.split("\n\n").flatMap((block) => {
     const property = (name: string) => new RegExp(`^${name}=(.*)$`, "m").exec(block)?.[1] ?? "";
-    const seconds = /^@(\d+)/.exec(property("NextElapseUSecRealtime"))?.[1];
-    return {
-      unit: property("Id"),
+    const unit = property("Id");
+    const [, day, time] = /(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC$/.exec(
+      property("NextElapseUSecRealtime"),
+    ) ?? [];
+    return unit === "" ? [] : [{
+      unit,
       active: property("ActiveState") === "active",
-      next: seconds === undefined ? null : formatTime(new Date(Number(seconds) * 1_000)),
-    };
+      next: day === undefined ? null : formatTime(new Date(`${day}T${time}Z`)),
+    }];
   });
 }
 
 async function systemctl(args: readonly string[], host: Host): Promise<string> {
   try {
-    return (await run("systemctl", args, { timeoutMs: 5_000 }, host)).stdout;
+    const environment = { TZ: "UTC" }; // older ones have no option for the format of times
+    return (await run("systemctl", args, { timeoutMs: 5_000, environment }, host)).stdout;
   } catch (error) {
     if (error instanceof TimedOut || error instanceof MissingProgram) return "";
     throw error;

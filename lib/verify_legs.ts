@@ -1,6 +1,7 @@
 // The legs of the chain that can be seen from this host, each with what it holds.
 
 import * as fs from "node:fs";
+import { isIP } from "node:net";
 import { basename, join } from "node:path";
 import { type Certificate, parseFirst } from "./certificate.ts";
 import type { VerifyConfig } from "./config.ts";
@@ -12,12 +13,16 @@ import type { Host } from "./host.ts";
 import { parseLastPushed } from "./last_fp.ts";
 import { formatLocation, type Location } from "./location.ts";
 import { type Mailcow, readMailcow } from "./mailcow.ts";
-import { chooseLineage, liveDirectories, readLineages, standardLiveDirectories } from "./npm_dir.ts";
-import { lastWords } from "./run.ts";
+import {
+  chooseLineage,
+  liveDirectories,
+  readLineages,
+  standardLiveDirectories,
+} from "./npm_dir.ts";
+import { lastWords, TimedOut } from "./run.ts";
 import { readServed } from "./served.ts";
 import { explainSsh, runRemotely } from "./ssh.ts";
-import { readStaged } from "./staging.ts";
-import { readState } from "./state.ts";
+import { readStaged, stagedPaths } from "./staging.ts";
 
 /** In the order of the chain. */
 export const legNames = ["source", "pushed", "staged", "deployed", "sni", "served"] as const;
@@ -35,7 +40,11 @@ export interface Leg {
   readonly certificate: Certificate | null;
   /** How many certificates were served; null where nothing was. */
   readonly chainLength: number | null;
+  /** Why it could not be read, and what to do about it. */
   readonly error: string | null;
+  readonly hint: string | null;
+  /** That nothing has come this far yet: it lags, as what cannot be read need not. */
+  readonly isEmpty: boolean;
   /** Whether somebody asked for this leg, or it is only looked at because it may be there. */
   readonly isConfigured: boolean;
 }
@@ -48,6 +57,8 @@ function makeLeg(facts: LegFacts): Leg {
     certificate: null,
     chainLength: null,
     error: null,
+    hint: null,
+    isEmpty: false,
     isConfigured: true,
     ...facts,
   };
@@ -64,73 +75,109 @@ export async function readLegs(config: VerifyConfig, host: Host): Promise<Sight>
   const domain = config.domain ??
     (mailcow instanceof Failure ? null : mailcow?.conf.hostname ?? null);
   const legs = await Promise.all([
-    sourceLeg(config, domain, host),
+    sourceLegs(config, domain, host),
     pushedLegs(config),
-    stagedLeg(config),
-    deployedLeg(config, mailcow, host),
-    sniLegs(mailcow, domain),
+    stagedLegs(config, host),
+    deployedLegs(config, mailcow, host),
+    sniLegs(mailcow, domain, host),
     servedLegs(config, mailcow, domain, host),
   ]);
   return { domain, legs: legs.flat() };
 }
 
 function readMailcowIfAny({ deploy }: VerifyConfig): Mailcow | Failure | null {
+  if (!deploy.isConfigured && isMissing(join(deploy.mailcow, "mailcow.conf"))) return null;
+  return orFailure(() => readMailcow(deploy.mailcow));
+}
+
+function orFailure<T>(read: () => T): T | Failure {
   try {
-    const conf = readFileIfAny(join(deploy.mailcow, "mailcow.conf"), { follow: true });
-    if (conf === null && !deploy.isConfigured) return null;
-  } catch (error) {
-    if (!(error instanceof FileProblem)) throw error; // readMailcow says what is wrong
-  }
-  try {
-    return readMailcow(deploy.mailcow);
+    return read();
   } catch (error) {
     if (error instanceof Failure) return error;
     throw error;
   }
 }
 
-/** Runs `read`, and turns a Failure of it into a leg that says so. */
-async function attempt(facts: LegFacts, read: () => Promise<Partial<Leg>>): Promise<Leg> {
+/** What this user may not even look for could be there. */
+function isMissing(path: string): boolean {
+  try {
+    fs.lstatSync(path);
+    return false;
+  } catch (error) {
+    return error instanceof Error && "code" in error &&
+      (error.code === "ENOENT" || error.code === "ENOTDIR");
+  }
+}
+
+/** Makes a leg of what `read` finds, or of the reason why it finds nothing. */
+async function attempt(
+  facts: LegFacts,
+  host: Host,
+  read: () => Promise<Partial<Leg>> | Partial<Leg>,
+): Promise<Leg> {
   try {
     return makeLeg({ ...facts, ...await read() });
   } catch (error) {
-    if (error instanceof FileProblem) return makeLeg({ ...facts, error: error.detail });
-    if (error instanceof Failure) return makeLeg({ ...facts, error: error.message });
+    host.stop.throwIfAborted();
+    if (error instanceof FileProblem) {
+      const hint = error.kind === "unreadable" ? "run this as root" : null;
+      return makeLeg({ ...facts, error: error.detail, hint });
+    }
+    if (error instanceof Failure) {
+      return makeLeg({ ...facts, error: error.message, hint: error.hint ?? null });
+    }
     throw error;
   }
 }
 
-async function sourceLeg(
+async function sourceLegs(
   config: VerifyConfig,
   domain: string | null,
   host: Host,
 ): Promise<Leg[]> {
   if (config.source !== null) return [await locationLeg("source", config.source, config, host)];
   const { push } = config;
-  const hasStandard = standardLiveDirectories.some((directory) => fs.existsSync(directory));
-  if (!push.isConfigured && !hasStandard) return [];
-  if (domain === null && push.source.kind === "auto") return [];
-  const facts = { leg: "source", where: (push.live ?? standardLiveDirectories).join(" ") } as const;
-  const leg = await attempt(facts, () => {
-    const directory = sourceDirectory(config, domain, host);
-    const where = join(directory, "fullchain.pem");
-    return Promise.resolve({ where, certificate: readLocal(where) });
-  });
-  const isAbsent = leg.error !== null && !push.isConfigured;
-  return isAbsent ? [] : [leg];
+  if (!push.isConfigured && standardLiveDirectories.every(isMissing)) return [];
+  const directory = orFailure(() => findSource(push, domain, host));
+  if (directory === null && !push.isConfigured) return [];
+  const where = typeof directory === "string"
+    ? join(directory, "fullchain.pem")
+    : (push.live ?? standardLiveDirectories).join(" ");
+  return [
+    await attempt({ leg: "source", where }, host, () => {
+      if (directory instanceof Failure) throw directory;
+      if (directory === null) throw noSource(push, domain);
+      return { certificate: readLocal(where) };
+    }),
+  ];
 }
 
-function sourceDirectory({ push }: VerifyConfig, domain: string | null, host: Host): string {
-  if (push.source.kind === "directory") return push.source.name;
-  const lineages = readLineages(liveDirectories(push.live), host.now);
-  const { source } = push;
+/** The directory that push would send; null where there is none for the name. */
+function findSource(
+  { source, live }: VerifyConfig["push"],
+  domain: string | null,
+  host: Host,
+): string | null {
+  if (source.kind === "directory") return source.name;
+  if (source.kind === "auto" && domain === null) return null;
+  const lineages = readLineages(liveDirectories(live), host.now);
   const found = source.kind === "lineage"
     ? lineages.find(({ directory }) => basename(directory) === source.name)
-    : domain === null
-    ? undefined
-    : chooseLineage(lineages, domain).best;
-  if (found) return found.directory;
-  throw new Failure(`no certificate for ${quote(domain ?? "")} there`);
+    : chooseLineage(lineages, domain ?? "").best;
+  return found?.directory ?? null;
+}
+
+function noSource({ source }: VerifyConfig["push"], domain: string | null): Failure {
+  if (source.kind === "auto" && domain === null) {
+    return new Failure("which certificate is meant is not known", {
+      hint: "set domain in the config file, or give --domain mail.example.org",
+    });
+  }
+  const sought = source.kind === "lineage" ? source.name : `certificate for ${quote(domain ?? "")}`;
+  return new Failure(`no ${sought} there`, {
+    hint: "see what is there with: certsync find-npm-dir",
+  });
 }
 
 function readLocal(path: string): Certificate {
@@ -143,7 +190,7 @@ function locationLeg(
   config: VerifyConfig,
   host: Host,
 ): Promise<Leg> {
-  return attempt({ leg, where: formatLocation(location) }, async () => ({
+  return attempt({ leg, where: formatLocation(location) }, host, async () => ({
     certificate: location.kind === "local"
       ? readLocal(location.path)
       : await readRemote(location, config, host),
@@ -163,61 +210,97 @@ async function readRemote(
     host,
   );
   if (code === 0) return parseFirst(new TextEncoder().encode(stdout), quote(`${peer}:${path}`));
-  const trouble = code === 255 ? explainSsh(stderr, peer, 22) : null;
-  throw new Failure(trouble?.cause ?? (lastWords(stderr) || `ssh ended with code ${code}`));
+  if (code === SSH_FAILED) {
+    throw new Failure(explainSsh(stderr, peer, 22)?.cause ?? lastWords(stderr), {
+      hint: `this must work first, and ask nothing: ssh ${peer} true`,
+    });
+  }
+  const known = remoteReasons.find(([pattern]) => pattern.test(stderr));
+  throw new Failure(known?.[1] ?? (lastWords(stderr) || `openssl ended there with code ${code}`), {
+    hint: known?.[2],
+  });
 }
 
-function pushedLegs({ push }: VerifyConfig): Promise<Leg[]> {
-  const text = readState(push.state, "last_fp");
+/** Any other exit code is that of the command on the other side. ssh(1) */
+const SSH_FAILED = 255;
+
+const remoteReasons: readonly [RegExp, string, string?][] = [
+  [/No such file or directory/, "does not exist"],
+  [/Permission denied/, "may not be read by that user", "name one who may: root@host:/path"],
+  [/openssl: (command )?not found/, "there is no openssl on that host"],
+  [/unable to load certificate|Could not (read|find) certificate/, "is not a certificate"],
+];
+
+function pushedLegs({ push }: VerifyConfig): Leg[] {
   const where = join(push.state, "last_fp");
-  if (text === "") return Promise.resolve([]);
-  const pushed = parseLastPushed(text, push.to ?? [{ text: "", host: "", directory: "" }]);
+  let text: string;
+  try {
+    const file = readFileIfAny(where, { follow: true });
+    if (file === null && !push.isConfigured) return [];
+    text = new TextDecoder().decode(file?.bytes);
+  } catch (error) {
+    if (!(error instanceof FileProblem)) throw error;
+    return [makeLeg({ leg: "pushed", where, error: error.detail, hint: "run this as root" })];
+  }
+  const pushed = parseLastPushed(text, push.to ?? [UNNAMED_TARGET]);
   const targets = push.to?.map((target) => target.text) ?? [...pushed.keys()];
-  return Promise.resolve(targets.map((target) => {
-    const fingerprint = pushed.get(target) ?? null;
-    const error = fingerprint === null ? "holds no fingerprint for this target" : null;
-    return makeLeg({ leg: "pushed", where: target || where, fingerprint, error });
-  }));
+  return targets.map((target) => {
+    const facts = { leg: "pushed", where: target || where } as const;
+    const fingerprint = pushed.get(target);
+    return makeLeg(
+      fingerprint === undefined
+        ? { ...facts, error: "nothing has been pushed there yet", isEmpty: true }
+        : { ...facts, fingerprint },
+    );
+  });
 }
 
-async function stagedLeg({ deploy }: VerifyConfig): Promise<Leg[]> {
-  if (!fs.existsSync(deploy.staging) && !deploy.isConfigured) return [];
-  const where = join(deploy.staging, "fullchain.pem");
+/** For what the shell script before us noted, where no config file says which target it had. */
+const UNNAMED_TARGET = { text: "", host: "", directory: "" };
+
+async function stagedLegs({ deploy }: VerifyConfig, host: Host): Promise<Leg[]> {
+  if (!deploy.isConfigured && isMissing(deploy.staging)) return [];
+  const where = stagedPaths(deploy.staging).chain;
   return [
-    await attempt({ leg: "staged", where }, () =>
-      Promise.resolve({ certificate: readStaged(deploy.staging).leaf })),
+    await attempt({ leg: "staged", where, isEmpty: isMissing(where) }, host, () => ({
+      certificate: readStaged(deploy.staging).leaf,
+    })),
   ];
 }
 
-async function deployedLeg(
+async function deployedLegs(
   config: VerifyConfig,
   mailcow: Mailcow | Failure | null,
   host: Host,
 ): Promise<Leg[]> {
-  if (config.deployed !== null) return [await locationLeg("deployed", config.deployed, config, host)];
+  if (config.deployed !== null) {
+    return [await locationLeg("deployed", config.deployed, config, host)];
+  }
   if (mailcow === null) return [];
   const where = mailcow instanceof Failure
     ? config.deploy.mailcow
     : join(mailcow.sslDirectory, "cert.pem");
   return [
-    await attempt({ leg: "deployed", where }, () => {
+    await attempt({ leg: "deployed", where }, host, () => {
       if (mailcow instanceof Failure) throw mailcow;
-      return Promise.resolve({ certificate: readLocal(where) });
+      return { certificate: readLocal(where) };
     }),
   ];
 }
 
-function sniLegs(mailcow: Mailcow | Failure | null, domain: string | null): Promise<Leg[]> {
+function sniLegs(
+  mailcow: Mailcow | Failure | null,
+  domain: string | null,
+  host: Host,
+): Promise<Leg[]> {
   if (mailcow === null || mailcow instanceof Failure || domain === null) return Promise.resolve([]);
-  return Promise.all(
-    mailcow.sniDirectories.filter(({ domains }) => domains.includes(domain)).map(
-      ({ directory }) => {
-        const where = join(directory, "cert.pem");
-        return attempt({ leg: "sni", where, sni: domain }, () =>
-          Promise.resolve({ certificate: readLocal(where) }));
-      },
-    ),
-  );
+  const directories = mailcow.sniDirectories.filter(({ domains }) => domains.includes(domain));
+  return Promise.all(directories.map(({ directory }) => {
+    const where = join(directory, "cert.pem");
+    return attempt({ leg: "sni", where, sni: domain }, host, () => ({
+      certificate: readLocal(where),
+    }));
+  }));
 }
 
 async function servedLegs(
@@ -247,25 +330,38 @@ async function endpointLegs(
   { timeoutMs }: VerifyConfig,
   host: Host,
 ): Promise<Leg[]> {
-  const where = formatEndpoint(endpoint);
-  const facts = { leg: "served", where, isConfigured } as const;
-  let addresses: string[];
+  const facts = { leg: "served", where: formatEndpoint(endpoint), isConfigured } as const;
+  const addresses = await readAddresses(endpoint.host, timeoutMs, host);
+  if (typeof addresses === "string") return [makeLeg({ ...facts, error: addresses })];
+  const name = domain ?? (isIP(endpoint.host) === 0 ? endpoint.host : null);
+  const names = name === null ? [null] : [name, null];
+  return await Promise.all(
+    addresses.flatMap((ip) =>
+      names.map((sni) =>
+        attempt({ ...facts, sni, ip }, host, async () => {
+          const served = await readServed({ ...endpoint, host: ip }, sni, timeoutMs, host);
+          return served.kind === "none"
+            ? { error: served.reason }
+            : { certificate: served.leaf, chainLength: served.chainLength };
+        })
+      )
+    ),
+  );
+}
+
+/** The addresses, or why there are none. */
+async function readAddresses(
+  name: string,
+  timeoutMs: number,
+  host: Host,
+): Promise<string[] | string> {
   try {
-    addresses = await addressesOf(endpoint.host, timeoutMs, host);
+    const addresses = await addressesOf(name, timeoutMs, host);
+    return addresses.length === 0 ? `${name} has no address` : addresses;
   } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    return [makeLeg({ ...facts, error: error.message })];
+    host.stop.throwIfAborted();
+    if (error instanceof TimedOut) return `no address of ${name} within ${timeoutMs / 1_000} s`;
+    if (error instanceof Failure) return error.message;
+    throw error;
   }
-  if (addresses.length === 0) {
-    return [makeLeg({ ...facts, error: `no address for ${endpoint.host}` })];
-  }
-  const names = domain === null ? [null] : [domain, null];
-  return await Promise.all(addresses.flatMap((ip) =>
-    names.map(async (sni) => {
-      const served = await readServed({ ...endpoint, host: ip }, sni, timeoutMs, host);
-      return served.kind === "none"
-        ? makeLeg({ ...facts, sni, ip, error: served.reason })
-        : makeLeg({ ...facts, sni, ip, certificate: served.leaf, chainLength: served.chainLength });
-    })
-  ));
 }

@@ -1,0 +1,209 @@
+// The command line: what is understood, and what is told of what is not.
+
+import { deepEqual, doesNotMatch, equal, match, throws } from "node:assert/strict";
+import { parseCommandLine, wantsJson } from "../lib/command_line.ts";
+import { commandHelp, type CommandName, commands, overview } from "../lib/commands.ts";
+import { UsageFailure } from "../lib/failure.ts";
+import { certsync } from "./kit/certsync.ts";
+
+const names = Object.keys(commands) as CommandName[];
+
+function run(...argv: string[]) {
+  const line = parseCommandLine(argv);
+  if (line.kind !== "run") throw new Error(`not a run: ${argv.join(" ")}`);
+  return line;
+}
+
+Deno.test("help and version are found", () => {
+  for (const word of ["--help", "-h", "help"]) {
+    deepEqual(parseCommandLine([word]), { kind: "help", command: null });
+  }
+  for (const word of ["--version", "-V"]) deepEqual(parseCommandLine([word]), { kind: "version" });
+  for (const command of names) {
+    for (const argv of [[command, "--help"], [command, "-h"], ["help", command]]) {
+      deepEqual(parseCommandLine(argv), { kind: "help", command }, argv.join(" "));
+    }
+  }
+});
+
+Deno.test("options are read in either form and in any order", () => {
+  const { command, flags } = run(
+    "verify",
+    "--domain=a.b",
+    "--json",
+    "--source",
+    "/a=b",
+    "--endpoint",
+    "x",
+    "--endpoint=y",
+  );
+  equal(command, "verify");
+  deepEqual([flags.value("domain"), flags.value("source")], ["a.b", "/a=b"]);
+  deepEqual(flags.values("endpoint"), ["x", "y"]);
+  deepEqual([flags.has("json"), flags.has("help")], [true, false]);
+  deepEqual([flags.value("deployed"), flags.values("warn")], [undefined, undefined]);
+  deepEqual(flags.operands, []);
+});
+
+Deno.test("a value that looks like a number or a truth stays a text", () => {
+  const { flags } = run("find-npm-dir", "--live", "007", "--live", "true", "1e3");
+  deepEqual(flags.values("live"), ["007", "true"]);
+  deepEqual(flags.operands, ["1e3"]);
+});
+
+Deno.test("what follows two hyphens is an operand", () => {
+  deepEqual(run("find-npm-dir", "--all", "--", "--json").flags.operands, ["--json"]);
+  equal(run("find-npm-dir", "--", "--json").flags.has("json"), false);
+  equal(wantsJson(["find-npm-dir", "--", "--json"]), false);
+  equal(wantsJson(["find-npm-dir", "--json", "--"]), true);
+});
+
+Deno.test("wrong usage is told with what was probably meant", () => {
+  const cases: [argv: string[], message: RegExp, hint?: RegExp][] = [
+    [[], /^no command given$/, /certsync --help/],
+    [[""], /^unknown command ""$/, /certsync --help/],
+    [["vefiry"], /^unknown command "vefiry"$/, /^did you mean verify\?$/],
+    [["find-npm"], /^unknown command "find-npm"$/, /^did you mean find-npm-dir\?$/],
+    [["frobnicate"], /^unknown command "frobnicate"$/, /certsync --help/],
+    [["constructor"], /^unknown command "constructor"$/],
+    [["__proto__"], /^unknown command "__proto__"$/],
+    [["--json", "verify"], /^unknown option "--json"$/, /^a command comes first/],
+    [["-x"], /^unknown option "-x"$/, /^a command comes first/],
+    [
+      ["push", "--domian", "a.b"],
+      /^unknown option "--domian" for certsync push$/,
+      /mean --domain\?/,
+    ],
+    [["push", "--domian=a.b"], /^unknown option "--domian/, /mean --domain\?/],
+    [["push", "--live", "/a"], /^unknown option "--live" for certsync push$/],
+    [["deploy", "--to", "a"], /^unknown option "--to" for certsync deploy$/],
+    [["push", "--no-json"], /^unknown option "--no-json"/],
+    [["push", "-f"], /^unknown option "-f"/],
+    [["push", "-hx"], /^unknown option "-hx"/],
+    [["push", "--__proto__", "x"], /^unknown option "--__proto__"/],
+    [["push", "--constructor"], /^unknown option "--constructor"/],
+    [["push", "--domain.x", "y"], /^unknown option "--domain.x"/],
+    [["push", "--_", "y"], /^unknown option "--_"/],
+    [["verify", "--domain"], /^--domain needs a value: --domain NAME$/],
+    [["verify", "--domain="], /^--domain needs a value/],
+    [["verify", "--domain", ""], /^--domain needs a value/],
+    [["verify", "--domain", "--json"], /^--domain needs a value/],
+    [["verify", "--endpoint", "imap://h", "--endpoint"], /^--endpoint needs a value/],
+    [["verify", "--domain", "a", "--domain", "b"], /^--domain was given 2 times$/],
+    [["verify", "--config", "a", "--config", "b", "--config", "c"], /^--config was given 3 times$/],
+    [["verify", "--json=no"], /^--json takes no value$/],
+    [["push", "--force=false"], /^--force takes no value$/],
+    [["verify", "mail.example.org"], /^unexpected argument "mail.example.org"$/, /verify --help/],
+    [["find-npm-dir", "a.b", "c.d"], /^unexpected argument "c.d"$/],
+    [["push", "--", "x"], /^unexpected argument "x"$/],
+  ];
+  for (const [argv, message, hint] of cases) {
+    throws(() => parseCommandLine(argv), (error) => {
+      if (!(error instanceof UsageFailure)) throw error;
+      match(error.message, message);
+      if (hint !== undefined) match(error.hint ?? "", hint);
+      return true;
+    }, argv.join(" "));
+  }
+});
+
+Deno.test("help names every command, and every option of each", () => {
+  for (const name of names) {
+    match(overview(), new RegExp(`^ {2}${name} `, "m"));
+    const help = commandHelp(name);
+    match(help, new RegExp(`^usage: certsync ${name} `, "m"));
+    for (const { name: option } of commands[name].options) {
+      match(help, new RegExp(`^ {2}--${option}( |$)`, "m"));
+    }
+  }
+});
+
+Deno.test("help fits a terminal of 100 columns", () => {
+  for (const text of [overview(), ...names.map(commandHelp)]) {
+    for (const line of text.split("\n")) equal(line.length <= 100, true, line);
+  }
+});
+
+Deno.test("help and version print on stdout and succeed", async () => {
+  const [help, version, ...ofCommands] = await Promise.all([
+    certsync(["--help"]),
+    certsync(["--version"]),
+    ...names.map((name) => certsync([name, "--help"])),
+  ]);
+  for (const { code, stdout, stderr } of [help, version, ...ofCommands]) {
+    deepEqual([code, stderr], [0, ""]);
+    equal(stdout.endsWith("\n"), true);
+  }
+  match(help.stdout, /^usage: certsync <command>/m);
+  match(version.stdout, /^certsync \d+\.\d+\.\d+\n/);
+});
+
+Deno.test("wrong usage is one error on stderr, nothing on stdout, no stack, and exit code 2, verify 3", async () => {
+  const cases: [argv: string[], code: number][] = [
+    [[], 2],
+    [["vefiry"], 2],
+    [["--nonsense"], 2],
+    [["push", "--nonsense"], 2],
+    [["push"], 2],
+    [["deploy", "--domain"], 2],
+    [["find-npm-dir", "a", "b"], 2],
+    [["verify", "--nonsense"], 3],
+    [["verify", "operand"], 3],
+    [["verify", "--warn", "soon"], 3],
+    [["verify", "--endpoint", "mail.example.org"], 3],
+  ];
+  await Promise.all(cases.map(async ([argv, code]) => {
+    const result = await certsync(argv);
+    equal(result.code, code, argv.join(" "));
+    equal(result.stdout, "");
+    match(result.stderr, /^ERROR: [^\n]+\n(hint: [^\n]+\n)?$/);
+  }));
+});
+
+const keys: Record<CommandName, string[]> = {
+  push: ["outcome", "domain", "source", "fingerprint", "notAfter", "tlsa", "targets", "warnings"],
+  deploy: [
+    ...["outcome", "domain", "fingerprint", "notAfter", "tlsa"],
+    ...["installed", "services", "served", "warnings"],
+  ],
+  verify: ["status", "domain", "staleAt", "legs", "timers", "warnings"],
+  "find-npm-dir": ["hostname", "match", "candidates", "warnings"],
+};
+
+Deno.test("--json answers wrong usage with one object that has every key, and the same exit code", async () => {
+  await Promise.all(
+    names.flatMap((name) =>
+      [["--nonsense"], ["--config"], ["--json=1"], ["--domain", "a b"]].map(async (wrong) => {
+        const result = await certsync([name, "--json", ...wrong]);
+        equal(result.code, name === "verify" ? 3 : 2, `${name} ${wrong}`);
+        const report = result.json();
+        deepEqual([report.schema, report.command], [1, name]);
+        for (const key of keys[name]) equal(key in report, true, `${name}: ${key}`);
+        equal(typeof report.error, "string");
+        match(result.stderr, /^ERROR: /);
+        doesNotMatch(result.stderr + report.error, /^ {4}at |\.ts:\d+|this is a bug/m);
+      })
+    ),
+  );
+});
+
+Deno.test("--json answers an unknown command too", async () => {
+  const result = await certsync(["vefiry", "--json"]);
+  equal(result.code, 2);
+  const { schema, command, error, hint } = result.json();
+  deepEqual(
+    [schema, command, error, hint],
+    [1, null, 'unknown command "vefiry"', "did you mean verify?"],
+  );
+});
+
+Deno.test("a reader that goes away is no error", async () => {
+  const { code, stderr } = await certsync(["--help"]);
+  deepEqual([code, stderr], [0, ""]);
+  const binary = new URL("../dist/certsync", import.meta.url).pathname;
+  const piped = await new Deno.Command("bash", {
+    args: ["-c", 'set -o pipefail; "$0" verify --help | true', binary],
+  }).output();
+  equal(new TextDecoder().decode(piped.stderr), "");
+  equal(piped.code, 0);
+});
