@@ -22,9 +22,10 @@ import {
   printableJson,
   type Severity,
 } from "./lib/journal.ts";
+import { replaceFile } from "./lib/replace_file.ts";
 import { describePush, emptyPushReport, push } from "./lib/push.ts";
 import { emptyVerifyReport, verify } from "./lib/verify.ts";
-import { describeVerify } from "./lib/verify_text.ts";
+import { formatVerify, isFormat } from "./lib/verify_format.ts";
 import { type Status, statuses } from "./lib/verify_verdict.ts";
 
 /** What every report may say, whatever else it holds. */
@@ -39,9 +40,13 @@ interface Runner<Config, R extends Report> {
   config(file: ConfigFile, flags: Flags): Config;
   run(config: Config, host: Host): R | Promise<R>;
   empty(config: Config | null): R;
-  describe(report: R, config: Config): string[];
+  /** In lines; without a config where that is at fault. */
+  describe(report: R, config: Config | null, flags: Flags): string[];
   exitCode(report: R): number;
 }
+
+/** The moment of the run. */
+const now = new Date();
 
 const FAILED = 1;
 const USAGE = 2;
@@ -68,7 +73,11 @@ const verifyRunner: Runner<ReturnType<typeof verifyConfig>, Awaited<ReturnType<t
   config: verifyConfig,
   run: verify,
   empty: emptyVerifyReport,
-  describe: (report) => describeVerify(report, paint),
+  describe(report, config, flags) {
+    const wanted = flags.value("format");
+    const thresholds = config && { ...config, now };
+    return formatVerify(isFormat(wanted) ? wanted : "text", report, thresholds, paint);
+  },
   exitCode: ({ status }) => statuses.indexOf(status),
 };
 
@@ -76,7 +85,7 @@ const findRunner: Runner<ReturnType<typeof findConfig>, ReturnType<typeof findNp
   config: findConfig,
   run: findNpmDir,
   empty: emptyFindReport,
-  describe: describeFind,
+  describe: (report, _config, flags) => describeFind(report, { all: flags.has("all") }),
   exitCode: ({ error }) => error === undefined ? 0 : FAILED,
 };
 
@@ -100,8 +109,9 @@ async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     // Only the command line itself can be wrong here: there is no report of a command yet.
     if (!(error instanceof UsageFailure)) throw error;
-    if (json && isCommandName(first)) printJson(first, withError(emptyReport(first), error));
-    else if (json) printJson(null, withError({ warnings: [] }, error));
+    if (json && isCommandName(first)) {
+      print(formatJson(first, withError(emptyReport(first), error)));
+    } else if (json) print(formatJson(null, withError({ warnings: [] }, error)));
     diagnose(error);
     return first === "verify" ? UNKNOWN : USAGE;
   }
@@ -153,8 +163,12 @@ async function execute<Config, R extends Report>(
       stackOf(error).split("\n").forEach((line) => tell("error", line));
     }
   }
-  if (json) printJson(command, report);
-  else if (config !== null) runner.describe(printable(report), config).forEach(print);
+  const lines = json
+    ? [formatJson(command, report)]
+    : runner.describe(printable(report), config, flags);
+  const output = flags.value("output");
+  if (output === undefined) lines.forEach(print);
+  else if (!writeOutput(output, lines)) code = UNKNOWN;
   for (const warning of report.warnings) tell("warning", `WARNING: ${warning}`);
   if (report.error !== undefined) diagnose({ message: report.error, hint: report.hint });
   return code;
@@ -178,7 +192,7 @@ function makeHost(): Host {
     Deno.addSignalListener(signal, () => stop.abort(new Failure(`stopped by ${signal}`)));
   }
   return {
-    now: new Date(),
+    now,
     environment: {
       PATH: Deno.env.get("PATH"),
       HOME: Deno.env.get("HOME"),
@@ -204,8 +218,20 @@ function print(line: string): void {
   write(Deno.stdout, line);
 }
 
-function printJson(command: CommandName | null, report: Report): void {
-  print(printableJson({ schema: 1, command, ...report }));
+/** Whether it could be written; if not, that is said. */
+function writeOutput(path: string, lines: readonly string[]): boolean {
+  try {
+    replaceFile(path, lines.map((line) => `${line}\n`).join(""), 0o644);
+    return true;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    diagnose(error);
+    return false;
+  }
+}
+
+function formatJson(command: CommandName | null, report: Report): string {
+  return printableJson({ schema: 1, command, ...report });
 }
 
 function write(stream: typeof Deno.stdout | typeof Deno.stderr, line: string): void {

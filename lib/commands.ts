@@ -102,6 +102,12 @@ export const commands = {
       },
       { name: "warn", argument: "AGE", help: "warn with less than this left: 25% or 21d (25%)" },
       { name: "critical", argument: "AGE", help: "critical with less than this left (10%)" },
+      {
+        name: "format",
+        argument: "FORMAT",
+        help: "text, nagios (one line with perfdata) or prometheus (for the textfile collector)",
+      },
+      { name: "output", argument: "FILE", help: "replace FILE with it, instead of printing it" },
       json,
       config,
       help,

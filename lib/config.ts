@@ -17,6 +17,7 @@ import { parseHostName } from "./host_name.ts";
 import { type Location, parseLocation } from "./location.ts";
 import { parsePushTarget, type PushTarget } from "./push_target.ts";
 import { type Age, parseAge } from "./time.ts";
+import { type Format, parseFormat } from "./verify_format.ts";
 
 const STANDARD_FILE = "/etc/certsync/config.yaml";
 const STANDARD_KNOWN_HOSTS = "/etc/certsync/known_hosts";
@@ -186,6 +187,7 @@ export interface VerifyConfig {
   readonly warn: Age;
   readonly critical: Age;
   readonly timeoutMs: number;
+  readonly format: Format;
   readonly knownHosts: readonly string[] | null;
   /** What this host is in the chain, as far as the config file says: null where it does not. */
   readonly push: SourceConfig & {
@@ -222,6 +224,7 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
     warn,
     critical,
     timeoutMs: verify.timeout ?? 10_000,
+    format: parseFormat(flags.value("format") ?? "text", "--format"),
     knownHosts: standardKnownHosts(),
     push: {
       isConfigured: file.push !== undefined,

@@ -1,0 +1,177 @@
+// verify speaks to monitoring: one line for Nagios, whole metrics for Prometheus, also on failure.
+
+import { deepEqual, equal, match } from "node:assert/strict";
+import { type Authority, authority, type Leaf } from "./kit/authority.ts";
+import { certsync, type CertsyncResult } from "./kit/certsync.ts";
+import { need } from "./kit/programs.ts";
+import { tryRun } from "./kit/run.ts";
+import { tempDir } from "./kit/temp_dir.ts";
+
+const NAME = "mail.example.org";
+const DAY_MS = 86_400_000;
+
+const daysFromNow = (days: number) => new Date(Date.now() + days * DAY_MS);
+
+function issue(ca: Authority, from: number, to: number): Promise<Leaf> {
+  return ca.issue({ names: [NAME], notBefore: daysFromNow(from), notAfter: daysFromNow(to) });
+}
+
+/** verify of two files and no endpoint that answers. */
+async function verifyFiles(
+  source: Leaf,
+  deployed: Leaf | null,
+  ...args: string[]
+): Promise<CertsyncResult> {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/source.pem`, source.fullchainPem);
+  if (deployed) await Deno.writeTextFile(`${dir.path}/deployed.pem`, deployed.fullchainPem);
+  return await certsync([
+    "verify",
+    ...["--domain", NAME, "--source", "source.pem", "--deployed", "deployed.pem"],
+    ...["--endpoint", "imaps://127.0.0.1:1"],
+    ...args,
+  ], { cwd: dir.path });
+}
+
+function perfdata(line: string): Record<string, string> {
+  return Object.fromEntries(
+    (line.split(" | ")[1] ?? "").trim().split(" ").map((item) => item.split("=")),
+  );
+}
+
+Deno.test("nagios gets one line with thresholds in days, from percent of the whole life", async () => {
+  await using ca = await authority();
+  const leaf = await issue(ca, -10, 90);
+  const { code, stdout } = await verifyFiles(leaf, leaf, "--format", "nagios");
+  equal(code, 2); // the endpoint was asked for, and gives no certificate
+  equal(stdout.split("\n").length, 2, stdout);
+  match(stdout, /^CERTSYNC CRITICAL - /);
+  const data = perfdata(stdout);
+  equal(data.days_left?.replace(/^[\d.]+/, ""), ";25.00:;10.00:;;100.00");
+  match(data.days_left ?? "", /^(89\.99|90\.00);/);
+  equal(data.legs, "4;;;0"); // two files, and one endpoint with and without SNI
+  equal(data.unread, "2;;;0");
+  equal(data.mismatched, "0;;;0");
+});
+
+Deno.test("nagios thresholds may be given in days, and mismatches are counted", async () => {
+  await using ca = await authority();
+  const { code, stdout } = await verifyFiles(
+    await issue(ca, -2, 90),
+    await issue(ca, -80, 10),
+    ...["--format", "nagios", "--warn", "21d", "--critical", "5d"],
+  );
+  equal(code, 2);
+  match(stdout, /stale at deployed/);
+  const data = perfdata(stdout);
+  match(data.days_left ?? "", /^(9\.99|10\.00);21\.00:;5\.00:;;90\.00$/);
+  equal(data.mismatched, "1;;;0");
+});
+
+Deno.test("nagios gets its one line also where the configuration is wrong", async () => {
+  const { code, stdout, stderr } = await certsync([
+    ...["verify", "--format", "nagios", "--warn", "soon"],
+  ]);
+  equal(code, 3);
+  match(stdout, /^CERTSYNC UNKNOWN - --warn is not an age: "soon" \| legs=0;;;0 /);
+  equal(stdout.trimEnd().includes("\n"), false);
+  match(stderr, /^ERROR: --warn is not an age/);
+});
+
+Deno.test("an unknown format is refused with the known ones", async () => {
+  const { code, stdout, stderr } = await certsync(["verify", "--format", "yaml"]);
+  equal(code, 3);
+  equal(stdout, "");
+  match(stderr, /--format is not a format: "yaml"\nhint: the formats are text, nagios, prometheus/);
+});
+
+async function promtoolAccepts(metrics: string): Promise<void> {
+  const { code, stdout, stderr } = await tryRun(need("promtool"), ["check", "metrics"], {
+    stdin: metrics,
+  });
+  equal(stdout + stderr, "");
+  equal(code, 0);
+}
+
+const NAMES = [
+  "certsync_fingerprint_info",
+  "certsync_match",
+  "certsync_not_after_seconds",
+  "certsync_status",
+];
+
+Deno.test("prometheus gets every leg with its labels, and promtool is satisfied", async () => {
+  await using ca = await authority();
+  const [source, deployed] = [await issue(ca, -2, 90), await issue(ca, -80, 10)];
+  const { stdout } = await verifyFiles(source, deployed, "--format", "prometheus");
+  await promtoolAccepts(stdout);
+  const samples = new Map(
+    stdout.split("\n").filter((line) => /^[a-z]/.test(line)).map((line) => {
+      const space = line.lastIndexOf(" ");
+      return [line.slice(0, space), line.slice(space + 1)];
+    }),
+  );
+  const value = (name: string, leg: string) =>
+    Array.from(samples).filter(([series]) => series.startsWith(`${name}{leg="${leg}"`))
+      .map(([, value]) => value);
+  deepEqual(value("certsync_match", "source"), ["1"]);
+  deepEqual(value("certsync_match", "deployed"), ["0"]);
+  deepEqual(value("certsync_match", "served"), ["0", "0"]);
+  deepEqual(value("certsync_not_after_seconds", "deployed"), [
+    String(Math.floor(deployed.notAfter.getTime() / 1000)),
+  ]);
+  deepEqual(value("certsync_not_after_seconds", "served"), []);
+  const info = [...samples.keys()].find((series) =>
+    series.startsWith('certsync_fingerprint_info{leg="source"')
+  );
+  match(info ?? "", new RegExp(`,sni="",ip="",sha256="${source.fingerprint}"}$`));
+  equal(samples.get("certsync_status"), "2");
+  // A series that comes twice makes the collector drop the whole file.
+  equal(samples.size, stdout.split("\n").filter((line) => /^[a-z]/.test(line)).length);
+});
+
+Deno.test("prometheus gets all its metrics also where nothing could be done", async () => {
+  for (const args of [["--warn", "soon"], ["--config", "/nonexistent.yaml"]]) {
+    const { code, stdout } = await certsync(["verify", "--format", "prometheus", ...args]);
+    equal(code, 3);
+    await promtoolAccepts(stdout);
+    deepEqual([...stdout.matchAll(/^# TYPE (\S+) gauge$/gm)].map(([, name]) => name).sort(), NAMES);
+    match(stdout, /^certsync_status 3$/m);
+  }
+});
+
+Deno.test("an endpoint that is named twice makes no series twice", async () => {
+  await using ca = await authority();
+  const leaf = await issue(ca, -2, 90);
+  const { stdout } = await verifyFiles(
+    leaf,
+    leaf,
+    ...["--format", "prometheus", "--endpoint", "imaps://127.0.0.1:1"],
+  );
+  await promtoolAccepts(stdout);
+});
+
+Deno.test("--output replaces the file by a rename, readable by the collector, and prints nothing", async () => {
+  await using dir = await tempDir();
+  const file = `${dir.path}/certsync.prom`;
+  await Deno.writeTextFile(file, "old\n");
+  const before = await Deno.stat(file);
+  const { stdout } = await certsync([
+    ...["verify", "--config", "/nonexistent.yaml", "--format", "prometheus", "--output", file],
+  ]);
+  equal(stdout, "");
+  const after = await Deno.stat(file);
+  equal(after.ino === before.ino, false);
+  equal((after.mode ?? 0) & 0o777, 0o644);
+  await promtoolAccepts(await Deno.readTextFile(file));
+  deepEqual(Array.from(Deno.readDirSync(dir.path), ({ name }) => name), ["certsync.prom"]);
+});
+
+Deno.test("an output that cannot be written is said, and is not success", async () => {
+  await using dir = await tempDir();
+  const { code, stderr } = await certsync([
+    ...["verify", "--format", "prometheus", "--output", `${dir.path}/missing/certsync.prom`],
+  ]);
+  equal(code, 3);
+  match(stderr, /ERROR: cannot write ".*\/missing\/certsync\.prom": no such file or directory/);
+});
