@@ -1,10 +1,16 @@
 // Makes mailcow's services load what was installed, and sees on the wire that they serve it.
 
-import { type Compose, composeExec, composeRestart, type ComposeResult } from "./compose.ts";
+import {
+  type Compose,
+  composeCommand,
+  composeExec,
+  composeRestart,
+  type ComposeResult,
+} from "./compose.ts";
 import { type Endpoint, formatEndpoint } from "./endpoint_url.ts";
-import { Failure } from "./failure.ts";
 import { type Host, pause } from "./host.ts";
 import { type Service, serviceOf } from "./mailcow.ts";
+import { MissingProgram, TimedOut } from "./run.ts";
 import { readServed, type Served } from "./served.ts";
 import { formatDuration } from "./time.ts";
 
@@ -34,9 +40,14 @@ export interface ServiceOutcome {
   readonly checks: readonly Check[];
   /** Every endpoint that answers serves what it should, and one at least answers. */
   readonly isConfirmed: boolean;
-  /** Why docker could not do what it was asked. */
-  readonly trouble: Failure | null;
+  /** Why docker could not do what it was asked, in its words. */
+  readonly trouble: Trouble | null;
   readonly warnings: readonly string[];
+}
+
+export interface Trouble {
+  readonly words: string;
+  readonly hint?: string;
 }
 
 export interface Application {
@@ -70,54 +81,60 @@ export async function applyTo(
   const before = application.before.filter(({ probe }) =>
     serviceOf(probe.endpoint.protocol) === service
   );
-  const first = mode === "restart"
-    ? await restart(compose, service, restartTimeoutMs, host)
-    : await reload(service, application, host);
-  if (first.kind === "not-running") {
-    return {
-      service,
-      action: "none",
-      checks: [],
-      isConfirmed: false,
-      trouble: null,
-      warnings: [`${service} is not running; it reads the certificate when it starts`],
-    };
+  const [first, done, waitMs] = mode === "restart"
+    ? [await restartRunning(service, application, host), "restarted", restartTimeoutMs] as const
+    : [await reload(service, application, host), "reloaded", settleMs] as const;
+  if (first.kind === "not-running" || first.kind === "paused") {
+    return leftAlone(service, first, compose);
   }
-  const firstWaitMs = first.kind === "failed" ? 0 : mode === "restart" ? restartTimeoutMs : settleMs;
-  const reloaded = await waitForLeaf(before, firstWaitMs, host);
-  if (mode === "restart" || isSettled(reloaded)) {
-    const action = first.kind === "failed" ? "none" : mode === "restart" ? "restarted" : "reloaded";
-    return outcome(service, action, reloaded, first);
-  }
+  const checks = await waitForLeaf(before, first.kind === "done" ? waitMs : 0, host);
+  if (mode === "restart" || isSettled(checks)) return outcome(service, done, checks, first);
 
   host.tell(
     `${service} does not serve the new certificate ` +
       `${first.kind === "failed" ? `(${first.words})` : `after ${formatDuration(settleMs)}`}; ` +
       "restarting it",
   );
-  const second = await restart(compose, service, restartTimeoutMs, host);
-  const waitMs = second.kind === "done" ? restartTimeoutMs : 0;
-  const restarted = await waitForLeaf(before, waitMs, host);
-  return outcome(service, second.kind === "done" ? "restarted" : "none", restarted, second);
+  const second = await restart(service, application, host);
+  const checksAfter = await waitForLeaf(
+    before,
+    second.kind === "done" ? restartTimeoutMs : 0,
+    host,
+  );
+  return outcome(service, "restarted", checksAfter, second);
 }
 
+/** A container that does not run, or that somebody froze: restarting it would be against his will. */
+function leftAlone(
+  service: Service,
+  { kind, words }: Extract<ComposeResult, { kind: "not-running" | "paused" }>,
+  compose: Compose,
+): ServiceOutcome {
+  const nothing = { service, action: "none", checks: [], isConfirmed: false } as const;
+  if (kind === "not-running") {
+    const warning = `${service} is not running; it reads the certificate when it starts`;
+    return { ...nothing, trouble: null, warnings: [warning] };
+  }
+  const hint = `${composeCommand(compose)} unpause ${service}, then run certsync deploy again`;
+  return { ...nothing, trouble: { words, hint }, warnings: [] };
+}
+
+/** What has become of a service for which docker did, or could not do, the last thing. */
 function outcome(
   service: Service,
   action: ServiceOutcome["action"],
   checks: readonly Check[],
   last: ComposeResult,
 ): ServiceOutcome {
+  const isDone = last.kind === "done";
   const answers = checks.filter(({ verdict }) => verdict !== "absent");
   const isUnchecked = checks.length === 0; // none of its endpoints can be asked from here
   return {
     service,
-    action,
+    action: isDone ? action : "none",
     checks,
-    isConfirmed: isSettled(checks) && (answers.length > 0 || (isUnchecked && last.kind === "done")),
-    trouble: last.kind === "done"
-      ? null
-      : new Failure(`docker compose could not ${action === "none" ? "reload or " : ""}restart ` +
-        `${service}: ${last.words}`, { hint: last.kind === "failed" ? last.hint : undefined }),
+    isConfirmed: isSettled(checks) && (answers.length > 0 || (isUnchecked && isDone)),
+    trouble: isDone ? null : last,
     warnings: checks.filter(({ verdict }) => verdict === "absent").map(absentWarning),
   };
 }
@@ -158,18 +175,27 @@ export function reloadCommands(service: Service, hasSniDirectories: boolean): st
   }
 }
 
-function restart(
-  compose: Compose,
+/** `restart` also starts what is stopped, so a command that does nothing is run inside first. */
+async function restartRunning(
   service: Service,
-  timeoutMs: number,
+  application: Application,
   host: Host,
 ): Promise<ComposeResult> {
-  return composeRestart(compose, service, timeoutMs, host).catch(asResult);
+  const isThere = await composeExec(application.compose, service, ["true"], host).catch(asResult);
+  return isThere.kind === "done" ? await restart(service, application, host) : isThere;
+}
+
+function restart(
+  service: Service,
+  { compose, restartTimeoutMs }: Application,
+  host: Host,
+): Promise<ComposeResult> {
+  return composeRestart(compose, service, restartTimeoutMs, host).catch(asResult);
 }
 
 /** docker missing, or not answering in time, is this service's trouble and not the others'. */
 function asResult(error: unknown): ComposeResult {
-  if (!(error instanceof Failure) || error.name === "Failure") throw error;
+  if (!(error instanceof MissingProgram || error instanceof TimedOut)) throw error;
   return { kind: "failed", words: error.message, ...(error.hint && { hint: error.hint }) };
 }
 

@@ -13,6 +13,8 @@ export type ComposeResult =
   | { readonly kind: "done" }
   /** There is no running container; it will read its files when it starts. */
   | { readonly kind: "not-running"; readonly words: string }
+  /** Frozen by somebody who will want to go on with it as it was. */
+  | { readonly kind: "paused"; readonly words: string }
   | { readonly kind: "failed"; readonly words: string; readonly hint?: string };
 
 const EXEC_TIMEOUT_MS = 60_000;
@@ -36,6 +38,11 @@ export function composeRestart(
   return call(compose, ["restart", service], timeoutMs, host);
 }
 
+/** How the operator types it. */
+export function composeCommand({ version }: Pick<Compose, "version">): string {
+  return version === "native" ? "docker compose" : "docker-compose";
+}
+
 async function call(
   { directory, version }: Compose,
   args: readonly string[],
@@ -49,12 +56,23 @@ async function call(
   return completion.code === 0 ? { kind: "done" } : explainCompose(completion);
 }
 
+/**
+ * Compose's and the engine's own words for a container that does not run. The command inside one may
+ * say "is not running" too, of its own service.
+ */
+const NOT_RUNNING: readonly RegExp[] = [
+  /^service "[^"]*" is not running/m,
+  /^(Error response from daemon|Error): .*container \S+ is (not running|restarting)/im,
+  /^(ERROR: |Error: )?No (such )?container( found)?\b/im,
+];
+
+const PAUSED = /^Error response from daemon: container \S+ is paused/im;
+
 /** Pure. */
 export function explainCompose({ code, stderr, stdout }: Completion): ComposeResult {
   const words = lastWords(stderr) || lastWords(stdout) || `exit code ${code}`;
-  if (/service "?[^"]*"? is not running|is not running\b|no container found|No such container/i.test(stderr)) {
-    return { kind: "not-running", words };
-  }
+  if (NOT_RUNNING.some((pattern) => pattern.test(stderr))) return { kind: "not-running", words };
+  if (PAUSED.test(stderr)) return { kind: "paused", words };
   const hint = composeHints.find(({ said }) => said.test(stderr))?.hint;
   return { kind: "failed", words, ...(hint === undefined ? {} : { hint }) };
 }
@@ -62,12 +80,12 @@ export function explainCompose({ code, stderr, stdout }: Completion): ComposeRes
 const composeHints: readonly { said: RegExp; hint: string }[] = [
   {
     said: /Cannot connect to the Docker daemon|error during connect/,
-    hint: "start the engine: systemctl start docker",
+    hint: "start the engine: systemctl start docker; then run certsync deploy again",
   },
-  { said: /is paused/, hint: "docker compose unpause the service, then run certsync deploy again" },
   {
     said: /'compose' is not a docker command|unknown (shorthand )?(flag|command)/,
-    hint: "install the package docker-compose-plugin, or set DOCKER_COMPOSE_VERSION=standalone in " +
+    hint:
+      "install the package docker-compose-plugin, or set DOCKER_COMPOSE_VERSION=standalone in " +
       "mailcow.conf where docker-compose is used",
   },
   {

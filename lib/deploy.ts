@@ -2,7 +2,16 @@
 
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { type Answer, applyTo, askAll, formatProbe, type Probe, type ServiceOutcome } from "./apply.ts";
+import {
+  type Answer,
+  applyTo,
+  askAll,
+  type Check,
+  formatProbe,
+  type Probe,
+  type ServiceOutcome,
+} from "./apply.ts";
+import { composeCommand } from "./compose.ts";
 import type { DeployConfig } from "./config.ts";
 import { readMemory, writeLoaded } from "./deploy_memory.ts";
 import {
@@ -10,11 +19,12 @@ import {
   expectedLeaves,
   isOlder,
   isSettled,
+  mailHostname,
   type Plan,
   planDeploy,
 } from "./deploy_plan.ts";
 import { formatEndpoint } from "./endpoint_url.ts";
-import { explain, UsageFailure } from "./failure.ts";
+import { explain, Failure, quote, UsageFailure } from "./failure.ts";
 import type { Host } from "./host.ts";
 import { judgePair } from "./judgement.ts";
 import { type Mailcow, readMailcow, type Service, serviceOf } from "./mailcow.ts";
@@ -76,24 +86,47 @@ export async function deploy(config: DeployConfig, host: Host): Promise<DeployRe
   using _lock = config.dryRun ? null : await holdState(config.state, host);
 
   const mailcow = readMailcow(config.mailcow);
+  const domain = domainOf(config, mailcow);
+  const staged = readStagedOr(config.staging);
+  if (staged instanceof Failure) {
+    return failed({ ...emptyDeployReport(config), domain }, "refused", staged);
+  }
   const facts: DeployFacts = {
     mailcow,
-    staged: readStaged(config.staging),
+    staged,
     memory: readMemory(config.state),
-    domain: domainOf(config, mailcow),
+    domain,
     now: host.now,
   };
   const report = await reportOf(facts, config);
   if (!config.force && isSettled(facts)) return { ...report, outcome: "unchanged" };
 
   const decision = planDeploy(facts, await judge(facts, config, host));
-  if (decision.kind === "refuse") {
-    const { message: error, hint } = decision.why;
-    return { ...report, outcome: "refused", error, ...(hint && { hint }) };
-  }
+  if (decision.kind === "refuse") return failed(report, "refused", decision.why);
+
   const planned = { ...report, warnings: decision.warnings };
-  if (config.dryRun) return { ...planned, outcome: "would-deploy", notes: describePlan(decision) };
+  if (config.dryRun) {
+    return { ...planned, outcome: "would-deploy", notes: describePlan(decision, config) };
+  }
   return await carryOut(decision, facts, planned, config, host);
+}
+
+function failed(
+  report: DeployReport,
+  outcome: "refused" | "failed",
+  { message, hint }: Pick<Failure, "message" | "hint">,
+): DeployReport {
+  return { ...report, outcome, error: message, ...(hint && { hint }) };
+}
+
+/** What is wrong with the staging is a reason to refuse, as is what is wrong with the certificate. */
+function readStagedOr(directory: string): Pair | Failure {
+  try {
+    return readStaged(directory);
+  } catch (error) {
+    if (error instanceof Failure) return error;
+    throw error;
+  }
 }
 
 function domainOf(config: DeployConfig, { conf }: Mailcow): string {
@@ -133,28 +166,42 @@ async function carryOut(
   config: DeployConfig,
   host: Host,
 ): Promise<DeployReport> {
-  const { conf, directory, sniDirectories } = facts.mailcow;
   const before = await askAll(probesFor(plan.services, facts, config), host);
-
   const installed = install(plan, facts, config.state);
   if (installed.length > 0) host.tell(`installed ${installed.join(" ")}`);
 
-  const outcomes = await Promise.all(plan.services.map((service) =>
-    applyTo(service, {
-      compose: { directory, version: conf.composeVersion },
-      mode: config.apply,
-      hasSniDirectories: sniDirectories.length > 0,
-      settleMs: config.settleMs,
-      restartTimeoutMs: config.restartTimeoutMs,
-      before,
-    }, host)
-  ));
-  remember(outcomes, facts, config.state);
-  return {
-    ...summarize(report, plan, outcomes),
+  const now = {
+    ...report,
     installed,
     notes: keyChanged(facts) ? [`TLSA 3 1 1 changed with the key: it is ${report.tlsa}`] : [],
   };
+  try {
+    const outcomes = await apply(plan, facts, before, config, host);
+    remember(outcomes, facts, config.state);
+    return summarize(now, plan, outcomes, facts);
+  } catch (error) {
+    if (error instanceof Failure) return failed(now, "failed", error); // with what is installed
+    throw error;
+  }
+}
+
+/** Services side by side: one that takes minutes to come back delays none. */
+function apply(
+  { services }: Plan,
+  { mailcow }: DeployFacts,
+  before: readonly Answer[],
+  config: DeployConfig,
+  host: Host,
+): Promise<ServiceOutcome[]> {
+  const application = {
+    compose: { directory: mailcow.directory, version: mailcow.conf.composeVersion },
+    mode: config.apply,
+    hasSniDirectories: mailcow.sniDirectories.length > 0,
+    settleMs: config.settleMs,
+    restartTimeoutMs: config.restartTimeoutMs,
+    before,
+  };
+  return Promise.all(services.map((service) => applyTo(service, application, host)));
 }
 
 /** Every endpoint of the services, with the mail hostname as SNI and without SNI. */
@@ -167,7 +214,7 @@ function probesFor(
   return (endpoints ?? conf.endpoints).flatMap((endpoint) => {
     const service = serviceOf(endpoint.protocol);
     if (!services.includes(service)) return [];
-    return [conf.hostname ?? facts.domain, null].map((sni) => ({
+    return [mailHostname(facts), null].map((sni) => ({
       endpoint,
       sni,
       expected: expectedLeaves(facts, service, sni),
@@ -181,22 +228,25 @@ function probesFor(
  */
 function install({ directories }: Plan, { mailcow, staged }: DeployFacts, state: string): string[] {
   if (directories.length === 0) return [];
+  writeLoaded(state, new Map());
+  keepPrevious(mailcow.deployed.pair, staged, join(state, "previous"));
   try {
-    writeLoaded(state, new Map());
-    keepPrevious(mailcow.deployed.pair, staged, state);
     return installPair(staged, directories);
   } catch (error) {
-    throw explain(error, "install the certificate");
+    throw explain(error, `install the certificate in ${directories.map(quote).join(", ")}`);
   }
 }
 
 /** Outside of mailcow's SSL directory, where it would be served. */
-function keepPrevious(deployed: Pair | null, staged: Pair, state: string): void {
+function keepPrevious(deployed: Pair | null, staged: Pair, directory: string): void {
   if (deployed === null || !keyFits(deployed)) return;
   if (deployed.leaf.fingerprint === staged.leaf.fingerprint) return;
-  const directory = join(state, "previous");
-  fs.mkdirSync(directory, { mode: 0o700, recursive: true });
-  installPair(deployed, [directory]);
+  try {
+    fs.mkdirSync(directory, { mode: 0o700, recursive: true });
+    installPair(deployed, [directory]);
+  } catch (error) {
+    throw explain(error, `keep the deployed certificate in ${quote(directory)}`);
+  }
 }
 
 function remember(outcomes: readonly ServiceOutcome[], facts: DeployFacts, state: string): void {
@@ -218,13 +268,12 @@ function summarize(
   report: DeployReport,
   plan: Plan,
   outcomes: readonly ServiceOutcome[],
+  { mailcow }: DeployFacts,
 ): DeployReport {
-  const checks = outcomes.flatMap(({ checks }) => checks);
-  const wrong = checks.filter(({ verdict }) => verdict === "stale" || verdict === "silent");
   const summary = {
     ...report,
     services: outcomes.map(({ service, action }) => ({ service, action })),
-    served: checks.map(({ probe, served, verdict }) => ({
+    served: outcomes.flatMap(({ checks }) => checks).map(({ probe, served, verdict }) => ({
       endpoint: formatEndpoint(probe.endpoint),
       sni: probe.sni,
       fingerprint: served.kind === "certificate" ? served.leaf.fingerprint : null,
@@ -232,39 +281,59 @@ function summarize(
     })),
     warnings: [...report.warnings, ...outcomes.flatMap(({ warnings }) => warnings)],
   };
-  const troubles = outcomes.flatMap(({ trouble, isConfirmed }) =>
-    trouble === null || isConfirmed ? [] : [trouble]
+  const compose = composeCommand({ version: mailcow.conf.composeVersion });
+  const unfinished = outcomes.filter(({ isConfirmed }) => !isConfirmed);
+  const troubled = unfinished.filter(({ trouble }) => trouble !== null);
+  const stale = unfinished.filter(({ trouble, checks }) =>
+    trouble === null && checks.some(isWrong)
   );
-  const [trouble] = troubles;
-  if (trouble !== undefined) {
-    return {
-      ...summary,
-      outcome: "failed",
-      error: troubles.map(({ message }) => message).join("; "),
-      ...(trouble.hint && { hint: trouble.hint }),
-    };
+  const errors = [...describeTroubles(troubled, compose), ...describeStale(stale)];
+  if (troubled.length > 0) {
+    const hint = troubled.find(({ trouble }) => trouble?.hint !== undefined)?.trouble?.hint;
+    return failed(summary, "failed", { message: errors.join("; "), hint });
   }
-  if (wrong.length > 0) {
+  if (stale.length > 0) {
     return {
       ...summary,
       outcome: "stale",
-      error: `not serving the new certificate: ${wrong.map(describeWrong).join(", ")}`,
-      hint: "the next run tries again; see the service's log: docker compose logs --tail=50 " +
-        [...new Set(wrong.map(({ probe }) => serviceOf(probe.endpoint.protocol)))].join(" "),
+      error: errors.join("; "),
+      hint: "the next run tries again; see the log of the service: " +
+        `${compose} logs --tail=50 ${stale.map(({ service }) => service).join(" ")}`,
     };
   }
   return { ...summary, outcome: plan.changesLeaf ? "deployed" : "repaired" };
 }
 
-function describeWrong({ probe, served }: Answer): string {
-  const what = served.kind === "certificate" ? "another certificate" : served.reason;
+/** A line for each thing that docker said, with the services of which it said it. */
+function describeTroubles(troubled: readonly ServiceOutcome[], compose: string): string[] {
+  const said = Map.groupBy(troubled, ({ trouble }) => trouble?.words ?? "");
+  return Array.from(said, ([words, outcomes]) => {
+    const names = outcomes.map(({ service }) => service).join(", ");
+    return `${compose} could not reload or restart ${names}: ${words}`;
+  });
+}
+
+function describeStale(stale: readonly ServiceOutcome[]): string[] {
+  if (stale.length === 0) return [];
+  const wrong = stale.flatMap(({ checks }) => checks).filter(isWrong);
+  return [`not serving the new certificate: ${wrong.map(describeWrong).join(", ")}`];
+}
+
+function isWrong({ verdict }: Check): boolean {
+  return verdict === "stale" || verdict === "silent";
+}
+
+function describeWrong({ probe, served }: Check): string {
+  const what = served.kind === "certificate"
+    ? `one that is valid until ${formatTime(served.leaf.notAfter)}`
+    : served.reason;
   return `${formatProbe(probe)}: ${what}`;
 }
 
-function describePlan({ directories, services }: Plan): string[] {
+function describePlan({ directories, services }: Plan, { apply }: DeployConfig): string[] {
   return [
     ...directories.map((directory) => `would install cert.pem and key.pem in ${directory}`),
-    ...services.map((service) => `would reload ${service}`),
+    ...services.map((service) => `would ${apply} ${service}`),
   ];
 }
 
@@ -274,7 +343,7 @@ export function describeDeploy(report: DeployReport): string[] {
     `valid until ${report.notAfter}`;
   const services = report.services.map(({ service, action }) => `${service}: ${action}`).join(", ");
   const confirmed = report.served.filter(({ ok }) => ok).length;
-  const wire = `served: ${confirmed} of ${report.served.length} handshakes gave it`;
+  const wire = `on the wire: ${confirmed} of ${report.served.length} handshakes gave the right one`;
   switch (report.outcome) {
     case "unchanged":
       return [`nothing to do: mailcow serves ${certificate}`];
@@ -291,4 +360,3 @@ export function describeDeploy(report: DeployReport): string[] {
       return services === "" ? [] : [services];
   }
 }
-

@@ -23,10 +23,14 @@ function isFingerprint(text: string | undefined): text is string {
 
 /** `<service> <fingerprint>` a line; whatever else stands there was not confirmed. */
 export function parseLoaded(text: string): Map<Service, string> {
-  return new Map(text.split("\n").flatMap((line) => {
-    const [service = "", fingerprint] = line.split(" ");
-    return isService(service) && isFingerprint(fingerprint) ? [[service, fingerprint] as const] : [];
-  }));
+  return new Map(
+    text.split("\n").flatMap((line) => {
+      const [service = "", fingerprint] = line.split(" ");
+      return isService(service) && isFingerprint(fingerprint)
+        ? [[service, fingerprint] as const]
+        : [];
+    }),
+  );
 }
 
 export function writeLoaded(state: string, loaded: ReadonlyMap<Service, string>): void {

@@ -66,8 +66,7 @@ export function planDeploy(
   if (why !== null) return { kind: "refuse", why };
 
   const directories = force ? carriers(facts) : directoriesLacking(facts);
-  const isLoaded = (service: Service) =>
-    memory.loaded.get(service) === staged.leaf.fingerprint;
+  const isLoaded = (service: Service) => memory.loaded.get(service) === staged.leaf.fingerprint;
   return {
     kind: "install",
     directories,
@@ -94,7 +93,9 @@ export function isOlder(staged: Pair, { pair }: Pick<Installed, "pair">): boolea
 function ageRefusal(staged: Pair, deployed: Installed, deployedIsFit: boolean): Failure | null {
   if (!deployedIsFit || deployed.pair === null || !isOlder(staged, deployed)) return null;
   return new Failure(
-    `the staged certificate is older (${formatTime(staged.leaf.notBefore)}) than the deployed one ` +
+    `the staged certificate is older (${
+      formatTime(staged.leaf.notBefore)
+    }) than the deployed one ` +
       `(${formatTime(deployed.pair.leaf.notBefore)}), which is good`,
     { hint: "if the older one shall be served, run: certsync deploy --force" },
   );
@@ -126,25 +127,25 @@ function directoriesLacking(facts: DeployFacts): string[] {
 /** Names that only HTTPS uses, where nginx passes over this directory. */
 const ONLY_HTTPS = /^(autodiscover|autoconfig|mta-sts)\./;
 
-function shallCarry(
-  directory: SniDirectory,
-  { mailcow, staged, now }: Pick<DeployFacts, "mailcow" | "staged" | "now">,
-): boolean {
-  const { domains } = directory;
+type ServedFacts = Omit<DeployFacts, "memory">;
+
+function shallCarry(directory: SniDirectory, facts: ServedFacts): boolean {
+  const { domains, pair } = directory;
   if (domains.length === 0) return false;
-  const missing = uncovered(directory, staged);
+  const missing = uncovered(directory, facts.staged);
   if (missing.length === 0) return true;
-  if (!holdsHostname(directory, mailcow)) return false;
+  if (!domains.includes(mailHostname(facts))) return false;
   return missing.every((name) => ONLY_HTTPS.test(name)) ||
-    (directory.pair !== null && timeState(directory.pair.leaf, now) === "expired");
+    (pair !== null && timeState(pair.leaf, facts.now) === "expired");
 }
 
 function uncovered({ domains }: SniDirectory, { leaf }: Pair): string[] {
   return domains.filter((name) => namesCover(leaf.names, name) === null);
 }
 
-function holdsHostname({ domains }: SniDirectory, { conf }: Mailcow): boolean {
-  return conf.hostname !== null && domains.includes(conf.hostname);
+/** The name under which mailcow serves mail. */
+export function mailHostname({ mailcow, domain }: Pick<DeployFacts, "mailcow" | "domain">): string {
+  return mailcow.conf.hostname ?? domain;
 }
 
 function sniWarnings(facts: DeployFacts): string[] {
@@ -152,7 +153,7 @@ function sniWarnings(facts: DeployFacts): string[] {
     .filter((directory) => !shallCarry(directory, facts))
     .map((directory) => {
       const names = uncovered(directory, facts.staged).map((name) => quote(name)).join(", ");
-      const but = holdsHostname(directory, facts.mailcow)
+      const but = directory.domains.includes(mailHostname(facts))
         ? "; mail clients that ask for the mail hostname still get its own certificate"
         : "";
       return `${quote(directory.directory)} keeps its own certificate, because the new one does ` +
@@ -161,28 +162,27 @@ function sniWarnings(facts: DeployFacts): string[] {
 }
 
 function lostNames({ leaf }: Pair, { pair }: Installed): string[] {
-  const lost = pair?.leaf.names.filter((name) =>
-    namesCover(leaf.names, name.toLowerCase()) === null
-  ) ?? [];
+  const lost =
+    pair?.leaf.names.filter((name) => namesCover(leaf.names, name.toLowerCase()) === null) ?? [];
   if (lost.length === 0) return [];
   return [`the new certificate lacks names of the deployed one: ${lost.map(quote).join(", ")}`];
 }
 
 /** The leaves that a client may be given which asks for the mail hostname, or for no name. */
 export function expectedLeaves(
-  facts: Pick<DeployFacts, "mailcow" | "staged" | "now">,
+  facts: ServedFacts,
   service: Service,
   sni: string | null,
 ): string[] {
   const ours = facts.staged.leaf.fingerprint;
   if (sni === null || service === "nginx-mailcow") return [ours];
-  const own = facts.mailcow.sniDirectories.filter((directory) =>
-    directory.domains.includes(sni) && !shallCarry(directory, facts)
+  const claimants = facts.mailcow.sniDirectories.filter(({ domains }) =>
+    namesCover(domains, sni) !== null
   );
-  // Where several directories claim the name, which one wins is up to the server.
-  const carrying = facts.mailcow.sniDirectories.some((directory) =>
-    directory.domains.includes(sni) && shallCarry(directory, facts)
-  );
-  const leaves = own.flatMap(({ pair }) => pair === null ? [] : [pair.leaf.fingerprint]);
-  return leaves.length === 0 || carrying ? [ours, ...leaves] : leaves;
+  const foreign = claimants.filter((directory) => !shallCarry(directory, facts));
+  const leaves = foreign.flatMap(({ pair }) => pair === null ? [] : [pair.leaf.fingerprint]);
+  // Which of several claimants wins is up to the server, and Postfix knows no wildcards here.
+  const isCertain = foreign.length === claimants.length &&
+    foreign.some(({ domains }) => namesCover(domains, sni) === "exact");
+  return leaves.length > 0 && isCertain ? leaves : [ours, ...leaves];
 }

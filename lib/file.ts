@@ -18,7 +18,13 @@ export class FileProblem extends Error {
   override name = "FileProblem";
 
   constructor(
-    readonly kind: "missing" | "symlink" | "not-regular" | "too-large" | "unreadable",
+    readonly kind:
+      | "missing"
+      | "symlink"
+      | "not-regular"
+      | "too-large"
+      | "changing"
+      | "unreadable",
     readonly detail: string,
     options?: ErrorOptions,
   ) {
@@ -28,19 +34,16 @@ export class FileProblem extends Error {
 
 /**
  * Opens once, looks at what was opened, reads it once. With `follow: false` a symbolic link as the
- * last part of the path is a problem, as it must be in a directory of somebody else: Deno resolves
- * links on its own before it opens a file, unless it may do everything, so that O_NOFOLLOW alone
- * holds nobody up; what was opened must be the very file that lay there before.
- * A FIFO or a device is opened without blocking (O_NONBLOCK) and refused. Throws a FileProblem.
+ * last part of the path is a problem, as it must be in a directory of somebody else. A FIFO or a
+ * device is opened without blocking (O_NONBLOCK) and refused. Throws a FileProblem.
  */
 export function readFile(path: string, { follow }: { follow: boolean }): FileFacts {
   const { O_RDONLY, O_NONBLOCK, O_NOFOLLOW } = fs.constants;
   try {
-    const entry = follow ? null : fs.lstatSync(path, { bigint: true });
-    if (entry?.isSymbolicLink()) throw isLink();
+    if (!follow) lookAt(path);
     const fd = fs.openSync(path, O_RDONLY | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW));
     try {
-      if (entry !== null && !isSame(entry, fs.fstatSync(fd, { bigint: true }))) throw isLink();
+      if (!follow) checkSame(lookAt(path), fs.fstatSync(fd, { bigint: true }));
       const stat = fs.fstatSync(fd);
       if (stat.isDirectory()) throw new FileProblem("not-regular", "is a directory");
       if (!stat.isFile()) throw new FileProblem("not-regular", "is not a regular file");
@@ -59,12 +62,22 @@ export function readFile(path: string, { follow }: { follow: boolean }): FileFac
   }
 }
 
-function isSame(a: fs.BigIntStats, b: fs.BigIntStats): boolean {
-  return a.dev === b.dev && a.ino === b.ino;
+/** What stands there by that name; a symbolic link is a problem. */
+function lookAt(path: string): fs.BigIntStats {
+  const entry = fs.lstatSync(path, { bigint: true });
+  if (entry.isSymbolicLink()) throw new FileProblem("symlink", "is a symbolic link");
+  return entry;
 }
 
-function isLink(cause?: unknown): FileProblem {
-  return new FileProblem("symlink", "is a symbolic link", { cause });
+/**
+ * Deno resolves links on its own before it opens a file, unless it may do everything, so that
+ * O_NOFOLLOW alone holds nobody up: what was opened must be the very file that lies there. A second
+ * name that it got in the meantime shows in its number of links.
+ */
+function checkSame(entry: fs.BigIntStats, opened: fs.BigIntStats): void {
+  const { dev, ino, nlink } = opened;
+  if (dev === entry.dev && ino === entry.ino && nlink === entry.nlink) return;
+  throw new FileProblem("changing", "was replaced while it was read");
 }
 
 /** The same, where a missing file is an answer. */
@@ -84,7 +97,7 @@ function readAll(fd: number, size: number): Uint8Array<ArrayBuffer> {
     const count = fs.readSync(fd, Buffer.from(buffer.buffer), length, buffer.length - length, null);
     if (count === 0) return buffer.slice(0, length);
     length += count;
-    if (length > size) throw new FileProblem("unreadable", "grew while it was read");
+    if (length > size) throw new FileProblem("changing", "grew while it was read");
   }
 }
 
@@ -93,13 +106,17 @@ function tooLarge(): FileProblem {
 }
 
 function asFileProblem(error: unknown): unknown {
+  // Of /dev, /proc and /sys, which only a program that may do everything can open in Deno.
+  if (error instanceof Deno.errors.NotCapable) {
+    return new FileProblem("not-regular", "is not a regular file", { cause: error });
+  }
   if (!(error instanceof Error) || !("code" in error)) return error;
   switch (error.code) {
     case "ENOENT":
     case "ENOTDIR":
       return new FileProblem("missing", "does not exist", { cause: error });
     case "ELOOP":
-      return isLink(error);
+      return new FileProblem("symlink", "is a symbolic link", { cause: error });
     case "ENXIO":
       return new FileProblem("not-regular", "is not a regular file", { cause: error });
     case "EACCES":

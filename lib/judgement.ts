@@ -126,6 +126,11 @@ function chainRefusal(
   if (code === 18) {
     return new Failure(what, { hint: `it is self-signed; if it shall be, set ${trustKey}` });
   }
+  if (code === null && trust.kind === "file") {
+    return new Failure(what, {
+      hint: `see whether ${quote(trust.path)}, which ${trustKey} names, is a CA file in PEM`,
+    });
+  }
   if (code === null || !ISSUER_UNKNOWN.includes(code)) return new Failure(what);
   if (trust.kind === "file") {
     return new Failure(what, {

@@ -3,10 +3,10 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { walkSync } from "@std/fs/walk";
-import type { Compose } from "./compose.ts";
-import type { Endpoint, Protocol } from "./endpoint_url.ts";
+import type { Protocol } from "./endpoint_url.ts";
 import { explain, Failure, quote } from "./failure.ts";
 import { FileProblem, readFile } from "./file.ts";
+import { type MailcowConf, parseMailcowConf } from "./mailcow_conf.ts";
 import { CERTIFICATE_MODE, KEY_MODE, type Pair, parsePair } from "./pair.ts";
 
 /** The services that load the certificate, and the protocols on which each serves it. */
@@ -30,16 +30,6 @@ export function serviceOf(protocol: Protocol): Service {
   );
   if (name === undefined) throw new TypeError(`no service for ${protocol}`);
   return name;
-}
-
-export interface MailcowConf {
-  /** MAILCOW_HOSTNAME in lower case. */
-  readonly hostname: string | null;
-  /** SKIP_LETS_ENCRYPT: that mailcow's own ACME client leaves the certificate alone. */
-  readonly skipsLetsEncrypt: boolean;
-  readonly composeVersion: Compose["version"];
-  /** Where the services are published on this host. */
-  readonly endpoints: readonly Endpoint[];
 }
 
 export interface Mailcow {
@@ -99,59 +89,6 @@ export function readMailcowConf(directory: string): MailcowConf {
   }
 }
 
-const portSettings: readonly [setting: string, Protocol, standard: string][] = [
-  ["SMTP", "smtp", "25"],
-  ["SUBMISSION", "submission", "587"],
-  ["SMTPS", "smtps", "465"],
-  ["IMAP", "imap", "143"],
-  ["IMAPS", "imaps", "993"],
-  ["POP", "pop3", "110"],
-  ["POPS", "pop3s", "995"],
-  ["SIEVE", "sieve", "4190"],
-  ["HTTPS", "https", "443"],
-];
-
-/** Pure. `path` is for messages. The file is read by a shell and by docker compose. */
-export function parseMailcowConf(text: string, path: string): MailcowConf {
-  const values = new Map<string, string>();
-  for (const line of text.split(/\r?\n/)) {
-    const [, key, value] = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$/.exec(line) ?? [];
-    if (key !== undefined && value !== undefined) values.set(key, unquote(value));
-  }
-  const isYes = (key: string) => /^y(es)?$/i.test(values.get(key) ?? "");
-  return {
-    hostname: values.get("MAILCOW_HOSTNAME")?.toLowerCase().replace(/\.$/, "") || null,
-    skipsLetsEncrypt: isYes("SKIP_LETS_ENCRYPT"),
-    composeVersion: values.get("DOCKER_COMPOSE_VERSION") === "standalone" ? "standalone" : "native",
-    endpoints: portSettings
-      .filter(([, protocol]) => protocol !== "https" || !isYes("NGINX_USE_PROXY_PROTOCOL"))
-      .map(([setting, protocol, standard]) => {
-        const value = values.get(`${setting}_PORT`) || standard;
-        const bind = values.get(`${setting}_BIND`) ?? "";
-        return { protocol, ...parsePublished(value, bind, `${setting}_PORT in ${path}`) };
-      }),
-  };
-}
-
-function unquote(value: string): string {
-  const [, quoted] = /^\s*(?:"([^"]*)"|'([^']*)')/.exec(value)?.filter((part) =>
-    part !== undefined
-  ) ?? [];
-  return quoted ?? value.replace(/\s#.*$/, "").trim();
-}
-
-/** `PORT` or `IP:PORT`, split at the last colon; an address for all interfaces means loopback. */
-function parsePublished(value: string, bind: string, what: string) {
-  const colon = value.lastIndexOf(":");
-  const port = Number(value.slice(colon + 1));
-  const address = (colon === -1 ? bind : value.slice(0, colon)).replace(/[[\]]/g, "");
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
-    throw new Failure(`${what} is not a port: ${quote(value)}`);
-  }
-  const loopback: Record<string, string> = { "": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1" };
-  return { host: loopback[address] ?? address, port };
-}
-
 /** Throws a system error where the directory cannot be looked into. */
 export function readInstalled(directory: string): Installed {
   const [chain, key] = [join(directory, "cert.pem"), join(directory, "key.pem")];
@@ -173,9 +110,14 @@ function isOurs(path: string, mode: number): boolean {
   return stat.isFile() && (stat.mode & 0o7777) === mode && stat.uid === Deno.uid();
 }
 
+/**
+ * As mailcow's services find them: not hidden ones. A symbolic link is left out: what it leads to is
+ * either listed itself, or not to be seen from inside the containers and not ours to write to.
+ */
 function readSniDirectories(sslDirectory: string): SniDirectory[] {
   const directories: SniDirectory[] = [];
-  for (const entry of walkSync(sslDirectory, { maxDepth: 1, includeFiles: false })) {
+  const options = { maxDepth: 1, includeFiles: false, includeSymlinks: false };
+  for (const entry of walkSync(sslDirectory, options)) {
     if (entry.path === sslDirectory || entry.name.startsWith(".")) continue;
     const paths = ["cert.pem", "key.pem", "domains"].map((name) => join(entry.path, name));
     if (!paths.every((path) => fs.existsSync(path))) continue;

@@ -77,7 +77,7 @@ export async function verifyChain(
   if (code === 0) return null;
   const error = /^error (\d+) at \d+ depth lookup: *(.+)$/m.exec(stderr + stdout);
   return error === null
-    ? { code: null, words: lastWords(stderr) }
+    ? { code: null, words: stderr.split("\n")[0] ?? "" } // what follows is where in openssl
     : { code: Number(error[1]), words: error[2] ?? "" };
 }
 

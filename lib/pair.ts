@@ -82,6 +82,7 @@ export function installPair(pair: Pair, directories: readonly string[]): string[
     { directory, name: "key.pem", bytes: pair.keyPem, mode: KEY_MODE },
     { directory, name: "cert.pem", bytes: pair.chainPem, mode: CERTIFICATE_MODE },
   ]).map((file) => ({ ...file, temporary: join(file.directory, TEMPORARY_PREFIX + file.name) }));
+  for (const { directory, name } of files) checkReplaceable(join(directory, name));
   try {
     for (const { temporary, bytes, mode } of files) writeSynced(temporary, bytes, mode);
     for (const { directory, temporary, name } of files) {
@@ -93,6 +94,14 @@ export function installPair(pair: Pair, directories: readonly string[]): string[
   }
   for (const directory of directories) syncDirectory(directory);
   return files.map(({ directory, name }) => join(directory, name)).sort();
+}
+
+/** A rename cannot replace a directory, and half of the renames would be done by then. */
+function checkReplaceable(path: string): void {
+  if (!fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
+  throw new Failure(`there is a directory where a file belongs: ${quote(path)}`, {
+    hint: "remove it; docker makes one where a file that it should mount is missing",
+  });
 }
 
 /** A new file that nobody else could read at any moment, on the disk when this returns. */

@@ -50,7 +50,9 @@ function identify(directory: string): fs.Stats {
 function readStagedFile(path: string, owner: number): Uint8Array<ArrayBuffer> {
   try {
     const file = readFile(path, { follow: false });
-    if (file.links !== 1) throw new Failure(`no staged cert: ${quote(path)} is a hard link`, REMOVE);
+    if (file.links !== 1) {
+      throw new Failure(`no staged cert: ${quote(path)} is a hard link`, REMOVE);
+    }
     if (file.uid !== owner && file.uid !== 0) {
       throw new Failure(
         `no staged cert: ${quote(path)} belongs to uid ${file.uid}, not to the directory's owner`,
@@ -72,6 +74,8 @@ function hintFor({ kind }: FileProblem): string {
       return "run on the NPM host: certsync push --force";
     case "symlink":
       return "push must follow links (rsync -L); run on the NPM host: certsync push --force";
+    case "changing":
+      return "a push may be under way; run certsync deploy again in a minute";
     case "unreadable":
       return "run this as root";
     default:

@@ -221,6 +221,7 @@ async function exec(
       return failed(`service "${container}" is not running\n`);
   }
 
+  if (command.join(" ") === "true") return { code: 0 };
   switch (`${service}: ${command.join(" ")}`) {
     case "postfix: postfix reload":
       await services.reload("postfix");

@@ -1,0 +1,222 @@
+// SNI directories: what Postfix and Dovecot serve ahead of the top-level pair.
+
+import { deepEqual, equal, match } from "node:assert/strict";
+import { authority } from "./kit/authority.ts";
+import { type Endpoint, ENDPOINT_NAMES, ENDPOINTS } from "./kit/mail_services.ts";
+import { allLoaded, type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
+import type { MailcowTree } from "./kit/mailcow_tree.ts";
+import { assertSame, snapshot } from "./kit/snapshot.ts";
+
+const NAME = "mail.example.org";
+const DAY_MS = 24 * 3_600_000;
+const daysAgo = (days: number) => new Date(Date.now() - days * DAY_MS);
+
+const ca = await authority();
+Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
+const [old, fresh, own, expired] = await Promise.all([
+  ca.issue({ names: [NAME], notBefore: daysAgo(60) }),
+  ca.issue({ names: [NAME, "*.example.com"] }),
+  ca.issue({ names: [NAME, "webmail.example.net"], notBefore: daysAgo(50) }),
+  ca.issue({ names: [NAME], notBefore: daysAgo(90), notAfter: daysAgo(1) }),
+]);
+
+const POSTMAP = "exec -T postfix-mailcow postmap -F hash:/opt/postfix/conf/sni.map";
+const POSTFIX_RELOAD = "exec -T postfix-mailcow postfix reload";
+
+/** A host on which `old` is deployed, `fresh` is staged, and the SSL directory holds more. */
+function renewal(
+  prepare: (mailcow: MailcowTree) => Promise<unknown>,
+  options: Partial<MailHostOptions> = {},
+): Promise<MailHost> {
+  const endpoints: Endpoint[] = ["smtps", "imaps", "https"];
+  return mailHost({
+    ...{ trust: ca.rootFile, deployed: old, staged: fresh, endpoints, prepare, ...options },
+  });
+}
+
+function postfixCalls(host: MailHost): string[] {
+  return host.calls().filter((call) => call.includes("postfix"));
+}
+
+/** Deploys, and sees that the directory got the new pair and that SNI clients get it everywhere. */
+async function assertCarried(host: MailHost, directory: string) {
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  await host.assertInstalled(fresh);
+  await host.assertInstalled(fresh, directory);
+  const report = result.json();
+  deepEqual(
+    report.installed,
+    [directory, host.mailcow.ssl].flatMap((path) => [`${path}/cert.pem`, `${path}/key.pem`]).sort(),
+  );
+  deepEqual(report.warnings, []);
+  equal(report.served.every(({ ok }: { ok: boolean }) => ok), true);
+  for (const endpoint of ENDPOINT_NAMES) {
+    equal(host.services.serves(endpoint, NAME), fresh.fingerprint, endpoint);
+  }
+  deepEqual(postfixCalls(host), [POSTMAP, POSTFIX_RELOAD]);
+  deepEqual(await host.loaded(), allLoaded(fresh));
+  const again = await host.assertUntouched(() => host.deploy(["--json"]));
+  equal(again.json().outcome, "unchanged");
+}
+
+Deno.test("deploy installs into an SNI directory all of whose names are covered", async () => {
+  let directory = "";
+  await using host = await renewal(async (mailcow) => {
+    directory = await mailcow.putSni(NAME, own, [NAME, "shop.example.com"]);
+  }, { endpoints: undefined });
+  await assertCarried(host, directory);
+  equal(await Deno.readTextFile(`${directory}/domains`), `${NAME} shop.example.com\n`);
+});
+
+Deno.test("deploy installs where only names that HTTPS uses are not covered", async () => {
+  const names = ["autodiscover", "autoconfig", "mta-sts"].map((label) => `${label}.example.org`);
+  let directory = "";
+  await using host = await renewal(async (mailcow) => {
+    directory = await mailcow.putSni(NAME, own, [NAME, ...names]);
+  });
+  await assertCarried(host, directory);
+});
+
+Deno.test("deploy installs for the mail hostname where the directory's own certificate expired", async () => {
+  let directory = "";
+  await using host = await renewal(async (mailcow) => {
+    directory = await mailcow.putSni(NAME, expired, [NAME, "webmail.example.net"]);
+  });
+  await assertCarried(host, directory);
+});
+
+Deno.test("deploy installs where the directory's own pair is broken or a symbolic link", async () => {
+  let directory = "";
+  await using host = await renewal(async (mailcow) => {
+    directory = await mailcow.putSni(NAME, own);
+    await Deno.rename(`${directory}/cert.pem`, `${mailcow.root}/elsewhere.pem`);
+    await Deno.symlink(`${mailcow.root}/elsewhere.pem`, `${directory}/cert.pem`);
+  });
+  await assertCarried(host, directory);
+  equal(await Deno.readTextFile(`${host.mailcow.root}/elsewhere.pem`), own.fullchainPem);
+});
+
+Deno.test("deploy leaves a directory with another name alone, warns, and expects its leaf", async () => {
+  let directory = "";
+  await using host = await renewal(async (mailcow) => {
+    directory = await mailcow.putSni(NAME, own, [NAME, "webmail.example.net"]);
+  }, { endpoints: undefined });
+  const before = await snapshot(directory);
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  assertSame(before, await snapshot(directory));
+  await host.assertInstalled(fresh);
+
+  const { warnings, served } = result.json();
+  equal(warnings.length, 1);
+  match(warnings[0], new RegExp(`"${directory}" keeps its own certificate`));
+  match(warnings[0], /"webmail\.example\.net"/);
+  match(warnings[0], /clients that ask for the mail hostname still get its own certificate/);
+  for (const { endpoint, sni, fingerprint, ok } of served) {
+    const name = endpoint.slice(0, endpoint.indexOf(":")) as Endpoint;
+    const keepsOwn = sni === NAME && ENDPOINTS[name].service !== "nginx";
+    equal(fingerprint, (keepsOwn ? own : fresh).fingerprint, `${endpoint} ${sni}`);
+    equal(ok, true);
+  }
+  deepEqual(await host.loaded(), allLoaded(fresh));
+  equal((await host.deploy(["--json"])).json().outcome, "unchanged");
+});
+
+Deno.test("deploy notices where such a directory's clients are given another leaf", async () => {
+  await using host = await renewal(
+    (mailcow) => mailcow.putSni(NAME, own, [NAME, "webmail.example.net"]),
+    { deploy: { restart_timeout: "0.5s", settle: "0.1s" } },
+  );
+  await Deno.remove(`${host.mailcow.ssl}/${NAME}`, { recursive: true });
+  await host.services.restart("dovecot"); // serves the top-level pair to all since
+  host.services.temper("dovecot", { ignores: "restart" });
+  await host.mailcow.putSni(NAME, own, [NAME, "webmail.example.net"]);
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  equal(result.json().outcome, "stale");
+  match(result.json().error, /imaps:.*SNI mail\.example\.org/);
+});
+
+Deno.test("deploy leaves a directory for other names alone; the mail hostname gets the new one", async () => {
+  const foreign = await ca.issue({
+    names: ["mx.example.net"],
+    notBefore: daysAgo(90),
+    notAfter: daysAgo(1),
+  });
+  let directory = "";
+  await using host = await renewal(async (mailcow) => {
+    directory = await mailcow.putSni("customer", foreign, ["mx.example.net"]);
+  });
+  const before = await snapshot(directory);
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  assertSame(before, await snapshot(directory));
+  match(result.json().warnings.join(), /customer" keeps its own .*"mx\.example\.net"$/);
+  equal(
+    result.json().served.every((one: { fingerprint: string }) =>
+      one.fingerprint === fresh.fingerprint
+    ),
+    true,
+  );
+  equal(host.services.serves("imaps", "mx.example.net"), foreign.fingerprint);
+  deepEqual(postfixCalls(host), [POSTMAP, POSTFIX_RELOAD]);
+});
+
+Deno.test("deploy leaves a directory alone that names nobody", async () => {
+  let directory = "";
+  await using host = await renewal(async (mailcow) => {
+    directory = await mailcow.putSni("nobody", own, []);
+  });
+  const before = await snapshot(directory);
+  const result = await host.deploy();
+  equal(result.code, 0, result.stderr);
+  assertSame(before, await snapshot(directory));
+  match(result.stderr, /^WARNING: .*nobody" keeps its own certificate.*names none/m);
+});
+
+Deno.test("deploy passes over what is no SNI directory, and calls no postmap for it", async () => {
+  await using host = await renewal(async (mailcow) => {
+    const backups = await mailcow.putSni("backups", own);
+    await Deno.remove(`${backups}/domains`);
+    await mailcow.putSni(".hidden", own);
+    await mailcow.putSni("certs/deeper", own);
+    await Deno.symlink("certs/deeper", `${mailcow.ssl}/link`);
+    await Deno.writeTextFile(`${mailcow.ssl}/domains`, NAME);
+  });
+  const places = ["backups", ".hidden", "certs"].map((name) => `${host.mailcow.ssl}/${name}`);
+  const before = await Promise.all(places.map(snapshot));
+  const result = await host.deploy(["--json"]);
+  equal(result.json().warnings.length, 0);
+  const after = await Promise.all(places.map(snapshot));
+  for (const [index, one] of before.entries()) assertSame(one, after[index] ?? new Map());
+  deepEqual(postfixCalls(host), [POSTFIX_RELOAD]);
+});
+
+Deno.test("deploy repairs an SNI directory although the top level is in place", async () => {
+  let directory = "";
+  await using host = await renewal(async (mailcow) => {
+    directory = await mailcow.putSni(NAME, own);
+  });
+  equal((await host.deploy()).code, 0);
+  host.docker.forget();
+  await Deno.writeTextFile(`${directory}/cert.pem`, own.fullchainPem);
+  await Deno.writeTextFile(`${directory}/key.pem`, own.keyPem);
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  equal(result.json().outcome, "repaired");
+  deepEqual(result.json().installed, [`${directory}/cert.pem`, `${directory}/key.pem`]);
+  await host.assertInstalled(fresh, directory);
+  equal(host.calls().length, 4);
+});
+
+Deno.test("deploy restarts Postfix where its map could not be made", async () => {
+  await using host = await renewal((mailcow) => mailcow.putSni(NAME, own));
+  host.docker.intercept = ({ argv }) =>
+    argv.includes("postmap") ? { code: 1, stderr: "postmap: fatal: open sni.map\n" } : undefined;
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  deepEqual(postfixCalls(host), [POSTMAP, "restart postfix-mailcow"]);
+  match(result.stderr, /postmap: fatal: open sni\.map/);
+  equal(host.services.serves("smtps", NAME), fresh.fingerprint);
+});
