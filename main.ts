@@ -11,7 +11,8 @@ import {
   verifyConfig,
 } from "./lib/config.ts";
 import type { ConfigFile } from "./lib/config_file.ts";
-import { deploy, describeDeploy, emptyDeployReport } from "./lib/deploy.ts";
+import { deploy } from "./lib/deploy.ts";
+import { describeDeploy, emptyDeployReport } from "./lib/deploy_report.ts";
 import { Failure, UsageFailure } from "./lib/failure.ts";
 import { describeFind, emptyFindReport, findNpmDir } from "./lib/find_npm_dir.ts";
 import type { Host } from "./lib/host.ts";

@@ -12,7 +12,7 @@ import { type Host, pause } from "./host.ts";
 import { type Service, serviceOf } from "./mailcow.ts";
 import { MissingProgram, TimedOut } from "./run.ts";
 import { readServed, type Served } from "./served.ts";
-import { formatDuration } from "./time.ts";
+import { formatDuration, formatTime } from "./time.ts";
 
 /** One question to the wire: an endpoint, with the mail hostname as SNI or without SNI. */
 export interface Probe {
@@ -50,14 +50,20 @@ export interface Trouble {
   readonly hint?: string;
 }
 
+/** Whether a probe was given a certificate before anything was installed. */
+export interface Before {
+  readonly probe: Probe;
+  readonly hasAnswered: boolean;
+}
+
 export interface Application {
   readonly compose: Compose;
-  readonly mode: "reload" | "restart";
+  /** `revive` restarts whatever has become of the container. */
+  readonly mode: "reload" | "restart" | "revive";
   readonly hasSniDirectories: boolean;
   readonly settleMs: number;
   readonly restartTimeoutMs: number;
-  /** What the endpoints gave before anything was installed. */
-  readonly before: readonly Answer[];
+  readonly before: readonly Before[];
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
@@ -81,14 +87,15 @@ export async function applyTo(
   const before = application.before.filter(({ probe }) =>
     serviceOf(probe.endpoint.protocol) === service
   );
-  const [first, done, waitMs] = mode === "restart"
-    ? [await restartRunning(service, application, host), "restarted", restartTimeoutMs] as const
-    : [await reload(service, application, host), "reloaded", settleMs] as const;
+  const [done, waitMs] = mode === "reload"
+    ? ["reloaded", settleMs] as const
+    : ["restarted", restartTimeoutMs] as const;
+  const first = await begin(service, application, host);
   if (first.kind === "not-running" || first.kind === "paused") {
     return leftAlone(service, first, compose);
   }
   const checks = await waitForLeaf(before, first.kind === "done" ? waitMs : 0, host);
-  if (mode === "restart" || isSettled(checks)) return outcome(service, done, checks, first);
+  if (mode !== "reload" || isSettled(checks)) return outcome(service, done, checks, first);
 
   host.tell(
     `${service} does not serve the new certificate ` +
@@ -102,6 +109,21 @@ export async function applyTo(
     host,
   );
   return outcome(service, "restarted", checksAfter, second);
+}
+
+function begin(
+  service: Service,
+  application: Application,
+  host: Host,
+): Promise<ComposeResult> {
+  switch (application.mode) {
+    case "reload":
+      return reload(service, application, host);
+    case "restart":
+      return restartRunning(service, application, host);
+    case "revive":
+      return restart(service, application, host);
+  }
 }
 
 /** A container that does not run, or that somebody froze: restarting it would be against his will. */
@@ -135,13 +157,28 @@ function outcome(
     checks,
     isConfirmed: isSettled(checks) && (answers.length > 0 || (isUnchecked && isDone)),
     trouble: isDone ? null : last,
-    warnings: checks.filter(({ verdict }) => verdict === "absent").map(absentWarning),
+    warnings: describeChecks(checks.filter(({ verdict }) => verdict === "absent"))
+      .map((found) => `no certificate, before or after, from ${found}`),
   };
 }
 
-function absentWarning({ probe, served }: Check): string {
-  const reason = served.kind === "none" ? served.reason : "";
-  return `${formatProbe(probe)} gave no certificate, before or after: ${reason}`;
+/** What was found where, a line for each finding; an endpoint once where SNI makes no difference. */
+export function describeChecks(checks: readonly Check[]): string[] {
+  const found = Map.groupBy(
+    checks,
+    ({ served }) =>
+      served.kind === "none"
+        ? served.reason
+        : `a certificate that is valid until ${formatTime(served.leaf.notAfter)}`,
+  );
+  return Array.from(found, ([what, alike]) => {
+    const places = Map.groupBy(alike, ({ probe }) => formatEndpoint(probe.endpoint));
+    const names = Array.from(
+      places,
+      ([url, both]) => both.length > 1 ? url : both.map(({ probe }) => formatProbe(probe)).join(),
+    );
+    return `${names.join(" ")}: ${what}`;
+  });
 }
 
 export function formatProbe({ endpoint, sni }: Pick<Probe, "endpoint" | "sni">): string {
@@ -201,18 +238,19 @@ function asResult(error: unknown): ComposeResult {
 
 /** Asks again those that are not right yet, until all are or the time is over. */
 async function waitForLeaf(
-  before: readonly Answer[],
+  before: readonly Before[],
   waitMs: number,
   host: Host,
 ): Promise<Check[]> {
   const end = performance.now() + waitMs;
-  let checks: Check[] = before.map((answer) => ({ ...answer, verdict: "stale" }));
+  const unasked: Served = { kind: "none", reason: "not asked" };
+  let checks: Check[] = before.map(({ probe }) => ({ probe, served: unasked, verdict: "stale" }));
   for (;;) {
     checks = await Promise.all(checks.map(async (check, index) => {
       if (check.verdict === "ok") return check;
       const [answer] = await askAll([check.probe], host);
       if (answer === undefined) return check;
-      return { ...answer, verdict: judgeAnswer(answer, before[index]?.served.kind) };
+      return { ...answer, verdict: judgeAnswer(answer, before[index]?.hasAnswered ?? false) };
     }));
     if (isSettled(checks) || performance.now() >= end) return checks;
     await pause(BETWEEN_ROUNDS_MS, host);
@@ -222,9 +260,9 @@ async function waitForLeaf(
 /** Pure. */
 export function judgeAnswer(
   { probe, served }: Answer,
-  before: Served["kind"] | undefined,
+  hasAnswered: boolean,
 ): Verdict {
-  if (served.kind === "none") return before === "certificate" ? "silent" : "absent";
+  if (served.kind === "none") return hasAnswered ? "silent" : "absent";
   return probe.expected.includes(served.leaf.fingerprint) ? "ok" : "stale";
 }
 

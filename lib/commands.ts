@@ -70,6 +70,7 @@ export const commands = {
       { name: "staging", argument: "DIR", help: "where push delivers (/home/certsync/incoming)" },
       { ...domain, help: `${domain.help} (default: MAILCOW_HOSTNAME)` },
       { name: "force", help: "install although unchanged, older or rolled back before" },
+      { name: "rollback", help: "put back the certificate that was deployed before" },
       dryRun,
       json,
       config,

@@ -43,16 +43,26 @@ export function composeCommand({ version }: Pick<Compose, "version">): string {
   return version === "native" ? "docker compose" : "docker-compose";
 }
 
-async function call(
+/** Whatever its exit code. */
+export function runCompose(
   { directory, version }: Compose,
   args: readonly string[],
   timeoutMs: number,
   host: Host,
-): Promise<ComposeResult> {
+): Promise<Completion> {
   const invocation = { cwd: directory, timeoutMs };
-  const completion = version === "native"
-    ? await run("docker", ["compose", ...args], invocation, host)
-    : await run("docker-compose", args, invocation, host);
+  return version === "native"
+    ? run("docker", ["compose", ...args], invocation, host)
+    : run("docker-compose", args, invocation, host);
+}
+
+async function call(
+  compose: Compose,
+  args: readonly string[],
+  timeoutMs: number,
+  host: Host,
+): Promise<ComposeResult> {
+  const completion = await runCompose(compose, args, timeoutMs, host);
   return completion.code === 0 ? { kind: "done" } : explainCompose(completion);
 }
 
@@ -63,7 +73,7 @@ async function call(
 const NOT_RUNNING: readonly RegExp[] = [
   /^service "[^"]*" is not running/m,
   /^(Error response from daemon|Error): .*container \S+ is (not running|restarting)/im,
-  /^(ERROR: |Error: )?No (such )?container( found)?\b/im,
+  /^(ERROR: |Error: |Error response from daemon: )?No (such )?container\b/im,
 ];
 
 const PAUSED = /^Error response from daemon: container \S+ is paused/im;

@@ -152,6 +152,8 @@ export interface DeployConfig {
   /** Null means those that mailcow.conf publishes. */
   readonly endpoints: readonly Endpoint[] | null;
   readonly force: boolean;
+  /** Put back what was served before, instead of what is staged. */
+  readonly rollback: boolean;
   readonly dryRun: boolean;
 }
 
@@ -167,6 +169,7 @@ export function deployConfig({ domain, deploy = {} }: ConfigFile, flags: Flags):
     restartTimeoutMs: deploy.restart_timeout ?? 300_000,
     endpoints: deploy.endpoints ?? null,
     force: flags.has("force"),
+    rollback: flags.has("rollback"),
     dryRun: flags.has("dry-run"),
   };
 }

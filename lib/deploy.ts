@@ -1,128 +1,114 @@
 // certsync deploy: installs what push delivered into mailcow, and proves that it is served.
 
-import * as fs from "node:fs";
 import { join } from "node:path";
 import {
-  type Answer,
+  type Application,
   applyTo,
   askAll,
-  type Check,
+  type Before,
   formatProbe,
   type Probe,
   type ServiceOutcome,
 } from "./apply.ts";
-import { composeCommand } from "./compose.ts";
+import type { Compose } from "./compose.ts";
 import type { DeployConfig } from "./config.ts";
-import { readMemory, writeLoaded } from "./deploy_memory.ts";
+import { isBroken, readContainerState } from "./container_state.ts";
+import {
+  readAnswered,
+  readMemory,
+  writeAnswered,
+  writeLoaded,
+  writeRejected,
+} from "./deploy_memory.ts";
 import {
   type DeployFacts,
+  directoriesToHeal,
   expectedLeaves,
   isOlder,
   isSettled,
   mailHostname,
   type Plan,
   planDeploy,
+  planRecovery,
+  planReturn,
+  type Situation,
 } from "./deploy_plan.ts";
-import { formatEndpoint } from "./endpoint_url.ts";
+import {
+  type DeployReport,
+  describePlan,
+  describeSilence,
+  emptyDeployReport,
+  failed,
+  summarize,
+} from "./deploy_report.ts";
 import { explain, Failure, quote, UsageFailure } from "./failure.ts";
 import type { Host } from "./host.ts";
-import { judgePair } from "./judgement.ts";
-import { type Mailcow, readMailcow, type Service, serviceOf } from "./mailcow.ts";
+import { judgePair, keyMatches } from "./judgement.ts";
+import { removeLeftovers } from "./leftovers.ts";
+import { type Mailcow, readMailcow, type Service, serviceNames, serviceOf } from "./mailcow.ts";
 import { installPair, keyFits, type Pair } from "./pair.ts";
+import { keepPrevious, previousDirectory, readPrevious } from "./previous.ts";
 import { readStaged, stagedPaths } from "./staging.ts";
 import { holdState } from "./state.ts";
 import { formatTime } from "./time.ts";
 import { tlsaRecord } from "./tlsa.ts";
-
-export interface DeployReport {
-  readonly outcome:
-    | "deployed"
-    | "repaired"
-    | "unchanged"
-    | "would-deploy"
-    | "refused"
-    | "rolled-back"
-    | "stale"
-    | "failed";
-  readonly domain: string | null;
-  readonly fingerprint: string | null;
-  readonly notAfter: string | null;
-  readonly tlsa: string | null;
-  readonly installed: readonly string[];
-  readonly services: readonly Pick<ServiceOutcome, "service" | "action">[];
-  readonly served: readonly ServedReport[];
-  readonly warnings: readonly string[];
-  readonly error?: string;
-  readonly hint?: string;
-  /** What the text adds to that. */
-  readonly notes: readonly string[];
-}
-
-export interface ServedReport {
-  readonly endpoint: string;
-  readonly sni: string | null;
-  readonly fingerprint: string | null;
-  readonly ok: boolean;
-}
-
-/** What is reported of a run that came to nothing. */
-export function emptyDeployReport(config: DeployConfig | null): DeployReport {
-  return {
-    outcome: "failed",
-    domain: config?.domain ?? null,
-    fingerprint: null,
-    notAfter: null,
-    tlsa: null,
-    installed: [],
-    services: [],
-    served: [],
-    warnings: [],
-    notes: [],
-  };
-}
 
 /** Throws a Failure where it does not come to a decision. */
 export async function deploy(config: DeployConfig, host: Host): Promise<DeployReport> {
   using _lock = config.dryRun ? null : await holdState(config.state, host);
 
   const mailcow = readMailcow(config.mailcow);
-  const domain = domainOf(config, mailcow);
-  const staged = readStagedOr(config.staging);
-  if (staged instanceof Failure) {
-    return failed({ ...emptyDeployReport(config), domain }, "refused", staged);
-  }
-  const facts: DeployFacts = {
+  if (!config.dryRun) sweep(mailcow, config.state);
+  const situation: Situation = {
     mailcow,
-    staged,
     memory: readMemory(config.state),
-    domain,
+    domain: domainOf(config, mailcow),
     now: host.now,
   };
+  const candidate = readCandidate(config);
+  if (candidate instanceof Failure) {
+    const report = { ...emptyDeployReport(config), domain: situation.domain };
+    return await recover(situation, failed(report, "refused", candidate), config, host);
+  }
+  const facts: DeployFacts = { ...situation, staged: candidate };
   const report = await reportOf(facts, config);
-  if (!config.force && isSettled(facts)) return { ...report, outcome: "unchanged" };
+  if (!isForced(config) && isSettled(facts)) return { ...report, outcome: "unchanged" };
 
   const decision = planDeploy(facts, await judge(facts, config, host));
-  if (decision.kind === "refuse") return failed(report, "refused", decision.why);
-
+  if (decision.kind === "refuse") {
+    return await recover(situation, failed(report, "refused", decision.why), config, host);
+  }
   const planned = { ...report, warnings: decision.warnings };
   if (config.dryRun) {
     return { ...planned, outcome: "would-deploy", notes: describePlan(decision, config) };
   }
+  if (config.rollback && decision.changesLeaf) reject(mailcow.deployed.pair, config.state);
   return await carryOut(decision, facts, planned, config, host);
 }
 
-function failed(
-  report: DeployReport,
-  outcome: "refused" | "failed",
-  { message, hint }: Pick<Failure, "message" | "hint">,
-): DeployReport {
-  return { ...report, outcome, error: message, ...(hint && { hint }) };
+function isForced({ force, rollback }: DeployConfig): boolean {
+  return force || rollback;
+}
+
+function sweep({ sslDirectory, sniDirectories }: Mailcow, state: string): void {
+  const sni = sniDirectories.map(({ directory }) => directory);
+  try {
+    removeLeftovers([sslDirectory, ...sni, previousDirectory(state)]);
+  } catch (error) {
+    throw explain(error, "remove the temporary files of a run that was interrupted");
+  }
 }
 
 /** What is wrong with the staging is a reason to refuse, as is what is wrong with the certificate. */
-function readStagedOr(directory: string): Pair | Failure {
+function readCandidate(config: DeployConfig): Pair | Failure {
+  if (config.rollback) {
+    return readPrevious(config.state) ?? new Failure(
+      `there is no previous certificate in ${quote(previousDirectory(config.state))}`,
+      { hint: "deploy keeps one there when it replaces a good certificate by another" },
+    );
+  }
   try {
-    return readStaged(directory);
+    return readStaged(config.staging);
   } catch (error) {
     if (error instanceof Failure) return error;
     throw error;
@@ -151,12 +137,67 @@ async function reportOf(facts: DeployFacts, config: DeployConfig): Promise<Deplo
 async function judge({ staged, mailcow, domain }: DeployFacts, config: DeployConfig, host: Host) {
   const demands = { domain, trust: config.trust, trustKey: "deploy.trust" } as const;
   const state = config.dryRun ? null : config.state;
-  const unfit = await judgePair(staged, stagedPaths(config.staging), demands, state, host);
+  const paths = config.rollback
+    ? installedPaths(previousDirectory(config.state))
+    : stagedPaths(config.staging);
+  const unfit = await judgePair(staged, paths, demands, state, host);
   const { pair, directory } = mailcow.deployed;
-  const paths = { chain: join(directory, "cert.pem"), key: join(directory, "key.pem") };
   const deployedIsFit = pair !== null && isOlder(staged, mailcow.deployed) &&
-    await judgePair(pair, paths, demands, state, host) === null;
-  return { unfit, deployedIsFit, force: config.force };
+    await judgePair(pair, installedPaths(directory), demands, state, host) === null;
+  return { unfit, deployedIsFit, force: isForced(config) };
+}
+
+function installedPaths(directory: string) {
+  return { chain: join(directory, "cert.pem"), key: join(directory, "key.pem") };
+}
+
+/**
+ * Whatever there is to refuse: a crash between two renames may have left a certificate with another
+ * one's key, and no service could start with that.
+ */
+async function recover(
+  situation: Situation,
+  refusal: DeployReport,
+  config: DeployConfig,
+  host: Host,
+): Promise<DeployReport> {
+  const { mailcow } = situation;
+  const matches = async (pair: Pair | null) => pair !== null && await keyMatches(pair, host);
+  const previous = readPrevious(config.state);
+  const decision = planRecovery(situation, {
+    deployed: await matches(mailcow.deployed.pair) ? mailcow.deployed.pair : null,
+    previous: await matches(previous) ? previous : null,
+  });
+  if (decision === null) return refusal;
+  const facts: DeployFacts = { ...situation, staged: decision };
+
+  const broken = await Promise.all(
+    [mailcow.deployed, ...mailcow.sniDirectories].map(async (installed) =>
+      await matches(installed.pair) ? [] : [installed.directory]
+    ),
+  );
+  const directories = directoriesToHeal(facts, broken.flat());
+  if (directories.length === 0) return refusal;
+
+  const warning = `certificate and key did not match in ${directories.map(quote).join(", ")}: ` +
+    `${config.dryRun ? "would put" : "put"} ${decision.leaf.fingerprint} there`;
+  const warned = { ...refusal, warnings: [...refusal.warnings, warning] };
+  if (config.dryRun) return warned;
+  const plan: Plan = {
+    kind: "install",
+    directories,
+    services: serviceNames,
+    changesLeaf: true,
+    warnings: [],
+  };
+  const { outcome, error, hint } = refusal;
+  const healed = await carryOut(plan, facts, warned, config, host);
+  return {
+    ...healed,
+    outcome,
+    error: healed.error === undefined ? error : `${error}; ${healed.error}`,
+    hint,
+  };
 }
 
 async function carryOut(
@@ -166,8 +207,9 @@ async function carryOut(
   config: DeployConfig,
   host: Host,
 ): Promise<DeployReport> {
-  const before = await askAll(probesFor(plan.services, facts, config), host);
-  const installed = install(plan, facts, config.state);
+  const before = await askBefore(plan.services, facts, config, host);
+  if (plan.directories.length > 0) prepare(before, facts, config.state);
+  const installed = install(facts.staged, plan.directories);
   if (installed.length > 0) host.tell(`installed ${installed.join(" ")}`);
 
   const now = {
@@ -176,7 +218,13 @@ async function carryOut(
     notes: keyChanged(facts) ? [`TLSA 3 1 1 changed with the key: it is ${report.tlsa}`] : [],
   };
   try {
-    const outcomes = await apply(plan, facts, before, config, host);
+    const modes = new Map(plan.services.map((service) => [service, config.apply] as const));
+    const outcomes = await apply(modes, facts, before, config, host);
+    const failing = await failingServices(outcomes, composeOf(facts), host);
+    const former = failing.length === 0 ? null : formerPair(facts, config.state);
+    if (former !== null) {
+      return await rollBack({ former, failing, outcomes, before }, plan, facts, now, config, host);
+    }
     remember(outcomes, facts, config.state);
     return summarize(now, plan, outcomes, facts);
   } catch (error) {
@@ -185,23 +233,19 @@ async function carryOut(
   }
 }
 
-/** Services side by side: one that takes minutes to come back delays none. */
-function apply(
-  { services }: Plan,
-  { mailcow }: DeployFacts,
-  before: readonly Answer[],
+/** What the endpoints give; one that a run which was cut off saw answering counts as such. */
+async function askBefore(
+  services: readonly Service[],
+  facts: DeployFacts,
   config: DeployConfig,
   host: Host,
-): Promise<ServiceOutcome[]> {
-  const application = {
-    compose: { directory: mailcow.directory, version: mailcow.conf.composeVersion },
-    mode: config.apply,
-    hasSniDirectories: mailcow.sniDirectories.length > 0,
-    settleMs: config.settleMs,
-    restartTimeoutMs: config.restartTimeoutMs,
-    before,
-  };
-  return Promise.all(services.map((service) => applyTo(service, application, host)));
+): Promise<Before[]> {
+  const remembered = readAnswered(config.state);
+  const answers = await askAll(probesFor(services, facts, config), host);
+  return answers.map(({ probe, served }) => ({
+    probe,
+    hasAnswered: served.kind === "certificate" || remembered.has(formatProbe(probe)),
+  }));
 }
 
 /** Every endpoint of the services, with the mail hostname as SNI and without SNI. */
@@ -223,140 +267,150 @@ function probesFor(
 }
 
 /**
- * Forgets first what the services have loaded: after a crash behind this line the next run must
- * not take the new files for served ones.
+ * Before anything is installed: after a crash behind this line the next run must not take the new
+ * files for served ones, nor an endpoint that fell silent for one that always was.
  */
-function install({ directories }: Plan, { mailcow, staged }: DeployFacts, state: string): string[] {
-  if (directories.length === 0) return [];
+function prepare(before: readonly Before[], { mailcow, staged }: DeployFacts, state: string): void {
   writeLoaded(state, new Map());
-  keepPrevious(mailcow.deployed.pair, staged, join(state, "previous"));
+  writeAnswered(
+    state,
+    before.filter(({ hasAnswered }) => hasAnswered).map(({ probe }) => formatProbe(probe)),
+  );
+  const { pair } = mailcow.deployed;
+  if (pair !== null && keyFits(pair) && pair.leaf.fingerprint !== staged.leaf.fingerprint) {
+    keepPrevious(pair, state);
+  }
+}
+
+function install(pair: Pair, directories: readonly string[]): string[] {
+  if (directories.length === 0) return [];
   try {
-    return installPair(staged, directories);
+    return installPair(pair, directories);
   } catch (error) {
     throw explain(error, `install the certificate in ${directories.map(quote).join(", ")}`);
   }
 }
 
-/** Outside of mailcow's SSL directory, where it would be served. */
-function keepPrevious(deployed: Pair | null, staged: Pair, directory: string): void {
-  if (deployed === null || !keyFits(deployed)) return;
-  if (deployed.leaf.fingerprint === staged.leaf.fingerprint) return;
-  try {
-    fs.mkdirSync(directory, { mode: 0o700, recursive: true });
-    installPair(deployed, [directory]);
-  } catch (error) {
-    throw explain(error, `keep the deployed certificate in ${quote(directory)}`);
-  }
+function composeOf({ mailcow }: Situation): Compose {
+  return { directory: mailcow.directory, version: mailcow.conf.composeVersion };
+}
+
+/** Services side by side: one that takes minutes to come back delays none. */
+function apply(
+  modes: ReadonlyMap<Service, Application["mode"]>,
+  facts: DeployFacts,
+  before: readonly Before[],
+  { settleMs, restartTimeoutMs }: DeployConfig,
+  host: Host,
+): Promise<ServiceOutcome[]> {
+  return Promise.all(Array.from(modes, ([service, mode]) =>
+    applyTo(service, {
+      compose: composeOf(facts),
+      mode,
+      hasSniDirectories: facts.mailcow.sniDirectories.length > 0,
+      settleMs,
+      restartTimeoutMs,
+      before,
+    }, host)));
+}
+
+/** Those that gave a certificate before and give none now, although they were restarted. */
+async function failingServices(
+  outcomes: readonly ServiceOutcome[],
+  compose: Compose,
+  host: Host,
+): Promise<Service[]> {
+  const silent = outcomes.filter(({ action, checks }) =>
+    action === "restarted" && checks.some(({ verdict }) => verdict === "silent")
+  );
+  const failing = await Promise.all(
+    silent.map(async ({ service }) =>
+      isBroken(await readContainerState(compose, service, host)) ? [service] : []
+    ),
+  );
+  return failing.flat();
+}
+
+/** What to go back to; never an expired one. */
+function formerPair({ staged, now }: DeployFacts, state: string): Pair | null {
+  const pair = readPrevious(state);
+  const isUsable = pair !== null && keyFits(pair) && now <= pair.leaf.notAfter &&
+    pair.leaf.fingerprint !== staged.leaf.fingerprint;
+  return isUsable ? pair : null;
+}
+
+interface Fall {
+  readonly former: Pair;
+  readonly failing: readonly Service[];
+  readonly outcomes: readonly ServiceOutcome[];
+  readonly before: readonly Before[];
+}
+
+async function rollBack(
+  { former, failing, outcomes, before }: Fall,
+  plan: Plan,
+  facts: DeployFacts,
+  report: DeployReport,
+  config: DeployConfig,
+  host: Host,
+): Promise<DeployReport> {
+  const silence = describeSilence(outcomes);
+  host.tell(`${silence}; putting the previous certificate back`);
+  reject(facts.staged, config.state); // first: after a crash it must not be tried again
+  writeLoaded(config.state, new Map());
+  for (const { pair, directories } of planReturn(facts, plan, former)) install(pair, directories);
+
+  const back: DeployFacts = { ...facts, mailcow: readMailcow(config.mailcow), staged: former };
+  const answered = new Set(
+    before.filter(({ hasAnswered }) => hasAnswered).map(({ probe }) => formatProbe(probe)),
+  );
+  const beforeReturn = probesFor(serviceNames, back, config).map((probe) => ({
+    probe,
+    hasAnswered: answered.has(formatProbe(probe)),
+  }));
+  const modes = new Map(
+    serviceNames.map((service) =>
+      [service, failing.includes(service) ? "revive" : config.apply] as const
+    ),
+  );
+  const returned = await apply(modes, back, beforeReturn, config, host);
+  remember(returned, back, config.state);
+  const after = summarize(report, plan, returned, back);
+  const { fingerprint, notAfter } = former.leaf;
+  return {
+    ...after,
+    outcome: "rolled-back",
+    notes: [],
+    error: `${silence}; rolled back to ${fingerprint}, valid until ${formatTime(notAfter)}` +
+      (after.error === undefined ? "" : `, but: ${after.error}`),
+    hint: "see the log of the service for why; this certificate is tried again only by " +
+      "certsync deploy --force",
+  };
+}
+
+function reject(pair: Pair | null, state: string): void {
+  if (pair === null) return;
+  writeRejected(state, new Set([...readMemory(state).rejected, pair.leaf.fingerprint]));
 }
 
 function remember(outcomes: readonly ServiceOutcome[], facts: DeployFacts, state: string): void {
-  const loaded = new Map(readMemory(state).loaded);
+  const { fingerprint } = facts.staged.leaf;
+  const memory = readMemory(state);
+  const loaded = new Map(memory.loaded);
   for (const { service, isConfirmed } of outcomes) {
-    if (isConfirmed) loaded.set(service, facts.staged.leaf.fingerprint);
+    if (isConfirmed) loaded.set(service, fingerprint);
     else loaded.delete(service);
   }
   writeLoaded(state, loaded);
+  const silent = outcomes.flatMap(({ checks }) => checks)
+    .filter(({ verdict }) => verdict === "silent");
+  writeAnswered(state, silent.map(({ probe }) => formatProbe(probe)));
+  if (memory.rejected.has(fingerprint) && serviceNames.every((service) => loaded.has(service))) {
+    writeRejected(state, new Set([...memory.rejected].filter((other) => other !== fingerprint)));
+  }
 }
 
 function keyChanged({ mailcow, staged }: DeployFacts): boolean {
   const old = mailcow.deployed.pair?.leaf.publicKey;
   return old !== undefined && old.toString() !== staged.leaf.publicKey.toString();
-}
-
-/** Pure. */
-function summarize(
-  report: DeployReport,
-  plan: Plan,
-  outcomes: readonly ServiceOutcome[],
-  { mailcow }: DeployFacts,
-): DeployReport {
-  const summary = {
-    ...report,
-    services: outcomes.map(({ service, action }) => ({ service, action })),
-    served: outcomes.flatMap(({ checks }) => checks).map(({ probe, served, verdict }) => ({
-      endpoint: formatEndpoint(probe.endpoint),
-      sni: probe.sni,
-      fingerprint: served.kind === "certificate" ? served.leaf.fingerprint : null,
-      ok: verdict === "ok",
-    })),
-    warnings: [...report.warnings, ...outcomes.flatMap(({ warnings }) => warnings)],
-  };
-  const compose = composeCommand({ version: mailcow.conf.composeVersion });
-  const unfinished = outcomes.filter(({ isConfirmed }) => !isConfirmed);
-  const troubled = unfinished.filter(({ trouble }) => trouble !== null);
-  const stale = unfinished.filter(({ trouble, checks }) =>
-    trouble === null && checks.some(isWrong)
-  );
-  const errors = [...describeTroubles(troubled, compose), ...describeStale(stale)];
-  if (troubled.length > 0) {
-    const hint = troubled.find(({ trouble }) => trouble?.hint !== undefined)?.trouble?.hint;
-    return failed(summary, "failed", { message: errors.join("; "), hint });
-  }
-  if (stale.length > 0) {
-    return {
-      ...summary,
-      outcome: "stale",
-      error: errors.join("; "),
-      hint: "the next run tries again; see the log of the service: " +
-        `${compose} logs --tail=50 ${stale.map(({ service }) => service).join(" ")}`,
-    };
-  }
-  return { ...summary, outcome: plan.changesLeaf ? "deployed" : "repaired" };
-}
-
-/** A line for each thing that docker said, with the services of which it said it. */
-function describeTroubles(troubled: readonly ServiceOutcome[], compose: string): string[] {
-  const said = Map.groupBy(troubled, ({ trouble }) => trouble?.words ?? "");
-  return Array.from(said, ([words, outcomes]) => {
-    const names = outcomes.map(({ service }) => service).join(", ");
-    return `${compose} could not reload or restart ${names}: ${words}`;
-  });
-}
-
-function describeStale(stale: readonly ServiceOutcome[]): string[] {
-  if (stale.length === 0) return [];
-  const wrong = stale.flatMap(({ checks }) => checks).filter(isWrong);
-  return [`not serving the new certificate: ${wrong.map(describeWrong).join(", ")}`];
-}
-
-function isWrong({ verdict }: Check): boolean {
-  return verdict === "stale" || verdict === "silent";
-}
-
-function describeWrong({ probe, served }: Check): string {
-  const what = served.kind === "certificate"
-    ? `one that is valid until ${formatTime(served.leaf.notAfter)}`
-    : served.reason;
-  return `${formatProbe(probe)}: ${what}`;
-}
-
-function describePlan({ directories, services }: Plan, { apply }: DeployConfig): string[] {
-  return [
-    ...directories.map((directory) => `would install cert.pem and key.pem in ${directory}`),
-    ...services.map((service) => `would ${apply} ${service}`),
-  ];
-}
-
-/** The report in words, a line each. */
-export function describeDeploy(report: DeployReport): string[] {
-  const certificate = `the certificate of ${report.domain}, ${report.fingerprint}, ` +
-    `valid until ${report.notAfter}`;
-  const services = report.services.map(({ service, action }) => `${service}: ${action}`).join(", ");
-  const confirmed = report.served.filter(({ ok }) => ok).length;
-  const wire = `on the wire: ${confirmed} of ${report.served.length} handshakes gave the right one`;
-  switch (report.outcome) {
-    case "unchanged":
-      return [`nothing to do: mailcow serves ${certificate}`];
-    case "would-deploy":
-      return [`would deploy ${certificate}`, ...report.notes];
-    case "deployed":
-    case "repaired":
-      return [`${report.outcome} ${certificate}`, services, wire, ...report.notes];
-    case "stale":
-    case "rolled-back":
-      return [services, wire, ...report.notes];
-    case "refused":
-    case "failed":
-      return services === "" ? [] : [services];
-  }
 }

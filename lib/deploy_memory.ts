@@ -41,3 +41,15 @@ export function writeLoaded(state: string, loaded: ReadonlyMap<Service, string>)
 export function writeRejected(state: string, rejected: ReadonlySet<string>): void {
   writeState(state, "rejected", Array.from(rejected, (fingerprint) => `${fingerprint}\n`).join(""));
 }
+
+/**
+ * The handshakes that gave a certificate before the last installation and are owed since: those of a
+ * run that was cut off, or that ended with them silent.
+ */
+export function readAnswered(state: string): ReadonlySet<string> {
+  return new Set(readState(state, "answered").split("\n").filter((line) => line !== ""));
+}
+
+export function writeAnswered(state: string, probes: readonly string[]): void {
+  writeState(state, "answered", probes.map((probe) => `${probe}\n`).join(""));
+}

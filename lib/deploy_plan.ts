@@ -14,13 +14,17 @@ import {
 import { keyFits, type Pair, sameBytes } from "./pair.ts";
 import { formatTime } from "./time.ts";
 
-export interface DeployFacts {
+/** What there is, whatever is to be installed. */
+export interface Situation {
   readonly mailcow: Mailcow;
-  /** The pair to install. */
-  readonly staged: Pair;
   readonly memory: DeployMemory;
   readonly domain: string;
   readonly now: Date;
+}
+
+export interface DeployFacts extends Situation {
+  /** The pair to install: what push delivered, or what is gone back to. */
+  readonly staged: Pair;
 }
 
 export interface Plan {
@@ -106,6 +110,43 @@ function rejectedRefusal({ leaf }: Pair, { rejected }: DeployMemory): Failure | 
   return new Failure(`this certificate was rolled back before: ${leaf.fingerprint}`, {
     hint: "see why in the journal; then push another one, or run: certsync deploy --force",
   });
+}
+
+/** Where the pair belongs that replaces what does not fit together; null where there is no such pair. */
+export function planRecovery(
+  { now }: Situation,
+  { deployed, previous }: {
+    /** The pairs whose key matches. */
+    readonly deployed: Pair | null;
+    readonly previous: Pair | null;
+  },
+): Pair | null {
+  if (deployed !== null) return deployed;
+  return previous !== null && now <= previous.leaf.notAfter ? previous : null;
+}
+
+/** Of the directories whose certificate and key do not match, those that carry the pair. */
+export function directoriesToHeal(facts: DeployFacts, mismatched: readonly string[]): string[] {
+  return carriers(facts).filter((directory) => mismatched.includes(directory));
+}
+
+export interface Installation {
+  readonly pair: Pair;
+  readonly directories: readonly string[];
+}
+
+/**
+ * How everything that `plan` installed becomes what it was: the former pair where that belongs, and
+ * elsewhere what each directory held itself.
+ */
+export function planReturn(facts: DeployFacts, plan: Plan, former: Pair): Installation[] {
+  const belongs = carriers({ ...facts, staged: former });
+  const own = facts.mailcow.sniDirectories.flatMap(({ directory, pair }) =>
+    plan.directories.includes(directory) && !belongs.includes(directory)
+      ? [{ pair: pair !== null && keyFits(pair) ? pair : former, directories: [directory] }]
+      : []
+  );
+  return [{ pair: former, directories: belongs }, ...own];
 }
 
 /** The directories that carry the pair: the top level, and SNI directories as far as it serves them. */

@@ -1,13 +1,14 @@
 // Whether a pair may be used: the questions that push and deploy both ask before anything moves.
 
 import { join } from "node:path";
+import { allEnded } from "./all_ended.ts";
 import { type Certificate, isStagingIssuer, timeState } from "./certificate.ts";
 import type { Trust } from "./config_file.ts";
 import { Failure, quote } from "./failure.ts";
 import type { Host } from "./host.ts";
 import { namesCover } from "./host_name.ts";
 import { type ChainError, judgeLeaf, publicKeyOf, verifyChain } from "./openssl.ts";
-import { type Pair, writeSynced } from "./pair.ts";
+import { keyFits, type Pair, writeSynced } from "./pair.ts";
 import { makeScratch } from "./state.ts";
 import { formatTime } from "./time.ts";
 
@@ -32,7 +33,7 @@ export async function judgePair(
   state: string | null,
   host: Host,
 ): Promise<Failure | null> {
-  const [leaf, keyPublic, chainError] = await Promise.all([
+  const [leaf, keyPublic, chainError] = await allEnded([
     judgeLeaf(pair.chainPem, demands.domain, host),
     publicKeyOf(pair.keyPem, host),
     judgeChain(pair, demands.trust, state, host),
@@ -45,6 +46,16 @@ export async function judgePair(
   return timeRefusal(pair.leaf, paths, host.now) ??
     nameRefusal(pair.leaf, paths, demands.domain, leaf.coversHost) ??
     (chainError && chainRefusal(pair, paths, demands, chainError));
+}
+
+/** Whether key and certificate belong together, whatever else is wrong with them. */
+export async function keyMatches(pair: Pair, host: Host): Promise<boolean> {
+  if (keyFits(pair)) return true;
+  const [leaf, keyPublic] = await Promise.all([
+    judgeLeaf(pair.chainPem, "localhost", host),
+    publicKeyOf(pair.keyPem, host),
+  ]);
+  return leaf.publicKey !== null && leaf.publicKey === keyPublic;
 }
 
 async function judgeChain(
@@ -132,15 +143,19 @@ function chainRefusal(
     });
   }
   if (code === null || !ISSUER_UNKNOWN.includes(code)) return new Failure(what);
+  const leafAlone = "the chain file holds the leaf alone; it must hold its intermediates too " +
+    "(fullchain.pem)";
   if (trust.kind === "file") {
+    const notVouched = `${trustKey} is ${quote(trust.path)}, which does not vouch for ` +
+      quote(top.issuer);
     return new Failure(what, {
-      hint: `${trustKey} is ${quote(trust.path)}, which does not vouch for ${quote(top.issuer)}`,
+      hint: chain.length === 1 ? `${leafAlone}: ${notVouched}` : notVouched,
     });
   }
+  if (chain.length === 1) return new Failure(what, { hint: leafAlone });
   return new Failure(what, {
-    hint: chain.length === 1
-      ? "the chain file holds the leaf alone; it must hold its intermediates too (fullchain.pem)"
-      : `this host's CA bundle does not know ${quote(top.issuer)}: install or update the package ` +
-        `ca-certificates, or set ${trustKey} to the file of your own CA`,
+    hint:
+      `this host's CA bundle does not know ${quote(top.issuer)}: install or update the package ` +
+      `ca-certificates, or set ${trustKey} to the file of your own CA`,
   });
 }

@@ -10,9 +10,12 @@ import { syncDirectory, TEMPORARY_PREFIX, writeSynced } from "./pair.ts";
 
 const LOCK_WAIT_MS = 60_000;
 
+const SCRATCH = "scratch";
+
 /**
  * Creates the directory where it is missing and takes its lock, which the kernel releases when the
- * process ends in whatever way. Waits up to a minute for another run.
+ * process ends in whatever way. Waits up to a minute for another run. What a killed run left lying
+ * around, a private key perhaps, goes at once.
  */
 export async function holdState(directory: string, host: Host): Promise<Disposable> {
   let file: Deno.FsFile;
@@ -20,11 +23,16 @@ export async function holdState(directory: string, host: Host): Promise<Disposab
     await ensureDir(dirname(directory));
     fs.mkdirSync(directory, { mode: 0o700, recursive: true });
     file = await Deno.open(join(directory, "lock"), { create: true, write: true, mode: 0o600 });
-  } catch (error) {
-    throw explain(error, `use the state directory ${quote(directory)}`);
+  } catch (cause) {
+    const deed = `use the state directory ${quote(directory)}`;
+    const error = explain(cause, deed);
+    if (error instanceof Failure || !(error instanceof Error)) throw error;
+    // ensureDir has no code for what stands in its place.
+    throw new Failure(`cannot ${deed}: ${error.message}`, { cause });
   }
   try {
     if (!await file.tryLock(true)) await waitForLock(file, directory, host);
+    clearState(directory);
   } catch (error) {
     file.close();
     throw error;
@@ -36,7 +44,19 @@ export async function holdState(directory: string, host: Host): Promise<Disposab
   };
 }
 
+function clearState(directory: string): void {
+  try {
+    for (const name of fs.readdirSync(directory)) {
+      if (name !== SCRATCH && !name.startsWith(TEMPORARY_PREFIX)) continue;
+      fs.rmSync(join(directory, name), { recursive: true, force: true });
+    }
+  } catch (error) {
+    throw explain(error, `remove what an earlier run left in ${quote(directory)}`);
+  }
+}
+
 async function waitForLock(file: Deno.FsFile, directory: string, host: Host): Promise<void> {
+  host.stop.throwIfAborted();
   host.tell("another certsync is at work; waiting for it to end");
   const enough = AbortSignal.any([AbortSignal.timeout(LOCK_WAIT_MS), host.stop]);
   const given = Promise.withResolvers<never>();
@@ -87,17 +107,16 @@ export interface Scratch extends Disposable {
 
 /**
  * A directory that nobody else can enter, gone when disposed. In a state directory, whose lock is
- * held, it has a fixed name: what a killed run left there goes first. Without one (a dry run) it is
- * made where temporary files go.
+ * held, it has a fixed name, by which the next run finds what a killed one left. Without one (a dry
+ * run) it is made where temporary files go.
  */
 export function makeScratch(state: string | null): Scratch {
   let directory: string;
   try {
     if (state === null) {
-      directory = Deno.makeTempDirSync({ prefix: "certsync-" });
+      directory = fs.mkdtempSync("/tmp/certsync-");
     } else {
-      directory = join(state, "scratch");
-      fs.rmSync(directory, { recursive: true, force: true });
+      directory = join(state, SCRATCH);
       fs.mkdirSync(directory, { mode: 0o700 });
     }
   } catch (error) {

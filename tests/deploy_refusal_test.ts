@@ -462,6 +462,15 @@ Deno.test("deploy says what is wrong with mailcow's directory", async () => {
       /--domain mail\.example\.org, or set MAILCOW_HOSTNAME/,
     ],
     [
+      async () => {
+        await host.mailcow.configure({ MAILCOW_HOSTNAME: NAME });
+        await Deno.rename(host.mailcow.ssl, `${host.mailcow.root}/ssl`);
+      },
+      1,
+      /^cannot read ".*\/data\/assets\/ssl": no such file or directory$/,
+      /^$/,
+    ],
+    [
       () => Deno.remove(host.mailcow.confFile),
       1,
       /mailcow\.conf" does not exist/,
@@ -475,7 +484,7 @@ Deno.test("deploy says what is wrong with mailcow's directory", async () => {
     const report = result.json();
     equal(report.outcome, "failed");
     match(report.error, error);
-    match(report.hint, hint);
+    match(report.hint ?? "", hint);
     equal(/\bat .*\.ts:\d/.test(result.stderr), false, "a stack trace");
   }
 });

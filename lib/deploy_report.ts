@@ -1,0 +1,161 @@
+// What deploy reports, to machines and in words.
+
+import { type Check, describeChecks, type ServiceOutcome } from "./apply.ts";
+import { composeCommand } from "./compose.ts";
+import type { DeployConfig } from "./config.ts";
+import type { DeployFacts, Plan } from "./deploy_plan.ts";
+import { formatEndpoint } from "./endpoint_url.ts";
+import type { Failure } from "./failure.ts";
+
+export interface DeployReport {
+  readonly outcome:
+    | "deployed"
+    | "repaired"
+    | "unchanged"
+    | "would-deploy"
+    | "refused"
+    | "rolled-back"
+    | "stale"
+    | "failed";
+  readonly domain: string | null;
+  readonly fingerprint: string | null;
+  readonly notAfter: string | null;
+  readonly tlsa: string | null;
+  readonly installed: readonly string[];
+  readonly services: readonly Pick<ServiceOutcome, "service" | "action">[];
+  readonly served: readonly ServedReport[];
+  readonly warnings: readonly string[];
+  readonly error?: string;
+  readonly hint?: string;
+  /** What the text adds to that. */
+  readonly notes: readonly string[];
+}
+
+export interface ServedReport {
+  readonly endpoint: string;
+  readonly sni: string | null;
+  readonly fingerprint: string | null;
+  readonly ok: boolean;
+}
+
+/** What is reported of a run that came to nothing. */
+export function emptyDeployReport(config: DeployConfig | null): DeployReport {
+  return {
+    outcome: "failed",
+    domain: config?.domain ?? null,
+    fingerprint: null,
+    notAfter: null,
+    tlsa: null,
+    installed: [],
+    services: [],
+    served: [],
+    warnings: [],
+    notes: [],
+  };
+}
+
+export function failed(
+  report: DeployReport,
+  outcome: "refused" | "failed",
+  { message, hint }: Pick<Failure, "message" | "hint">,
+): DeployReport {
+  return { ...report, outcome, error: message, ...(hint && { hint }) };
+}
+
+/** Pure. */
+export function summarize(
+  report: DeployReport,
+  plan: Plan,
+  outcomes: readonly ServiceOutcome[],
+  { mailcow }: DeployFacts,
+): DeployReport {
+  const summary = {
+    ...report,
+    services: outcomes.map(({ service, action }) => ({ service, action })),
+    served: outcomes.flatMap(({ checks }) => checks).map(({ probe, served, verdict }) => ({
+      endpoint: formatEndpoint(probe.endpoint),
+      sni: probe.sni,
+      fingerprint: served.kind === "certificate" ? served.leaf.fingerprint : null,
+      ok: verdict === "ok",
+    })),
+    warnings: [...report.warnings, ...outcomes.flatMap(({ warnings }) => warnings)],
+  };
+  const compose = composeCommand({ version: mailcow.conf.composeVersion });
+  const unfinished = outcomes.filter(({ isConfirmed }) => !isConfirmed);
+  const troubled = unfinished.filter(({ trouble }) => trouble !== null);
+  const stale = unfinished.filter(({ trouble, checks }) =>
+    trouble === null && checks.some(isWrong)
+  );
+  const errors = [...describeTroubles(troubled, compose), ...describeStale(stale)];
+  if (troubled.length > 0) {
+    const hint = troubled.find(({ trouble }) => trouble?.hint !== undefined)?.trouble?.hint;
+    return failed(summary, "failed", { message: errors.join("; "), hint });
+  }
+  if (stale.length > 0) {
+    return {
+      ...summary,
+      outcome: "stale",
+      error: errors.join("; "),
+      hint: "the next run tries again; see the log of the service: " +
+        `${compose} logs --tail=50 ${stale.map(({ service }) => service).join(" ")}`,
+    };
+  }
+  return { ...summary, outcome: plan.changesLeaf ? "deployed" : "repaired" };
+}
+
+/** A line for each thing that docker said, with the services of which it said it. */
+function describeTroubles(troubled: readonly ServiceOutcome[], compose: string): string[] {
+  const said = Map.groupBy(troubled, ({ trouble }) => trouble?.words ?? "");
+  return Array.from(said, ([words, outcomes]) => {
+    const names = outcomes.map(({ service }) => service).join(", ");
+    return `${compose} could not reload or restart ${names}: ${words}`;
+  });
+}
+
+function describeStale(stale: readonly ServiceOutcome[]): string[] {
+  if (stale.length === 0) return [];
+  const wrong = stale.flatMap(({ checks }) => checks).filter(isWrong);
+  return [`not serving the new certificate: ${describeChecks(wrong).join("; ")}`];
+}
+
+/** Which handshakes give no certificate any more. */
+export function describeSilence(outcomes: readonly ServiceOutcome[]): string {
+  const silent = outcomes.flatMap(({ checks }) => checks)
+    .filter(({ verdict }) => verdict === "silent");
+  return `no certificate any more with the new one: ${describeChecks(silent).join("; ")}`;
+}
+
+function isWrong({ verdict }: Check): boolean {
+  return verdict === "stale" || verdict === "silent";
+}
+
+export function describePlan({ directories, services }: Plan, { apply }: DeployConfig): string[] {
+  return [
+    ...directories.map((directory) => `would install cert.pem and key.pem in ${directory}`),
+    ...services.map((service) => `would ${apply} ${service}`),
+  ];
+}
+
+/** The report in words, a line each. */
+export function describeDeploy(report: DeployReport): string[] {
+  const certificate = `the certificate of ${report.domain}, ${report.fingerprint}, ` +
+    `valid until ${report.notAfter}`;
+  const services = report.services.map(({ service, action }) => `${service}: ${action}`).join(", ");
+  const confirmed = report.served.filter(({ ok }) => ok).length;
+  const wire = `on the wire: ${confirmed} of ${report.served.length} handshakes gave the right one`;
+  switch (report.outcome) {
+    case "unchanged":
+      return [`nothing to do: mailcow serves ${certificate}`];
+    case "would-deploy":
+      return [`would deploy ${certificate}`, ...report.notes];
+    case "deployed":
+    case "repaired":
+      return [`${report.outcome} ${certificate}`, services, wire, ...report.notes];
+    case "stale":
+    case "rolled-back":
+      return [services, wire, ...report.notes];
+    case "refused":
+    case "failed":
+      return services === "" ? [] : [services];
+  }
+}

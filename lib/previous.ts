@@ -1,0 +1,21 @@
+// The pair that was served before the one that is deployed, kept for going back to it.
+
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { readInstalled } from "./mailcow.ts";
+import { installPair, type Pair } from "./pair.ts";
+
+/** Outside of mailcow's SSL directory, where it would be served. */
+export function previousDirectory(state: string): string {
+  return join(state, "previous");
+}
+
+export function readPrevious(state: string): Pair | null {
+  return readInstalled(previousDirectory(state)).pair;
+}
+
+export function keepPrevious(pair: Pair, state: string): void {
+  const directory = previousDirectory(state);
+  fs.mkdirSync(directory, { mode: 0o700, recursive: true });
+  installPair(pair, [directory]);
+}

@@ -1,0 +1,60 @@
+// What deploy remembers, and what it makes of a memory that somebody else has written.
+
+import { deepEqual, equal } from "node:assert/strict";
+import { readdir } from "node:fs/promises";
+import { parseLoaded, readMemory, writeLoaded, writeRejected } from "../lib/deploy_memory.ts";
+import { tempDir } from "./kit/temp_dir.ts";
+
+const A = Array(32).fill("AA").join(":");
+const B = Array(32).fill("0B").join(":");
+
+Deno.test("loaded is a service and a fingerprint a line; anything else was not confirmed", () => {
+  deepEqual([...parseLoaded(`postfix-mailcow ${A}\ndovecot-mailcow ${B}\n`)], [
+    ["postfix-mailcow", A],
+    ["dovecot-mailcow", B],
+  ]);
+  const nothing = [
+    "",
+    "\n\n",
+    "postfix-mailcow",
+    `postfix-mailcow ${A.toLowerCase()}`,
+    `postfix-mailcow ${A}:AA`,
+    `postfix-mailcow ${A.slice(3)}`,
+    `unbound-mailcow ${A}`,
+    `constructor ${A}`,
+    ` postfix-mailcow ${A}`,
+    `${A} postfix-mailcow`,
+    "\0".repeat(100),
+  ];
+  for (const text of nothing) deepEqual([...parseLoaded(text)], [], JSON.stringify(text));
+});
+
+Deno.test("what was written is read again, for nobody else's eyes", async () => {
+  await using dir = await tempDir();
+  writeLoaded(dir.path, new Map([["nginx-mailcow", A]]));
+  writeRejected(dir.path, new Set([A, B]));
+  const { loaded, rejected } = readMemory(dir.path);
+  deepEqual([...loaded], [["nginx-mailcow", A]]);
+  deepEqual([...rejected], [A, B]);
+  for (const name of ["loaded", "rejected"]) {
+    equal(((await Deno.stat(`${dir.path}/${name}`)).mode ?? 0) & 0o777, 0o600);
+  }
+  deepEqual((await readdir(dir.path)).sort(), ["loaded", "rejected"]);
+});
+
+Deno.test("nothing loaded is no file, and no directory is no memory", async () => {
+  await using dir = await tempDir();
+  writeLoaded(dir.path, new Map([["nginx-mailcow", A]]));
+  writeLoaded(dir.path, new Map());
+  deepEqual(await readdir(dir.path), []);
+  const { loaded, rejected } = readMemory(`${dir.path}/nowhere`);
+  equal(loaded.size + rejected.size, 0);
+});
+
+Deno.test("a memory that is a directory or garbage is unknown, not an error", async () => {
+  await using dir = await tempDir();
+  await Deno.mkdir(`${dir.path}/loaded`);
+  await Deno.writeFile(`${dir.path}/rejected`, new Uint8Array([0, 255, 10, 128]));
+  const { loaded, rejected } = readMemory(dir.path);
+  equal(loaded.size + rejected.size, 0);
+});

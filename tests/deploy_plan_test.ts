@@ -1,0 +1,267 @@
+// The policy of deploy, from facts to plan: no process, no socket, no file.
+
+import { deepEqual, equal, match } from "node:assert/strict";
+import {
+  type DeployFacts,
+  expectedLeaves,
+  isOlder,
+  isSettled,
+  mailHostname,
+  type Plan,
+  planDeploy,
+} from "../lib/deploy_plan.ts";
+import { Failure } from "../lib/failure.ts";
+import { type Installed, type Service, serviceNames, type SniDirectory } from "../lib/mailcow.ts";
+import { parseMailcowConf } from "../lib/mailcow_conf.ts";
+import { type Pair, parsePair } from "../lib/pair.ts";
+import { authority, type LeafOptions } from "./kit/authority.ts";
+
+const NAME = "mail.example.org";
+const NOW = new Date("2026-06-01T00:00:00Z");
+const SSL = "/opt/mailcow-dockerized/data/assets/ssl";
+
+const ca = await authority();
+Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
+
+async function pair(options: Partial<LeafOptions> = {}): Promise<Pair> {
+  const { fullchainPem, keyPem } = await ca.issue({
+    names: [NAME],
+    notBefore: new Date("2026-05-01T00:00:00Z"),
+    ...options,
+  });
+  const encode = (text: string) => new TextEncoder().encode(text);
+  const files = { chainPem: encode(fullchainPem), keyPem: encode(keyPem) };
+  return parsePair(files, { chain: "fullchain.pem", key: "privkey.pem" });
+}
+
+const [old, fresh, own, expired, wide] = await Promise.all([
+  pair({ notBefore: new Date("2026-03-15T00:00:00Z") }),
+  pair(),
+  pair({ names: [NAME, "webmail.example.net"] }),
+  pair({
+    notBefore: new Date("2026-01-01T00:00:00Z"),
+    notAfter: new Date("2026-05-31T00:00:00Z"),
+  }),
+  pair({ names: [NAME, "Webmail.example.org", "*.example.com"] }),
+]);
+
+function installed(pair: Pair | null, more: Partial<Installed> = {}): Installed {
+  return { directory: SSL, pair, problem: null, isTidy: true, ...more };
+}
+
+function sni(name: string, domains: string[], pair: Pair | null): SniDirectory {
+  return { ...installed(pair, { directory: `${SSL}/${name}` }), name, domains };
+}
+
+const ALL_LOADED = new Map(
+  serviceNames.map((service) => [service, fresh.leaf.fingerprint] as const),
+);
+
+interface Circumstances {
+  staged?: Pair;
+  deployed?: Installed;
+  sniDirectories?: SniDirectory[];
+  loaded?: Map<Service, string>;
+  rejected?: string[];
+  conf?: string;
+  now?: Date;
+}
+
+/** All is in place unless a circumstance says otherwise. */
+function facts(circumstances: Circumstances = {}): DeployFacts {
+  const conf = circumstances.conf ?? `MAILCOW_HOSTNAME=${NAME}\nSKIP_LETS_ENCRYPT=y`;
+  return {
+    mailcow: {
+      directory: "/opt/mailcow-dockerized",
+      conf: parseMailcowConf(conf, "mailcow.conf"),
+      sslDirectory: SSL,
+      deployed: circumstances.deployed ?? installed(fresh),
+      sniDirectories: circumstances.sniDirectories ?? [],
+    },
+    staged: circumstances.staged ?? fresh,
+    memory: {
+      loaded: circumstances.loaded ?? ALL_LOADED,
+      rejected: new Set(circumstances.rejected),
+    },
+    domain: NAME,
+    now: circumstances.now ?? NOW,
+  };
+}
+
+const FIT = { unfit: null, deployedIsFit: true, force: false };
+
+function planned(given: DeployFacts, judgement: Partial<typeof FIT> = {}): Plan {
+  const decision = planDeploy(given, { ...FIT, ...judgement });
+  if (decision.kind === "install") return decision;
+  throw decision.why;
+}
+
+function refused(
+  given: DeployFacts,
+  judgement: Partial<Omit<typeof FIT, "unfit">> & { unfit?: Failure | null } = {},
+): string {
+  const decision = planDeploy(given, { ...FIT, ...judgement });
+  return decision.kind === "refuse" ? decision.why.message : "it was not refused";
+}
+
+Deno.test("all in place is settled; anything less is not", () => {
+  equal(isSettled(facts()), true);
+  const without = (service: Service) =>
+    new Map([...ALL_LOADED].filter(([name]) => name !== service));
+  const less: Record<string, Circumstances> = {
+    "nothing deployed": { deployed: installed(null) },
+    "another certificate": { deployed: installed(old) },
+    "another key": { deployed: installed({ ...fresh, keyPem: old.keyPem }) },
+    "a wrong mode": { deployed: installed(fresh, { isTidy: false }) },
+    "the leaf alone": {
+      deployed: installed({
+        ...fresh,
+        chainPem: fresh.chainPem.slice(0, fresh.chainPem.length / 2),
+      }),
+    },
+    "an SNI directory with another pair": { sniDirectories: [sni("a", [NAME], old)] },
+    "an SNI directory whose own pair expired": {
+      sniDirectories: [sni("a", [NAME, "webmail.example.net"], expired)],
+    },
+    "ACME at work": { conf: `MAILCOW_HOSTNAME=${NAME}` },
+    "an expired certificate": { now: new Date("2027-01-01T00:00:00Z") },
+    "a certificate from the future": { now: new Date("2026-04-01T00:00:00Z") },
+    "a service that loaded another": {
+      loaded: new Map([...ALL_LOADED, ["nginx-mailcow", old.leaf.fingerprint]]),
+    },
+  };
+  for (const [what, circumstances] of Object.entries(less)) {
+    equal(isSettled(facts(circumstances)), false, what);
+  }
+  for (const service of serviceNames) equal(isSettled(facts({ loaded: without(service) })), false);
+  equal(isSettled({ ...facts(), domain: "other.example.org" }), false);
+  const mixed = { ...fresh, keyPem: old.keyPem };
+  equal(isSettled(facts({ staged: mixed, deployed: installed(mixed) })), false);
+});
+
+Deno.test("a directory that is left alone does not keep anything from being settled", () => {
+  const sniDirectories = [
+    sni("a", [NAME, "webmail.example.net"], own),
+    sni("b", ["mx.example.net"], expired),
+    sni("c", [], null),
+  ];
+  equal(isSettled(facts({ sniDirectories })), true);
+});
+
+Deno.test("a renewal goes to the top level and to all services", () => {
+  const plan = planned(facts({ deployed: installed(old), loaded: new Map() }));
+  deepEqual(plan.directories, [SSL]);
+  deepEqual(plan.services, serviceNames);
+  equal(plan.changesLeaf, true);
+  deepEqual(plan.warnings, []);
+});
+
+Deno.test("where the files are in place only those services reload that lack the leaf", () => {
+  const loaded = new Map([...ALL_LOADED, ["dovecot-mailcow" as const, old.leaf.fingerprint]]);
+  const plan = planned(facts({ loaded }));
+  deepEqual([plan.directories, plan.services], [[], ["dovecot-mailcow"]]);
+  equal(plan.changesLeaf, false);
+});
+
+Deno.test("--force reinstalls everything that carries the certificate, and nothing else", () => {
+  const sniDirectories = [sni("a", [NAME], fresh), sni("b", ["mx.example.net"], own)];
+  const plan = planned(facts({ sniDirectories }), { force: true });
+  deepEqual(plan.directories, [SSL, `${SSL}/a`]);
+  deepEqual(plan.services, serviceNames);
+});
+
+Deno.test("each reason to refuse, and what --force overrides", () => {
+  const older = facts({ staged: old, deployed: installed(fresh) });
+  match(refused(older), /older \(2026-03-15T00:00:00Z\).*\(2026-05-01T00:00:00Z\)/);
+  equal(refused(older, { force: true }), "it was not refused");
+  equal(refused(older, { deployedIsFit: false }), "it was not refused");
+
+  const rejected = facts({ rejected: [fresh.leaf.fingerprint], deployed: installed(old) });
+  match(refused(rejected), /rolled back before/);
+  equal(refused(rejected, { force: true }), "it was not refused");
+
+  const unfit = new Failure("key does not match certificate");
+  equal(refused(facts(), { unfit }), unfit.message);
+  equal(refused(facts(), { unfit, force: true }), unfit.message);
+
+  const acme = facts({ conf: `MAILCOW_HOSTNAME=${NAME}\nSKIP_LETS_ENCRYPT=n` });
+  match(refused(acme, { unfit }), /^SKIP_LETS_ENCRYPT is not yes/);
+  match(refused(acme, { force: true }), /^SKIP_LETS_ENCRYPT is not yes/);
+});
+
+Deno.test("older means an earlier beginning", () => {
+  equal(isOlder(old, { pair: fresh }), true);
+  equal(isOlder(fresh, { pair: fresh }), false);
+  equal(isOlder(fresh, { pair: old }), false);
+  equal(isOlder(old, { pair: null }), false);
+});
+
+Deno.test("which SNI directories carry the certificate", () => {
+  const cases: [what: string, staged: Pair, directory: SniDirectory, carries: boolean][] = [
+    ["all covered", fresh, sni("a", [NAME], old), true],
+    ["covered by a wildcard", wide, sni("a", [NAME, "shop.example.com"], old), true],
+    ["other names, all covered", wide, sni("a", ["shop.example.com"], old), true],
+    ["deeper than the wildcard", wide, sni("a", [NAME, "a.shop.example.com"], old), false],
+    ["only https names", fresh, sni("a", [NAME, "autodiscover.example.net"], old), true],
+    ["only https names, without ours", fresh, sni("a", ["autoconfig.example.net"], old), false],
+    ["one mail name", fresh, sni("a", [NAME, "mta-sts.a.org", "webmail.example.net"], own), false],
+    ["one mail name, expired", fresh, sni("a", [NAME, "webmail.example.net"], expired), true],
+    ["one mail name, broken", fresh, sni("a", [NAME, "webmail.example.net"], null), false],
+    ["foreign, expired", fresh, sni("a", ["mx.example.net"], expired), false],
+    ["foreign", fresh, sni("a", ["mx.example.net"], own), false],
+    ["nobody's", fresh, sni("a", [], expired), false],
+  ];
+  for (const [what, staged, directory, carries] of cases) {
+    const given = facts({ staged, deployed: installed(staged), sniDirectories: [directory] });
+    const { directories, warnings } = planned({ ...given, memory: facts().memory });
+    deepEqual(directories, carries ? [directory.directory] : [], what);
+    equal(warnings.length, carries ? 0 : 1, what);
+  }
+});
+
+Deno.test("names that the deployed certificate had are missed, however they are covered", () => {
+  const lost = (staged: Pair, deployed: Pair) =>
+    planned(facts({ staged, deployed: installed(deployed), loaded: new Map() })).warnings;
+  deepEqual(lost(fresh, wide), [
+    'the new certificate lacks names of the deployed one: "Webmail.example.org", "*.example.com"',
+  ]);
+  deepEqual(lost(wide, fresh), []);
+  deepEqual(lost(fresh, old), []);
+});
+
+Deno.test("which leaves clients may be given", () => {
+  const [ours, theirs] = [fresh.leaf.fingerprint, own.leaf.fingerprint];
+  const webmail = "webmail.example.net";
+  const cases: [what: string, SniDirectory[], Service, sni: string | null, string[]][] = [
+    ["no directory", [], "postfix-mailcow", NAME, [ours]],
+    ["carried", [sni("a", [NAME], old)], "dovecot-mailcow", NAME, [ours]],
+    ["left alone", [sni("a", [NAME, webmail], own)], "postfix-mailcow", NAME, [theirs]],
+    ["left alone", [sni("a", [NAME, webmail], own)], "dovecot-mailcow", NAME, [theirs]],
+    ["nginx", [sni("a", [NAME, webmail], own)], "nginx-mailcow", NAME, [ours]],
+    ["without SNI", [sni("a", [NAME, webmail], own)], "dovecot-mailcow", null, [ours]],
+    ["another's", [sni("a", [webmail], own)], "dovecot-mailcow", NAME, [ours]],
+    ["broken", [sni("a", [NAME, webmail], null)], "dovecot-mailcow", NAME, [ours]],
+    [
+      "a wildcard, which not every server knows",
+      [sni("a", ["*.example.org", webmail], own)],
+      "dovecot-mailcow",
+      NAME,
+      [ours, theirs],
+    ],
+    [
+      "two claimants",
+      [sni("a", [NAME], old), sni("b", [NAME, webmail], own)],
+      "dovecot-mailcow",
+      NAME,
+      [ours, theirs],
+    ],
+  ];
+  for (const [what, sniDirectories, service, name, leaves] of cases) {
+    deepEqual(expectedLeaves(facts({ sniDirectories }), service, name), leaves, what);
+  }
+});
+
+Deno.test("the mail hostname is mailcow's, and the domain where it names none", () => {
+  equal(mailHostname({ ...facts(), domain: "mx.example.org" }), NAME);
+  equal(mailHostname(facts({ conf: "SKIP_LETS_ENCRYPT=y" })), NAME);
+});

@@ -1,0 +1,277 @@
+// deploy goes back to what was served before, of itself where it must, and when it is told to.
+
+import { deepEqual, equal, match, notEqual } from "node:assert/strict";
+import { readdir } from "node:fs/promises";
+import { authority, type Leaf } from "./kit/authority.ts";
+import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
+
+const NAME = "mail.example.org";
+const DAY_MS = 86_400_000;
+const SERVICES = ["dovecot-mailcow", "nginx-mailcow", "postfix-mailcow"];
+
+const ca = await authority();
+Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
+
+const issue = (from: number, to = 90, names = [NAME]): Promise<Leaf> =>
+  ca.issue({
+    names,
+    notBefore: new Date(Date.now() + from * DAY_MS),
+    notAfter: new Date(Date.now() + to * DAY_MS),
+  });
+const [old, fresh, newer] = await Promise.all([issue(-60, 30), issue(-1), issue(-0.5)]);
+
+const allLoaded = ({ fingerprint }: Leaf) => SERVICES.map((service) => `${service} ${fingerprint}`);
+
+function renewal(options: Partial<MailHostOptions> = {}): Promise<MailHost> {
+  return mailHost({
+    trust: ca.rootFile,
+    deployed: old,
+    staged: fresh,
+    endpoints: ["smtps", "imaps", "https"],
+    ...options,
+    deploy: { settle: "0.5s", restart_timeout: "0.5s", ...options.deploy },
+  });
+}
+
+function assertServed(host: MailHost, { fingerprint }: Leaf): void {
+  for (const endpoint of ["smtps", "imaps", "https"] as const) {
+    for (const sni of [NAME, undefined]) equal(host.services.serves(endpoint, sni), fingerprint);
+  }
+}
+
+const rejected = (host: MailHost) =>
+  Deno.readTextFile(`${host.state}/rejected`).then((text) => text.trim().split("\n"), () => []);
+
+Deno.test("a pair that a service cannot load is rolled back, and the old one served again", async () => {
+  await using host = await renewal();
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  const report = result.json();
+  equal(report.outcome, "rolled-back");
+  match(report.error, /no certificate any more with the new one: imaps:.*; rolled back to /);
+  match(report.error, new RegExp(old.fingerprint));
+  await host.assertInstalled(old);
+  assertServed(host, old);
+  deepEqual(await rejected(host), [fresh.fingerprint]);
+  deepEqual(await host.loaded(), allLoaded(old));
+  equal(report.served.every(({ ok }: { ok: boolean }) => ok), true);
+});
+
+Deno.test("a pair that was rolled back is not tried again until another one comes", async () => {
+  await using host = await renewal();
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  await host.deploy();
+  host.docker.forget();
+  const again = await host.assertUntouched(() => host.deploy(["--json"]));
+  equal(again.code, 1);
+  equal(again.json().outcome, "refused");
+  match(again.json().error, /rolled back before/);
+  match(again.json().hint, /--force/);
+
+  await host.stage(newer);
+  const other = await host.deploy(["--json"]);
+  equal(other.code, 0, other.stderr);
+  equal(other.json().outcome, "deployed");
+  assertServed(host, newer);
+});
+
+Deno.test("--force tries a pair again that was rolled back, and success clears its name", async () => {
+  await using host = await renewal();
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  await host.deploy();
+  host.services.temper("dovecot", {});
+  const result = await host.deploy(["--force", "--json"]);
+  equal(result.code, 0, result.stderr);
+  equal(result.json().outcome, "deployed");
+  assertServed(host, fresh);
+  deepEqual(await rejected(host), []);
+  equal((await host.deploy(["--json"])).json().outcome, "unchanged");
+});
+
+Deno.test("a container that ends whenever it starts with the new pair is rolled back", async () => {
+  await using host = await renewal();
+  host.services.temper("nginx", { cannotLoad: [fresh.fingerprint] });
+  host.docker.intercept = ({ argv }) => {
+    if (argv.includes("restart") && argv.includes("nginx-mailcow")) {
+      host.docker.containers.nginx = "restarting";
+    }
+    return undefined;
+  };
+  // It stays up again as soon as its pair can be loaded.
+  const run = host.start(["--json"]);
+  while (!(await rejected(host)).length) await new Promise((resolve) => setTimeout(resolve, 20));
+  host.docker.intercept = () => undefined;
+  host.docker.containers.nginx = undefined;
+  const result = await run.result;
+  equal(result.json().outcome, "rolled-back", result.stderr);
+  assertServed(host, old);
+});
+
+Deno.test("a service that is still starting at its deadline is not rolled back", async () => {
+  await using host = await renewal();
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  host.docker.health.dovecot = "starting";
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  equal(result.json().outcome, "stale");
+  await host.assertInstalled(fresh);
+  deepEqual(await rejected(host), []);
+});
+
+Deno.test("an endpoint that fell silent is remembered over a run that ended in between", async () => {
+  await using host = await renewal({ deploy: { restart_timeout: "30s" } });
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  const run = host.start();
+  while (!host.calls().includes("restart dovecot-mailcow")) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  run.kill("SIGKILL");
+  await run.result;
+  await host.configure({ settle: "0.5s", restart_timeout: "0.5s" });
+  const next = await host.deploy(["--json"]);
+  equal(next.json().outcome, "rolled-back", next.stderr);
+  assertServed(host, old);
+});
+
+Deno.test("an expired certificate is never put back", async () => {
+  const expired = await issue(-100, -1);
+  await using host = await renewal({ deployed: expired });
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  equal(result.json().outcome, "stale");
+  await host.assertInstalled(fresh);
+});
+
+Deno.test("SNI directories go back with the pair", async () => {
+  await using host = await renewal({
+    prepare: async (mailcow) => {
+      await mailcow.putSni(NAME, old, [NAME]);
+    },
+  });
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  const result = await host.deploy(["--json"]);
+  equal(result.json().outcome, "rolled-back", result.stderr);
+  await host.assertInstalled(old);
+  await host.assertInstalled(old, `${host.mailcow.ssl}/${NAME}`);
+  assertServed(host, old);
+});
+
+Deno.test("--rollback puts the previous pair back, and the timer does not undo it", async () => {
+  await using host = await renewal();
+  equal((await host.deploy()).code, 0);
+  const result = await host.deploy(["--rollback", "--json"]);
+  equal(result.code, 0, result.stderr);
+  equal(result.json().outcome, "deployed");
+  equal(result.json().fingerprint, old.fingerprint);
+  await host.assertInstalled(old);
+  assertServed(host, old);
+  deepEqual(await host.loaded(), allLoaded(old));
+
+  const timer = await host.assertUntouched(() => host.deploy(["--json"]));
+  equal(timer.json().outcome, "refused");
+  match(timer.json().error, /rolled back before/);
+  assertServed(host, old);
+});
+
+Deno.test("--rollback twice is back where it began", async () => {
+  await using host = await renewal();
+  await host.deploy();
+  await host.deploy(["--rollback"]);
+  const result = await host.deploy(["--rollback", "--json"]);
+  equal(result.code, 0, result.stderr);
+  assertServed(host, fresh);
+  equal((await host.deploy(["--json"])).json().outcome, "unchanged");
+});
+
+Deno.test("--rollback refuses what is not there, and what has expired", async () => {
+  await using host = await renewal({ deployed: await issue(-100, -1) });
+  const none = await host.assertUntouched(() => host.deploy(["--rollback", "--json"]));
+  equal(none.code, 1);
+  match(none.json().error, /there is no previous certificate/);
+
+  await host.deploy();
+  notEqual(await host.previous(), null);
+  const expired = await host.assertUntouched(() => host.deploy(["--rollback", "--json"]));
+  equal(expired.json().outcome, "refused");
+  match(expired.json().error, /certificate expired/);
+});
+
+Deno.test("--rollback --dry-run says what would happen and changes nothing", async () => {
+  await using host = await renewal();
+  await host.deploy();
+  const result = await host.assertUntouched(() => host.deploy(["--rollback", "--dry-run"]));
+  equal(result.code, 0, result.stderr);
+  match(result.stdout, new RegExp(`would deploy .*${old.fingerprint.slice(0, 11)}`));
+});
+
+/** What a crash between the renames leaves: the new key with the old certificate. */
+async function mix(host: MailHost, directory = host.mailcow.ssl): Promise<void> {
+  await Deno.writeTextFile(`${directory}/key.pem`, newer.keyPem);
+  await Deno.writeTextFile(`${directory}/.certsync-cert.pem`, newer.fullchainPem);
+}
+
+Deno.test("a mixture of two pairs is healed from staging", async () => {
+  await using host = await renewal();
+  await host.deploy();
+  await host.stage(newer);
+  await mix(host);
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  await host.assertInstalled(newer);
+  deepEqual((await readdir(host.mailcow.ssl)).filter((name) => name.startsWith(".certsync-")), []);
+});
+
+Deno.test("a mixture is healed from the previous pair where staging is bad or empty", async () => {
+  await using host = await renewal();
+  await host.deploy(); // keeps old as the previous pair
+  const other = await issue(-1, 90, ["www.example.net"]);
+  for (const spoil of [() => host.stage(other), () => Deno.remove(`${host.staging}/privkey.pem`)]) {
+    await spoil();
+    await mix(host);
+    const result = await host.deploy(["--json"]);
+    equal(result.code, 1);
+    const report = result.json();
+    equal(report.outcome, "refused");
+    match(report.error, /does not cover|no staged cert/);
+    match(report.warnings.join(), /did not match in .*: put /);
+    await host.assertInstalled(old);
+    assertServed(host, old);
+  }
+});
+
+Deno.test("a mixture in an SNI directory alone is healed from the top-level pair", async () => {
+  await using host = await renewal({
+    prepare: async (mailcow) => {
+      await mailcow.putSni(NAME, old, [NAME]);
+    },
+  });
+  await host.deploy();
+  await Deno.remove(`${host.staging}/privkey.pem`);
+  await mix(host, `${host.mailcow.ssl}/${NAME}`);
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  await host.assertInstalled(fresh);
+  await host.assertInstalled(fresh, `${host.mailcow.ssl}/${NAME}`);
+});
+
+Deno.test("a dry run says of a mixture what would be put back, and leaves it", async () => {
+  await using host = await renewal();
+  await host.deploy();
+  await Deno.remove(`${host.staging}/privkey.pem`);
+  await mix(host);
+  const result = await host.assertUntouched(() => host.deploy(["--dry-run", "--json"]));
+  match(result.json().warnings.join(), /did not match in .*: would put /);
+});
+
+Deno.test("where nothing fits together and nothing is kept, deploy only says what is wrong", async () => {
+  await using host = await renewal();
+  await Deno.remove(`${host.staging}/privkey.pem`);
+  await mix(host);
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  equal(result.json().outcome, "refused");
+  equal(await Deno.readTextFile(host.mailcow.keyFile), newer.keyPem);
+});
