@@ -58,7 +58,7 @@ export function readFile(path: string, { follow }: { follow: boolean }): FileFac
       fs.closeSync(fd);
     }
   } catch (error) {
-    throw asFileProblem(error);
+    throw asFileProblem(error, follow);
   }
 }
 
@@ -105,7 +105,7 @@ function tooLarge(): FileProblem {
   return new FileProblem("too-large", `is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB`);
 }
 
-function asFileProblem(error: unknown): unknown {
+function asFileProblem(error: unknown, follow: boolean): unknown {
   // Of /dev, /proc and /sys, which only a program that may do everything can open in Deno.
   if (error instanceof Deno.errors.NotCapable) {
     return new FileProblem("not-regular", "is not a regular file", { cause: error });
@@ -116,7 +116,12 @@ function asFileProblem(error: unknown): unknown {
     case "ENOTDIR":
       return new FileProblem("missing", "does not exist", { cause: error });
     case "ELOOP":
-      return new FileProblem("symlink", "is a symbolic link", { cause: error });
+      // Deno, which resolves links itself, says so of a link that dangles too.
+      return new FileProblem(
+        "symlink",
+        follow ? "is a symbolic link that leads nowhere" : "is a symbolic link",
+        { cause: error },
+      );
     case "ENXIO":
       return new FileProblem("not-regular", "is not a regular file", { cause: error });
     case "EACCES":

@@ -50,7 +50,7 @@ export function parseMailcowConf(text: string, path: string): MailcowConf {
 /** The file is read by a shell and by docker compose: what comes last holds. */
 function readAssignments(text: string): Map<string, string> {
   const values = new Map<string, string>();
-  for (const line of text.split(/\r?\n/)) {
+  for (const line of text.split(/\r\n|\r|\n/)) {
     const [, key, value] = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$/.exec(line) ?? [];
     if (key !== undefined && value !== undefined) values.set(key, unquote(value));
   }

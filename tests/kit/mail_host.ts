@@ -67,6 +67,8 @@ export interface MailHost extends AsyncDisposable {
 export async function mailHost(options: MailHostOptions): Promise<MailHost> {
   await using stack = new AsyncDisposableStack();
   const { path: root } = stack.use(await tempDir());
+  // Deno may not write to a directory below which a program lies that it may run, as docker does.
+  const { path: tmp } = stack.use(await tempDir());
   const staging = `${root}/incoming`;
   const state = `${root}/state`;
   const config = `${root}/config.yaml`;
@@ -115,7 +117,8 @@ export async function mailHost(options: MailHostOptions): Promise<MailHost> {
   const argv = (args: string[]) => ["deploy", "--config", config, ...args];
 
   async function deploy(args: string[] = [], more: CertsyncOptions = {}) {
-    const result = await certsync(argv(args), { path: docker.bin, ...more });
+    const env = { TMPDIR: tmp, ...more.env };
+    const result = await certsync(argv(args), { path: docker.bin, ...more, env });
     const said = result.stdout + result.stderr + JSON.stringify(docker.details);
     const leaked = [...secrets].filter((line) => said.includes(line));
     equal(leaked.length, 0, "a private key is in the output or in a call of docker");

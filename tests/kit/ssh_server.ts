@@ -164,8 +164,11 @@ async function configuration(
     "MaxStartups 100",
     "UseDNS no",
   ];
-  const pairs = Object.entries(env).map(([key, value]) => `"${key}=${value}"`);
-  if (pairs.length > 0) lines.push(`SetEnv ${pairs.join(" ")}`);
+  // From this level on a bash that sshd starts leaves ~/.bashrc unread: whatever the user has there
+  // may take its time, or print something.
+  const pairs = Object.entries({ SHLVL: "1", ...env })
+    .map(([key, value]) => `"${key}=${value}"`);
+  lines.push(`SetEnv ${pairs.join(" ")}`);
 
   // OpenSSH 9.8 and later makes a failing client wait; older ones lack the word.
   await Deno.writeTextFile(

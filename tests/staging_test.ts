@@ -1,0 +1,106 @@
+// Reading a directory that belongs to somebody else.
+
+import { equal, match, throws } from "node:assert/strict";
+import { Failure } from "../lib/failure.ts";
+import { keyFits } from "../lib/pair.ts";
+import { readStaged, stagedPaths } from "../lib/staging.ts";
+import { authority } from "./kit/authority.ts";
+import { type TempDir, tempDir } from "./kit/temp_dir.ts";
+
+const ca = await authority();
+Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
+const leaf = await ca.issue({ names: ["mail.example.org"] });
+
+async function staging(): Promise<TempDir & { chain: string; key: string }> {
+  const dir = await tempDir();
+  const { chain, key } = stagedPaths(dir.path);
+  await Deno.writeTextFile(chain, leaf.fullchainPem);
+  await Deno.writeTextFile(key, leaf.keyPem, { mode: 0o600 });
+  return { ...dir, chain, key };
+}
+
+function refusal(directory: string): Failure {
+  try {
+    readStaged(directory);
+  } catch (error) {
+    if (error instanceof Failure) return error;
+    throw error;
+  }
+  throw new Error("it was taken");
+}
+
+Deno.test("what is read are the very bytes, parsed", async () => {
+  await using dir = await staging();
+  const pair = readStaged(dir.path);
+  equal(new TextDecoder().decode(pair.chainPem), leaf.fullchainPem);
+  equal(new TextDecoder().decode(pair.keyPem), leaf.keyPem);
+  equal(pair.leaf.fingerprint, leaf.fingerprint);
+  equal(pair.chain.length, 2);
+  equal(keyFits(pair), true);
+});
+
+Deno.test("a file of 1 GB is refused without reading it", async () => {
+  await using dir = await staging();
+  await Deno.truncate(dir.chain, 1_000_000_000);
+  const start = performance.now();
+  match(refusal(dir.path).message, /^no staged cert: .*is larger than 1 MiB$/);
+  equal(performance.now() - start < 500, true);
+});
+
+Deno.test("a FIFO, a socket and a device are refused without waiting for anybody", async () => {
+  await using dir = await staging();
+  await Deno.remove(dir.key);
+  using _listener = Deno.listen({ transport: "unix", path: dir.key });
+  match(refusal(dir.path).message, /privkey\.pem" is not a regular file$/);
+  await Deno.remove(dir.key);
+  await new Deno.Command("mknod", { args: [dir.key, "c", "1", "3"] }).output();
+  match(refusal(dir.path).message, /privkey\.pem" (is not a regular file|does not exist)$/);
+  await new Deno.Command("mkfifo", { args: [dir.chain + "x"] }).output();
+  await Deno.rename(`${dir.chain}x`, dir.chain);
+  match(refusal(dir.path).message, /fullchain\.pem" is not a regular file$/);
+});
+
+Deno.test("a link is refused, wherever it leads", async () => {
+  for (const target of ["/etc/passwd", "/nonexistent", "/proc/self/environ", "/dev/null", "."]) {
+    await using dir = await staging();
+    await Deno.remove(dir.chain);
+    await Deno.symlink(target, dir.chain);
+    const { message, hint } = refusal(dir.path);
+    match(message, /^no staged cert: ".*\/fullchain\.pem" is a symbolic link$/, target);
+    match(hint ?? "", /rsync -L/);
+  }
+});
+
+Deno.test("a file that root has put there is taken, one of a third user is not", async () => {
+  await using dir = await staging();
+  await Deno.chown(dir.path, 65533, 65533);
+  equal(readStaged(dir.path).leaf.fingerprint, leaf.fingerprint);
+  await Deno.chown(dir.key, 65534, 65534);
+  match(refusal(dir.path).message, /belongs to uid 65534/);
+});
+
+Deno.test("every refusal says what, where and what to do", async () => {
+  const deeds: ((dir: Awaited<ReturnType<typeof staging>>) => Promise<void>)[] = [
+    ({ chain }) => Deno.remove(chain),
+    ({ key }) => Deno.remove(key),
+    ({ key, path }) => Deno.link(key, `${path}/second`),
+    ({ chain }) => Deno.truncate(chain, 2 ** 20 + 1),
+    ({ path }) => Deno.chown(`${path}/fullchain.pem`, 65534, 65534),
+  ];
+  for (const deed of deeds) {
+    await using dir = await staging();
+    await deed(dir);
+    const { message, hint } = refusal(dir.path);
+    match(message, /^no staged cert: "\/.*\.pem" \w/);
+    match(hint ?? "", /certsync push --force/);
+  }
+});
+
+Deno.test("a directory that is a file, a link or not there is refused", async () => {
+  await using dir = await staging();
+  await Deno.symlink(dir.path, `${dir.path}/link`);
+  for (const path of [dir.chain, `${dir.path}/link`]) {
+    throws(() => readStaged(path), /^Failure: no staged cert: .*is not a real directory$/);
+  }
+  throws(() => readStaged(`${dir.path}/nowhere`), /no staged cert: .*does not exist/);
+});
