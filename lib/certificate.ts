@@ -162,9 +162,11 @@ function commonNames(subject: Uint8Array): string[] {
   );
 }
 
+/** Backwards, as RFC 2253 has it, and as openssl does also within a part of several values. */
 function formatName(name: Uint8Array): string {
   return readName(name).reverse().map((rdn) =>
-    rdn.map(({ oid, value }) => `${attributeNames[oid] ?? oid}=${escapeValue(value)}`).join("+")
+    rdn.reverse().map(({ oid, value }) => `${attributeNames[oid] ?? oid}=${escapeValue(value)}`)
+      .join("+")
   ).join(",");
 }
 

@@ -4,8 +4,13 @@ import type { FindConfig } from "./config.ts";
 import { quote } from "./failure.ts";
 import type { Host } from "./host.ts";
 import { namesCover } from "./host_name.ts";
-import { chooseLineage, type Lineage, liveDirectories, readLineages } from "./npm_dir.ts";
-import { tieWarnings } from "./push_source.ts";
+import {
+  chooseLineage,
+  type Lineage,
+  liveDirectories,
+  readLineages,
+  tieWarnings,
+} from "./npm_dir.ts";
 import { formatTime } from "./time.ts";
 
 export interface FindReport {
@@ -46,7 +51,9 @@ export function findNpmDir({ hostName, live }: FindConfig, { now }: Host): FindR
     warnings: [
       ...lineages.flatMap(({ problem }) => problem === null ? [] : [`skipped: ${problem}`]),
       ...(best === null ? [] : tieWarnings(best, equals)),
-      ...(best === null || best.state === "valid" ? [] : [`${quote(best.directory)} is ${best.state}`]),
+      ...(best === null || best.state === "valid"
+        ? []
+        : [`${quote(best.directory)} is ${best.state}`]),
     ],
   };
   if (hostName === null || best !== null) return report;

@@ -3,7 +3,13 @@
 import * as fs from "node:fs";
 import { basename, join } from "node:path";
 import { walkSync } from "@std/fs/walk";
-import { type Certificate, isStagingIssuer, lifeLeft, parseChain, timeState } from "./certificate.ts";
+import {
+  type Certificate,
+  isStagingIssuer,
+  lifeLeft,
+  parseChain,
+  timeState,
+} from "./certificate.ts";
 import { explain, Failure, quote } from "./failure.ts";
 import { FileProblem, readFile } from "./file.ts";
 import { namesCover } from "./host_name.ts";
@@ -33,7 +39,8 @@ export function liveDirectories(configured: readonly string[] | null): readonly 
   const existing = standardLiveDirectories.filter((directory) => fs.existsSync(directory));
   if (existing.length > 0) return existing;
   throw new Failure(`no live directory: neither ${standardLiveDirectories.join(" nor ")} exists`, {
-    hint: "name the one of Nginx Proxy Manager with push.live in the config file (it is the host's " +
+    hint:
+      "name the one of Nginx Proxy Manager with push.live in the config file (it is the host's " +
       "path of /etc/letsencrypt/live in the container; custom certificates: data/custom_ssl)",
   });
 }
@@ -51,7 +58,7 @@ function lineageDirectories(live: string): string[] {
     return Array.from(
       walkSync(live, { maxDepth: 1, includeFiles: false, match: [/(^|\/)npm-[^/]+$/] }),
       ({ path }) => path,
-    ).filter((path) => path !== live);
+    ).filter((path) => path !== live).sort((a, b) => compare(number(a), number(b)));
   } catch (error) {
     throw explain(error, `look into ${quote(live)}`);
   }
@@ -110,13 +117,22 @@ export function chooseLineage(lineages: readonly Lineage[], hostName: string): C
   const [best, ...others] = lineages
     .filter(({ names }) => namesCover(names, hostName) !== null)
     .map((lineage) => ({ lineage, merits: merits(lineage, hostName) }))
-    .sort((a, b) => compare(b.merits, a.merits) || compare(number(b.lineage), number(a.lineage)));
+    .sort((a, b) =>
+      compare(b.merits, a.merits) ||
+      compare(number(b.lineage.directory), number(a.lineage.directory))
+    );
   if (best === undefined) return { best: null, equals: [] };
   return {
     best: best.lineage,
     equals: others.filter(({ merits }) => compare(merits, best.merits) === 0)
       .map(({ lineage }) => lineage),
   };
+}
+
+export function tieWarnings(best: Lineage, equals: readonly Lineage[]): string[] {
+  return equals.map(({ directory }) =>
+    `${quote(directory)} holds an equally good certificate; ${quote(best.directory)} is used`
+  );
 }
 
 /** Overdue is what its owner should have renewed long ago: probably no one renews it any more. */
@@ -133,7 +149,7 @@ function merits(lineage: Lineage, hostName: string): number[] {
 }
 
 /** `npm-5-0001` follows `npm-5`. */
-function number({ directory }: Lineage): number[] {
+function number(directory: string): number[] {
   return (basename(directory).match(/\d+/g) ?? []).map(Number);
 }
 

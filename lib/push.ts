@@ -1,18 +1,20 @@
 // certsync push: sends the certificate of Nginx Proxy Manager to every target that lacks it.
 
+import * as fs from "node:fs";
 import { join } from "node:path";
+import { allEnded } from "./all_ended.ts";
 import { timeState } from "./certificate.ts";
 import type { PushConfig } from "./config.ts";
 import { explain, Failure } from "./failure.ts";
 import { readFileIfAny } from "./file.ts";
-import type { Host } from "./host.ts";
+import { type Host, pause } from "./host.ts";
 import { namesCover } from "./host_name.ts";
 import { judgePair } from "./judgement.ts";
 import { formatLastPushed, type LastPushed, parseLastPushed } from "./last_fp.ts";
 import { CERTIFICATE_MODE, KEY_MODE, keyFits, type Pair, writeSynced } from "./pair.ts";
-import { readSource, type SourcePair } from "./push_source.ts";
+import { readSource, type Source } from "./push_source.ts";
 import type { PushTarget } from "./push_target.ts";
-import { type Mode, serverCommand, transfer } from "./rsync.ts";
+import { type Mode, serverCommand, transfer, type TransferFailure } from "./rsync.ts";
 import { holdState, makeScratch, readState, writeState } from "./state.ts";
 import { formatTime } from "./time.ts";
 import { tlsaRecord } from "./tlsa.ts";
@@ -59,28 +61,33 @@ export async function push(config: PushConfig, host: Host): Promise<PushReport> 
   using _lock = config.dryRun ? null : await holdState(config.state, host);
 
   const source = await readSource(config, host);
+  const { pair } = source;
+  if (pair instanceof Failure) return refuse(reportOf(source, config), pair, config);
+  const report = { ...reportOf(source, config), ...await describeLeaf(pair) };
+
   const pushed = parseLastPushed(readState(config.state, STATE_FILE), config.to);
-  const report = await reportOf(source, config);
+  const stale = targetsLacking(pair, pushed, config);
+  const unchanged = {
+    ...report,
+    outcome: "unchanged",
+    targets: all(config.to, "unchanged"),
+  } as const;
+  if (stale.length === 0 && isSound(pair, config, host.now)) return unchanged;
 
-  const stale = targetsLacking(source.pair, pushed, config);
-  if (stale.length === 0 && isSound(source.pair, config, host.now)) {
-    return { ...report, outcome: "unchanged", targets: all(config.to, "unchanged") };
-  }
+  const refusal = await judgePair(
+    pair,
+    pathsIn(source),
+    {
+      domain: config.domain,
+      trust: config.trust,
+      trustKey: "push.trust",
+    },
+    config.dryRun ? null : config.state,
+    host,
+  );
+  if (refusal !== null) return refuse(report, refusal, config);
+  if (stale.length === 0) return unchanged;
 
-  const state = config.dryRun ? null : config.state;
-  const refusal = await judgePair(source.pair, pathsIn(source), {
-    domain: config.domain,
-    trust: config.trust,
-    trustKey: "push.trust",
-  }, state, host);
-  if (refusal !== null) {
-    const { message: error, hint } = refusal;
-    const targets = all(config.to, "refused");
-    return { ...report, outcome: "refused", targets, error, ...(hint && { hint }) };
-  }
-  if (stale.length === 0) {
-    return { ...report, outcome: "unchanged", targets: all(config.to, "unchanged") };
-  }
   if (config.dryRun) {
     const targets = config.to.map((target) => ({
       to: target.text,
@@ -88,25 +95,48 @@ export async function push(config: PushConfig, host: Host): Promise<PushReport> 
     }));
     return { ...report, outcome: "would-push", targets };
   }
-  return summarize(report, await send(source.pair, stale, pushed, config, host), config);
+  const sendings = await send(pair, stale, pushed, config, host);
+  const warnings = await allEnded(
+    sendings.filter(({ mode, failure }) => mode === "-aL" && failure === null)
+      .map(({ target }) => forcedCommandWarning(target, config, host)),
+  );
+  return summarize({ ...report, warnings: [...report.warnings, ...warnings] }, sendings, config);
 }
 
-async function reportOf(source: SourcePair, config: PushConfig): Promise<PushReport> {
+function reportOf({ directory, warnings }: Source, config: PushConfig): PushReport {
+  return { ...emptyPushReport(config), source: directory, warnings };
+}
+
+async function describeLeaf({ leaf }: Pair) {
   return {
-    ...emptyPushReport(config),
-    source: source.directory,
-    fingerprint: source.pair.leaf.fingerprint,
-    notAfter: formatTime(source.pair.leaf.notAfter),
-    tlsa: await tlsaRecord(source.pair.leaf),
-    warnings: source.warnings,
+    fingerprint: leaf.fingerprint,
+    notAfter: formatTime(leaf.notAfter),
+    tlsa: await tlsaRecord(leaf),
   };
 }
 
-function all(targets: readonly PushTarget[], outcome: TargetReport["outcome"]): TargetReport[] {
+function refuse(
+  report: PushReport,
+  { message: error, hint }: Failure,
+  { to }: PushConfig,
+): PushReport {
+  return {
+    ...report,
+    outcome: "refused",
+    targets: all(to, "refused"),
+    error,
+    ...(hint && { hint }),
+  };
+}
+
+function all<Outcome extends TargetReport["outcome"]>(
+  targets: readonly PushTarget[],
+  outcome: Outcome,
+): TargetReport[] {
   return targets.map(({ text }) => ({ to: text, outcome }));
 }
 
-function pathsIn({ directory }: SourcePair) {
+function pathsIn({ directory }: Source) {
   return { chain: join(directory, "fullchain.pem"), key: join(directory, "privkey.pem") };
 }
 
@@ -127,9 +157,9 @@ function isSound(pair: Pair, { domain }: PushConfig, now: Date): boolean {
 
 interface Sending {
   readonly target: PushTarget;
-  readonly error: string | null;
-  readonly hint?: string;
-  readonly warnings: readonly string[];
+  /** The one that succeeded, or the last one tried. */
+  readonly mode: Mode;
+  readonly failure: Pick<TransferFailure, "error"> & { readonly hint?: string | undefined } | null;
 }
 
 /** Remembers each target as soon as it has the pair, so that nothing cuts that off. */
@@ -141,21 +171,49 @@ async function send(
   host: Host,
 ): Promise<Sending[]> {
   using outgoing = makeScratch(config.state);
-  try {
-    writeSynced(join(outgoing.directory, "fullchain.pem"), pair.chainPem, CERTIFICATE_MODE);
-    writeSynced(join(outgoing.directory, "privkey.pem"), pair.keyPem, KEY_MODE);
-  } catch (error) {
-    throw explain(error, "copy the certificate for sending");
-  }
+  await writeCopies(pair, outgoing.directory, config.state, host);
   const memory = new Map(pushed);
-  return await Promise.all(targets.map(async (target) => {
+  return await allEnded(targets.map(async (target) => {
     const sending = await sendTo(target, outgoing.directory, config, host);
-    if (sending.error === null) {
+    if (sending.failure === null) {
       memory.set(target.text, pair.leaf.fingerprint);
       writeState(config.state, STATE_FILE, formatLastPushed(memory));
     }
     return sending;
   }));
+}
+
+/**
+ * rsync passes over a file of the same size and time, to the second, as the one over there: two
+ * keys are often of the same size, so no two pushes may send files of the same second.
+ */
+async function writeCopies(
+  pair: Pair,
+  directory: string,
+  state: string,
+  host: Host,
+): Promise<void> {
+  const chain = join(directory, "fullchain.pem");
+  const key = join(directory, "privkey.pem");
+  const write = () => {
+    writeSynced(chain, pair.chainPem, CERTIFICATE_MODE);
+    writeSynced(key, pair.keyPem, KEY_MODE);
+  };
+  try {
+    write();
+    if (secondOf(chain) === secondOf(join(state, STATE_FILE))) {
+      await pause(1_000, host);
+      write();
+    }
+  } catch (error) {
+    throw explain(error, "copy the certificate for sending");
+  }
+}
+
+/** When the file was last written, in whole seconds; null where there is none. */
+function secondOf(path: string): number | null {
+  const stat = fs.statSync(path, { throwIfNoEntry: false });
+  return stat === undefined ? null : Math.floor(stat.mtimeMs / 1_000);
 }
 
 async function sendTo(
@@ -174,17 +232,13 @@ async function sendTo(
     }, host);
   try {
     const first = await attempt("-azL");
-    if (first === null) return { target, error: null, warnings: [] };
     // The documentation of the chain gives a forced command without z for a client with it.
-    const second = first.mayBeForcedCommand ? await attempt("-aL") : first;
-    if (second !== null) {
-      return { target, error: first.error, hint: first.hint, warnings: [] };
-    }
-    return { target, error: null, warnings: [await forcedCommandWarning(target, config, host)] };
+    if (!first?.mayBeForcedCommand) return { target, mode: "-azL", failure: first };
+    const second = await attempt("-aL");
+    return { target, mode: "-aL", failure: second && first };
   } catch (error) {
     if (!(error instanceof Failure) || host.stop.aborted) throw error;
-    const { message, hint } = error;
-    return { target, error: message, ...(hint && { hint }), warnings: [] };
+    return { target, mode: "-azL", failure: { error: error.message, hint: error.hint } };
   }
 }
 
@@ -197,7 +251,7 @@ async function forcedCommandWarning(
   const publicKey = (identity && readPublicKey(`${identity}.pub`)) ?? "ssh-ed25519 AAAA…";
   return `the forced command of ${target.text} is for rsync without -z, so the pair was sent without ` +
     `compression, at the second try; this line in authorized_keys would match: ` +
-    `command="${command ?? "rsync --server …"}",restrict ${publicKey}`;
+    `command="${(command ?? "rsync --server …").replaceAll('"', '\\"')}",restrict ${publicKey}`;
 }
 
 function readPublicKey(path: string): string | null {
@@ -210,25 +264,27 @@ function readPublicKey(path: string): string | null {
 }
 
 /** Pure. */
-function summarize(report: PushReport, sendings: readonly Sending[], config: PushConfig): PushReport {
+function summarize(
+  report: PushReport,
+  sendings: readonly Sending[],
+  config: PushConfig,
+): PushReport {
   const targets = config.to.map(({ text }): TargetReport => {
     const sending = sendings.find(({ target }) => target.text === text);
     if (sending === undefined) return { to: text, outcome: "unchanged" };
-    if (sending.error === null) return { to: text, outcome: "pushed" };
-    const { error, hint } = sending;
+    if (sending.failure === null) return { to: text, outcome: "pushed" };
+    const { error, hint } = sending.failure;
     return { to: text, outcome: "failed", error, ...(hint && { hint }) };
   });
   const failed = targets.filter(({ outcome }) => outcome === "failed");
-  const warnings = [...report.warnings, ...sendings.flatMap(({ warnings }) => warnings)];
-  const [first] = failed;
-  if (first === undefined) return { ...report, outcome: "pushed", targets, warnings };
+  if (failed.length === 0) return { ...report, outcome: "pushed", targets };
+  const hints = new Set(failed.flatMap(({ hint }) => hint ?? []));
   return {
     ...report,
     outcome: "failed",
     targets,
-    warnings,
     error: failed.map(({ to, error }) => `${to}: ${error}`).join("; "),
-    ...(first.hint && { hint: first.hint }),
+    ...(hints.size > 0 && { hint: [...hints].join("; ") }),
   };
 }
 

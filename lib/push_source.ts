@@ -5,13 +5,14 @@ import type { SourceConfig } from "./config.ts";
 import { Failure, quote } from "./failure.ts";
 import { FileProblem, readFile } from "./file.ts";
 import { type Host, pause } from "./host.ts";
-import { chooseLineage, type Lineage, liveDirectories, readLineages } from "./npm_dir.ts";
+import { chooseLineage, liveDirectories, readLineages, tieWarnings } from "./npm_dir.ts";
 import { keyFits, type Pair, parsePair } from "./pair.ts";
 
-export interface SourcePair {
+/** Where the pair was read, and the pair, or why what was read there is none. */
+export interface Source {
   readonly directory: string;
-  readonly pair: Pair;
   readonly warnings: readonly string[];
+  readonly pair: Pair | Failure;
 }
 
 const ATTEMPTS = 40;
@@ -19,32 +20,33 @@ const BETWEEN_MS = 100;
 
 /**
  * certbot replaces the links of a lineage one by one, so what does not fit together is read again
- * for a few seconds. Then a pair whose key does not fit is returned as it is, for the judge.
+ * for a few seconds. Then it is returned as it is, for the judge. Throws a Failure where there is
+ * nothing to read.
  */
 export async function readSource(
   config: SourceConfig & { readonly domain: string },
   host: Host,
-): Promise<SourcePair> {
+): Promise<Source> {
   for (let attempt = 1;; attempt++) {
     const isLast = attempt === ATTEMPTS;
     try {
       const choice = chooseDirectory(config, host.now);
       if (isLast || !choice.isChanging) {
         const pair = readPair(choice.directory);
-        if (isLast || keyFits(pair)) {
-          return { directory: choice.directory, pair, warnings: choice.warnings };
+        if (isLast || (!(pair instanceof Failure) && keyFits(pair))) {
+          return { directory: choice.directory, warnings: choice.warnings, pair };
         }
       }
     } catch (error) {
-      if (isLast || !(error instanceof Failure) || error instanceof Lasting) throw error;
+      if (isLast || !(error instanceof Passing)) throw error;
     }
     await pause(BETWEEN_MS, host);
   }
 }
 
-/** A failure that reading again will not cure. */
-class Lasting extends Failure {
-  override name = "Lasting";
+/** A failure that a renewal causes while it lasts. */
+class Passing extends Failure {
+  override name = "Passing";
 }
 
 interface DirectoryChoice {
@@ -60,13 +62,12 @@ function chooseDirectory(
   if (source.kind === "directory") {
     return { directory: source.name, isChanging: false, warnings: [] };
   }
+  const hint = "see what is there with: certsync find-npm-dir";
   const lineages = readLineages(liveDirectories(live), now);
   if (source.kind === "lineage") {
     const named = lineages.find(({ directory }) => directory.endsWith(`/${source.name}`));
     if (named !== undefined) return { directory: named.directory, isChanging: false, warnings: [] };
-    throw new Lasting(`there is no ${source.name} in the live directories`, {
-      hint: "see what is there with: certsync find-npm-dir",
-    });
+    throw new Failure(`there is no ${source.name} in the live directories`, { hint });
   }
   const { best, equals } = chooseLineage(lineages, domain);
   const isChanging = lineages.some((lineage) => lineage.isChanging);
@@ -74,20 +75,18 @@ function chooseDirectory(
     return { directory: best.directory, isChanging, warnings: tieWarnings(best, equals) };
   }
   const none = `no certificate for ${quote(domain)} in the live directories`;
-  const hint = "see what is there with: certsync find-npm-dir";
-  throw isChanging ? new Failure(none, { hint }) : new Lasting(none, { hint });
+  throw isChanging ? new Passing(none, { hint }) : new Failure(none, { hint });
 }
 
-export function tieWarnings(best: Lineage, equals: readonly Lineage[]): string[] {
-  return equals.map(({ directory }) =>
-    `${quote(directory)} holds an equally good certificate; ${quote(best.directory)} is used`
-  );
-}
-
-function readPair(directory: string): Pair {
-  const chain = join(directory, "fullchain.pem");
-  const key = join(directory, "privkey.pem");
-  return parsePair({ chainPem: readSourceFile(chain), keyPem: readSourceFile(key) }, { chain, key });
+function readPair(directory: string): Pair | Failure {
+  const paths = { chain: join(directory, "fullchain.pem"), key: join(directory, "privkey.pem") };
+  const files = { chainPem: readSourceFile(paths.chain), keyPem: readSourceFile(paths.key) };
+  try {
+    return parsePair(files, paths);
+  } catch (error) {
+    if (error instanceof Failure) return error;
+    throw error;
+  }
 }
 
 function readSourceFile(path: string): Uint8Array<ArrayBuffer> {
@@ -97,10 +96,10 @@ function readSourceFile(path: string): Uint8Array<ArrayBuffer> {
     if (!(error instanceof FileProblem)) throw error;
     const message = `source unreadable: ${quote(path)} ${error.detail}`;
     if (error.kind === "unreadable") {
-      throw new Lasting(message, { hint: "live/ and archive/ are 0700: run this as root" });
+      throw new Failure(message, { hint: "live/ and archive/ are 0700: run this as root" });
     }
-    throw new Failure(message, {
-      hint: "see which directory holds the certificate with: certsync find-npm-dir",
-    });
+    const hint = "see which directory holds the certificate with: certsync find-npm-dir";
+    const mayPass = ["missing", "symlink", "changing"].includes(error.kind);
+    throw mayPass ? new Passing(message, { hint }) : new Failure(message, { hint });
   }
 }

@@ -3,7 +3,17 @@
 import type { Host } from "./host.ts";
 import type { PushTarget } from "./push_target.ts";
 import { type Completion, lastWords, run, TimedOut } from "./run.ts";
-import { explainSsh, sshEnvironment, type SshOptions, sshOptions, type Trouble } from "./ssh.ts";
+import {
+  explainSsh,
+  hintAtFirewalls,
+  sayWhenLetIn,
+  sshEnvironment,
+  type SshOptions,
+  sshOptions,
+  type Trouble,
+  wasLetIn,
+  withoutChatter,
+} from "./ssh.ts";
 
 /** Compressed is what the documentation of the chain calls for; not every forced command takes it. */
 export type Mode = "-azL" | "-aL";
@@ -23,7 +33,7 @@ export async function transfer(
   { files, from, target, ssh, timeoutMs }: Transfer,
   host: Host,
 ): Promise<TransferFailure | null> {
-  const remoteShell = ["ssh", ...sshOptions(ssh)].map(quoteForRsync).join(" ");
+  const remoteShell = ["ssh", ...sshOptions(ssh), ...sayWhenLetIn].map(quoteForRsync).join(" ");
   try {
     const completion = await run(
       "rsync",
@@ -33,12 +43,8 @@ export async function transfer(
     );
     return completion.code === 0 ? null : explainRsync(completion, target, ssh.port);
   } catch (error) {
-    if (!(error instanceof TimedOut)) throw error;
-    const known = explainSsh(error.message, target.host, ssh.port);
-    return known !== null ? { ...failure(known, error.message), mayBeForcedCommand: false } : {
-      ...failure(forcedCommandTrouble(target), error.message),
-      mayBeForcedCommand: true,
-    };
+    if (error instanceof TimedOut) return explainSilence(error.stderr, timeoutMs, target, ssh.port);
+    throw error;
   }
 }
 
@@ -60,10 +66,11 @@ export function explainRsync(
   target: PushTarget,
   port: number,
 ): TransferFailure {
-  const words = lastWords(stderr);
-  const known = explainSsh(stderr, target.host, port) ?? explainFarSide(code, stderr, target);
+  const words = lastWords(withoutChatter(stderr));
+  const known = explainSsh(withoutRsync(stderr), target.host, port) ??
+    explainFarSide(code, stderr, target);
   if (known !== null) return { ...failure(known, words), mayBeForcedCommand: false };
-  if (code === 12 || code === 4) {
+  if (FORCED_COMMAND_CODES.includes(code)) {
     return { ...failure(forcedCommandTrouble(target), words), mayBeForcedCommand: true };
   }
   return {
@@ -71,6 +78,32 @@ export function explainRsync(
     hint: `try it by hand: ssh -v -p ${port} ${target.text.split(":")[0]}`,
     mayBeForcedCommand: false,
   };
+}
+
+/** No agreement on compression; a stream that makes no sense; one that was cut while writing. */
+const FORCED_COMMAND_CODES = [4, 12, 10];
+
+/** Pure. What it means that the time ran out: a forced command can only hang once it runs. */
+export function explainSilence(
+  stderr: string,
+  timeoutMs: number,
+  target: PushTarget,
+  port: number,
+): TransferFailure {
+  const chatterless = withoutChatter(stderr);
+  const said = lastWords(chatterless);
+  const words = `no end within ${timeoutMs / 1000} s${said === "" ? "" : `: ${said}`}`;
+  if (wasLetIn(stderr)) {
+    return { ...failure(forcedCommandTrouble(target), words), mayBeForcedCommand: true };
+  }
+  const trouble = explainSsh(chatterless, target.host, port) ??
+    { cause: "the connection timed out", hint: hintAtFirewalls(target.host, port) };
+  return { ...failure(trouble, words), mayBeForcedCommand: false };
+}
+
+/** Its words of files and streams over there read like ssh's of keys and connections. */
+function withoutRsync(stderr: string): string {
+  return stderr.replace(/^(rsync\b|\[).*\n?/gm, "");
 }
 
 function failure({ cause, hint }: Trouble, words: string) {
@@ -91,7 +124,19 @@ function explainFarSide(code: number, stderr: string, target: PushTarget): Troub
         "authorized_keys names it rightly",
     };
   }
-  if (/(mkstemp|mkdir|open|rename|chdir|change_dir)\b.*(Permission denied|Read-only|No such)/.test(stderr)) {
+  if (/is your shell clean/.test(stderr)) {
+    return {
+      cause: "the other side runs something else than rsync, or its shell prints something first",
+      hint:
+        `${compareForcedCommand(target)}; and see that the start-up files of that user's shell ` +
+        "print nothing",
+    };
+  }
+  if (
+    /(mkstemp|mkdir|open|rename|chdir|change_dir)\b.*(Permission denied|Read-only|No such)/.test(
+      stderr,
+    )
+  ) {
     return {
       cause: "the other side cannot write there",
       hint: `${target.directory} on ${target.host} must exist and belong to the user of the push`,
@@ -103,12 +148,14 @@ function explainFarSide(code: number, stderr: string, target: PushTarget): Troub
 function forcedCommandTrouble(target: PushTarget): Trouble {
   return {
     cause: "the forced command on the other side does not fit, or did not answer",
-    hint: `compare the command="…" of this key in authorized_keys on ${target.host} with the one ` +
-      `that this rsync asks for: rsync -azL --debug=CMD -e /bin/false /etc/hostname ` +
-      target.text,
+    hint: compareForcedCommand(target),
   };
 }
 
+function compareForcedCommand({ host, text }: PushTarget): string {
+  return `compare the command="…" of this key in authorized_keys on ${host} with the one that this ` +
+    `rsync asks for: rsync -azL --debug=CMD -e /bin/false /etc/hostname '${text}'`;
+}
 
 /** The command that our rsync asks the other side to run; null where this rsync cannot tell. */
 export async function serverCommand(
@@ -117,7 +164,17 @@ export async function serverCommand(
   host: Host,
 ): Promise<string | null> {
   const args = [mode, "--debug=CMD", "-e", "/bin/false", "--", "/dev/null", text];
-  const { stdout, stderr } = await run("rsync", args, { timeoutMs: 10_000 }, host);
-  return /\b(rsync --server .+?)\s*(?:\(\d+ args\))?$/m.exec(stdout + stderr)?.[1] ?? null;
+  try {
+    const { stdout, stderr } = await run("rsync", args, { timeoutMs: 10_000 }, host);
+    return parseServerCommand(stdout + stderr);
+  } catch (error) {
+    if (error instanceof TimedOut) return null;
+    throw error;
+  }
 }
 
+/** Pure. rsync puts quotes around an argument of unusual letters, without changing it. */
+export function parseServerCommand(output: string): string | null {
+  const command = /\b(rsync --server .+?) *(?:\(\d+ args\))?$/m.exec(output)?.[1];
+  return command?.replace(/ "(.*)"$/, " $1") ?? null;
+}

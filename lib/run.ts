@@ -32,6 +32,10 @@ export interface Completion {
 
 export class TimedOut extends Failure {
   override name = "TimedOut";
+
+  constructor(message: string, /** What the program had said. */ readonly stderr: string) {
+    super(withWords(message, stderr));
+  }
 }
 
 export class MissingProgram extends Failure {
@@ -78,7 +82,8 @@ export async function run(
     const outcome = await Promise.race([finished, limit.reached]);
     if (outcome === "timed out") {
       throw new TimedOut(
-        withWords(`${program} did not finish within ${timeoutMs / 1000} s`, stderr.text()),
+        `${program} did not finish within ${timeoutMs / 1000} s`,
+        stderr.text(),
       );
     }
     host.stop.throwIfAborted();

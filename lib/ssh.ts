@@ -19,20 +19,25 @@ export function sshOptions({ port, identity, knownHosts }: SshOptions): string[]
     "ControlMaster=no",
     "ControlPath=none",
     "UpdateHostKeys=no",
-    ...(identity === null ? [] : ["IdentitiesOnly=yes"]),
+    ...(identity === null ? [] : ["IdentitiesOnly=yes", `IdentityFile=${quoteSetting(identity)}`]),
     ...(knownHosts === null
       ? []
       : [`UserKnownHostsFile=${knownHosts.map(quoteSetting).join(" ")}`]),
   ];
   return [
     ...settings.flatMap((setting) => ["-o", setting]),
-    ...(identity === null ? [] : ["-i", identity]),
     ...(port === null ? [] : ["-p", String(port)]),
   ];
 }
 
 function quoteSetting(path: string): string {
-  return /\s/.test(path) ? `"${path}"` : path;
+  const text = literal(path);
+  return /[\s"']/.test(text) ? `"${text.replaceAll('"', '\\"')}"` : text;
+}
+
+/** ssh would put something else in place of `%h`. */
+function literal(path: string): string {
+  return path.replaceAll("%", "%%");
 }
 
 /** What ssh needs from our own environment. */
@@ -50,6 +55,18 @@ export function runRemotely(
 ): Promise<Completion> {
   const args = [...sshOptions(options), "--", destination, ...command];
   return run("ssh", args, { timeoutMs, environment: sshEnvironment(host) }, host);
+}
+
+/** Lets ssh say when it has been let in: what then goes wrong is the command's over there. */
+export const sayWhenLetIn = ["-o", "LogLevel=VERBOSE"];
+
+export function wasLetIn(stderr: string): boolean {
+  return /^Authenticated to /m.test(stderr);
+}
+
+/** What ssh said, without what it says of a connection that is well. */
+export function withoutChatter(stderr: string): string {
+  return stderr.replace(/^(Authenticated to|Transferred: sent|Bytes per second:) .*\n?/gm, "");
 }
 
 export interface Trouble {
@@ -91,7 +108,7 @@ const troubles: readonly {
     hint: () => "chmod 600 the file that push.identity names",
   },
   {
-    words: /Permission denied \(|Too many authentication failures|no such identity/,
+    words: /Permission denied \([a-z]|Too many authentication failures|no such identity/,
     cause: "permission denied: the key is not accepted",
     hint: (peer) =>
       `is push.identity the right key, readable here, and its .pub line in the authorized_keys of ` +
@@ -110,12 +127,12 @@ const troubles: readonly {
   {
     words: /Connection timed out|Operation timed out/,
     cause: "the connection timed out",
-    hint: firewalls,
+    hint: hintAtFirewalls,
   },
   {
     words: /Connection refused/,
     cause: "the connection was refused",
-    hint: firewalls,
+    hint: hintAtFirewalls,
   },
   {
     words: /Connection closed by|Connection reset by|kex_exchange_identification|Broken pipe/,
@@ -124,7 +141,7 @@ const troubles: readonly {
   },
 ];
 
-function firewalls(peer: string, port: number): string {
+export function hintAtFirewalls(peer: string, port: number): string {
   return `let port ${port} inbound through the firewall of the mail host ${peer} and outbound ` +
     "through the one here, and see that sshd runs there";
 }

@@ -1,0 +1,87 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { chooseLineage, type Lineage, tieWarnings } from "../lib/npm_dir.ts";
+
+const NAME = "mail.example.org";
+
+function lineage(name: string, properties: Partial<Lineage> = {}): Lineage {
+  return {
+    directory: `/live/${name}`,
+    state: "valid",
+    problem: null,
+    subject: `CN=${NAME}`,
+    issuer: "CN=R11,O=Let's Encrypt,C=US",
+    names: [NAME],
+    notBefore: new Date("2026-01-01"),
+    notAfter: new Date("2026-04-01"),
+    lifeLeft: 0.9,
+    isChanging: false,
+    ...properties,
+  };
+}
+
+const staging = {
+  state: "staging",
+  issuer: "CN=(STAGING) Tenuous Tomato R13,O=(STAGING) Let's Encrypt,C=US",
+} as const;
+const expired = { state: "expired", lifeLeft: -0.1 } as const;
+const overdue = { lifeLeft: 0.2 };
+const later = { notBefore: new Date("2026-01-02") };
+const wildcard = { names: ["*.example.org"] };
+
+const preferences: Record<string, [better: Partial<Lineage>, worse: Partial<Lineage>]> = {
+  "a valid one before a later one that has expired": [{}, { ...expired, ...later }],
+  "a valid one before one that is not yet valid": [{}, { state: "not-yet-valid", ...later }],
+  "an overdue one before an expired one": [overdue, { ...expired, ...later }],
+  "a staging one before an expired one": [staging, { ...expired, ...later }],
+  "a trusted one before a later staging one": [{}, { ...staging, ...later }],
+  "an overdue trusted one before a staging one": [overdue, { ...staging, ...later }],
+  "an overdue wildcard before an exact staging one": [{ ...overdue, ...wildcard }, staging],
+  "one that is not overdue before a later one that is": [{}, { ...overdue, ...later }],
+  "a wildcard that is not overdue before an overdue exact name": [wildcard, overdue],
+  "one with a quarter left before one with less": [{ lifeLeft: 0.25 }, {
+    lifeLeft: 0.2499,
+    ...later,
+  }],
+  "an exact name before a later wildcard": [{}, { ...wildcard, ...later }],
+  "the later of two": [later, {}],
+  "the trusted one of two that have expired": [expired, {
+    ...expired,
+    issuer: staging.issuer,
+    ...later,
+  }],
+};
+
+for (const [what, [better, worse]] of Object.entries(preferences)) {
+  Deno.test(`the choice is ${what}, wherever it lies`, () => {
+    for (const [a, b] of [["npm-1", "npm-2"], ["npm-2", "npm-1"]] as const) {
+      const lineages = [lineage(a, better), lineage(b, worse)];
+      const choice = { best: lineages[0], equals: [] };
+      deepEqual(chooseLineage(lineages, NAME), choice);
+      deepEqual(chooseLineage(lineages.toReversed(), NAME), choice);
+    }
+  });
+}
+
+Deno.test("the highest number decides between equally good ones, which are told", () => {
+  const names = ["npm-9", "npm-10", "npm-5-0001", "npm-10-0002", "npm-10-0001", "npm-x"];
+  const lineages = names.map((name) => lineage(name));
+  const { best, equals } = chooseLineage(lineages, NAME);
+  equal(best?.directory, "/live/npm-10-0002");
+  deepEqual(equals.map(({ directory }) => directory), [
+    "/live/npm-10-0001",
+    "/live/npm-10",
+    "/live/npm-9",
+    "/live/npm-5-0001",
+    "/live/npm-x",
+  ]);
+  equal(tieWarnings(best!, equals).length, 5);
+});
+
+Deno.test("only what covers the name is chosen", () => {
+  for (const names of [[], ["example.org"], ["*.org"], ["www.example.org"], ["m*.example.org"]]) {
+    deepEqual(chooseLineage([lineage("npm-1", { names })], NAME), { best: null, equals: [] });
+  }
+  const broken = lineage("npm-2", { state: "broken", names: [], notBefore: null, issuer: null });
+  equal(chooseLineage([broken, lineage("npm-1")], NAME).best?.directory, "/live/npm-1");
+  deepEqual(chooseLineage([], NAME), { best: null, equals: [] });
+});

@@ -1,0 +1,1284 @@
+// certsync push against a real sshd, real rsync and real openssl, as the compiled binary.
+
+import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
+import { authority, type Leaf, tlsa } from "./kit/authority.ts";
+import {
+  certsync,
+  type CertsyncOptions,
+  type CertsyncResult,
+  startCertsync,
+} from "./kit/certsync.ts";
+import { freePort } from "./kit/free_port.ts";
+import { type NpmTree, npmTree } from "./kit/npm_tree.ts";
+import { need } from "./kit/programs.ts";
+import { run, tryRun } from "./kit/run.ts";
+import { assertSame, snapshot } from "./kit/snapshot.ts";
+import { forcedCommand, type SshServer, sshServer } from "./kit/ssh_server.ts";
+import { type TempDir, tempDir } from "./kit/temp_dir.ts";
+
+const NAME = "mail.example.org";
+const DAY_MS = 86_400_000;
+const FINGERPRINT = /^([0-9A-F]{2}:){31}[0-9A-F]{2}$/;
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/;
+
+const ca = await authority();
+Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
+const [first, second] = await Promise.all([
+  ca.issue({ names: [NAME] }),
+  ca.issue({ names: [NAME] }),
+]);
+
+/** Most of a push is waiting, so the tests of this file run side by side: each has its own hosts. */
+const tests: [name: string, fn: (t: Deno.TestContext) => Promise<void>][] = [];
+function test(name: string, fn: (t: Deno.TestContext) => Promise<void>): void {
+  tests.push([name, fn]);
+}
+
+for (const algorithm of ["rsa", "ecdsa-p384", "ed25519"] as const) {
+  test(`push delivers a changed ${algorithm} pair byte for byte, once`, async () => {
+    const leaf = await ca.issue({ names: [NAME], algorithm });
+    await using scene = await pushScene({ leaf });
+    const { server, state } = scene;
+
+    const pushed = await scene.push();
+    deepEqual([pushed.code, pushed.stderr], [0, ""]);
+    match(
+      pushed.stdout,
+      new RegExp(`^pushed the certificate of ${NAME}, ${leaf.fingerprint}, .*\n$`),
+    );
+    await scene.assertArrived(leaf);
+    equal(await Deno.readTextFile(`${state}/last_fp`), `${leaf.fingerprint} ${scene.to}\n`);
+    equal(modeOf(state), 0o700);
+    deepEqual(namesIn(state), ["last_fp", "lock"]);
+    equal(server.connections(), 1);
+
+    await using programs = await recorder();
+    const before = await snapshot(scene.path);
+    const again = await scene.push([], { path: programs.bin });
+    deepEqual([again.code, again.stderr], [0, ""]);
+    match(again.stdout, /^nothing to do: /);
+    deepEqual(programs.calls(), []);
+    equal(server.connections(), 1);
+    assertSame(before, await snapshot(scene.path));
+  });
+}
+
+test("push delivers every renewal, also those within one second", async () => {
+  await using scene = await pushScene();
+  const { npm } = scene;
+  for (let renewal = 0; renewal < 3; renewal++) {
+    const leaf = renewal % 2 === 0 ? first : second;
+    await npm.renew(5, leaf);
+    equal((await scene.push()).code, 0);
+    await scene.assertArrived(leaf);
+  }
+});
+
+test("push --force sends an unchanged certificate", async () => {
+  await using scene = await pushScene();
+  await scene.remember(`${first.fingerprint} ${scene.to}\n`);
+  const result = await scene.push(["--force", "--json"]);
+  equal(result.json().outcome, "pushed");
+  await scene.assertArrived(first);
+});
+
+test("push takes what the old script remembered for the truth", async (t) => {
+  await using scene = await pushScene();
+  const lower = first.fingerprint.toLowerCase();
+  await using programs = await recorder();
+  for (
+    const text of [
+      first.fingerprint,
+      `${first.fingerprint}\n`,
+      `${lower}\r\n`,
+      `sha256 Fingerprint=${first.fingerprint}\n`,
+      `SHA256 Fingerprint=${lower}\n`,
+      `SHA256 FINGERPRINT=${first.fingerprint}`,
+    ]
+  ) {
+    await t.step(JSON.stringify(text.replace(/..:.*:../s, "…")), async () => {
+      await scene.remember(text);
+      const result = await scene.push(["--json"], { path: programs.bin });
+      deepEqual([result.code, result.json().outcome], [0, "unchanged"]);
+      equal(await Deno.readTextFile(`${scene.state}/last_fp`), text);
+      deepEqual(programs.calls(), []);
+    });
+  }
+});
+
+test("push takes anything else in last_fp for unknown", async (t) => {
+  await using server = await sshServer();
+  const cases: [string, (to: string) => string][] = [
+    ["nothing", () => ""],
+    ["garbage", () => "garbage\n"],
+    ["binary garbage", () => "\x00\x01\xff\n"],
+    ["another certificate", (to) => `${second.fingerprint} ${to}\n`],
+    ["another target", (to) => `${first.fingerprint} ${to}x\n`],
+    ["a fingerprint with something behind", () => `${first.fingerprint}x\n`],
+    ["a short fingerprint", () => `${first.fingerprint.slice(3)}\n`],
+    ["SHA-1", () => `SHA1 Fingerprint=${first.fingerprint.slice(0, 59)}\n`],
+    ["two bare fingerprints", () => `${first.fingerprint}\n${first.fingerprint}\n`],
+  ];
+  await concurrently(
+    t,
+    cases.map(([what, text]) => [what, async () => {
+      await using scene = await pushScene({ server });
+      await scene.remember(text(scene.to));
+      equal((await scene.push(["--dry-run", "--json"])).json().outcome, "would-push");
+    }]),
+  );
+  await using scene = await pushScene({ server });
+  await scene.remember("garbage\n");
+  equal((await scene.push()).code, 0);
+  equal(await Deno.readTextFile(`${scene.state}/last_fp`), `${first.fingerprint} ${scene.to}\n`);
+});
+
+test("push does not know which of two targets a bare fingerprint belongs to", async () => {
+  await using scene = await pushScene();
+  const other = scene.server.target(`${scene.path}/other/`);
+  await scene.configure({ to: [scene.to, other] });
+  await scene.remember(`${first.fingerprint}\n`);
+  const result = await scene.push(["--dry-run", "--json"]);
+  deepEqual(result.json().targets, [
+    { to: scene.to, outcome: "would-push" },
+    { to: other, outcome: "would-push" },
+  ]);
+});
+
+test("a failed transfer leaves last_fp and what was delivered as they were", async () => {
+  await using scene = await pushScene();
+  equal((await scene.push()).code, 0);
+  await scene.npm.renew(5, second);
+  await scene.configure({ port: freePort() });
+  const [state, incoming] = [await snapshot(scene.state), await snapshot(scene.incoming)];
+  const result = await scene.push(["--json"]);
+  deepEqual([result.code, result.json().outcome], [1, "failed"]);
+  const after = await snapshot(scene.state);
+  state.delete(""), after.delete(""); // the scratch directory came and went
+  assertSame(state, after);
+  assertSame(incoming, await snapshot(scene.incoming));
+});
+
+test("push succeeds at once where the forced command matches", async () => {
+  await using scene = await pushScene();
+  await scene.server.force(forcedCommand("-azL", scene.incoming));
+  const result = await scene.push(["--json"]);
+  deepEqual([result.code, result.json().warnings], [0, []]);
+  equal(scene.server.connections(), 1);
+  await scene.assertArrived(first);
+});
+
+test("push succeeds with the documentation's forced command, and says what would match", async () => {
+  await using scene = await pushScene();
+  const { server } = scene;
+  await server.force(forcedCommand("-aL", scene.incoming));
+  const result = await scene.push(["--json"]);
+  equal(result.code, 0);
+  equal(result.json().outcome, "pushed");
+  equal(server.connections(), 2);
+  await scene.assertArrived(first);
+  equal(await Deno.readTextFile(`${scene.state}/last_fp`), `${first.fingerprint} ${scene.to}\n`);
+
+  const line = `command="${forcedCommand("-azL", scene.incoming)}",restrict ${server.publicKey}`;
+  const [warning, ...others] = result.json().warnings;
+  deepEqual(others, []);
+  ok(warning.endsWith(`: ${line}`), warning);
+  match(result.stderr, /^WARNING: /);
+
+  await server.authorize(`${line}\n`);
+  const matched = await scene.push(["--force", "--json"]);
+  deepEqual([matched.code, matched.json().warnings], [0, []]);
+  equal(server.connections(), 3);
+});
+
+test("the line that push prints also matches a directory with a space and quotes", async () => {
+  await using scene = await pushScene();
+  const { server } = scene;
+  const odd = `${scene.path}/in "c$/`;
+  await Deno.mkdir(odd);
+  await server.force("true; rsync --server -logDtpre.iLsfxCIvu . '" + odd + "'");
+  await scene.configure({ to: server.target(odd) });
+  const [warning] = (await scene.push(["--json"])).json().warnings;
+  await server.authorize(`${warning.slice(warning.indexOf("command="))}\n`);
+  deepEqual((await scene.push(["--force", "--json"])).json().warnings, []);
+  equal(await Deno.readTextFile(`${odd}/privkey.pem`), first.keyPem);
+});
+
+// Refusals
+
+interface Refusal {
+  /** How the scene differs from one that would be pushed. */
+  arrange(scene: Scene): Promise<unknown>;
+  error: RegExp;
+  hint?: RegExp;
+}
+
+const refusals: Record<string, Refusal> = {
+  "text that is no certificate": {
+    arrange: ({ source }) => Deno.writeTextFile(`${source}/fullchain.pem`, "hello\n"),
+    error: /^not a certificate: .*fullchain\.pem/,
+  },
+  "binary garbage": {
+    arrange: ({ source }) =>
+      Deno.writeFile(`${source}/fullchain.pem`, Uint8Array.from({ length: 999 }, (_, i) => i)),
+    error: /^not a certificate: .*fullchain\.pem.* is not PEM text/,
+  },
+  "an empty chain file": {
+    arrange: ({ source }) => Deno.writeTextFile(`${source}/fullchain.pem`, ""),
+    error: /^not a certificate: .*fullchain\.pem/,
+  },
+  "a certificate cut off": {
+    arrange: ({ source }) =>
+      Deno.writeTextFile(
+        `${source}/fullchain.pem`,
+        first.certPem.replace(/\n.{64}\n(-----END)/, "\n$1").replace(
+          /\n[^\n]+\n(?=-----END)/,
+          "\n",
+        ),
+      ),
+    error: /^not a certificate: .*fullchain\.pem/,
+  },
+  "a key in the chain file": {
+    arrange: ({ source }) =>
+      Deno.writeTextFile(`${source}/fullchain.pem`, first.fullchainPem + first.keyPem),
+    error: /^a private key is in the chain file: .*fullchain\.pem/,
+    hint: /replace it if others could read/,
+  },
+  "other text in the chain file": {
+    arrange: ({ source }) =>
+      Deno.writeTextFile(`${source}/fullchain.pem`, `subject=CN = x\n${first.fullchainPem}`),
+    error: /^anything but certificates in the chain file: .*fullchain\.pem/,
+    hint: /BEGIN CERTIFICATE/,
+  },
+  "a key of another certificate": {
+    arrange: ({ source }) => Deno.writeTextFile(`${source}/privkey.pem`, second.keyPem),
+    error: /^key does not match certificate: .*privkey\.pem/,
+    hint: /renewal/,
+  },
+  "text that is no key": {
+    arrange: ({ source }) => Deno.writeTextFile(`${source}/privkey.pem`, "hello\n"),
+    error: /^not a private key: .*privkey\.pem/,
+  },
+  "an encrypted key": {
+    arrange: async ({ source }) => {
+      const args = ["pkcs8", "-topk8", "-v2", "aes-128-cbc", "-passout", "pass:secret"];
+      const encrypted = await run(need("openssl"), args, { stdin: first.keyPem });
+      await Deno.writeTextFile(`${source}/privkey.pem`, encrypted);
+    },
+    error: /^the private key is encrypted: .*privkey\.pem/,
+    hint: /without/,
+  },
+  "an expired certificate": {
+    arrange: (scene) => scene.store({ notBefore: ago(90 * DAY_MS), notAfter: ago(DAY_MS) }),
+    error: /^certificate expired at \d{4}-.*Z: .*fullchain\.pem/,
+    hint: /renew it in Nginx Proxy Manager/,
+  },
+  "a certificate that is not yet valid": {
+    arrange: (scene) => scene.store({ notBefore: ago(-DAY_MS) }),
+    error: /^certificate is not yet valid before \d{4}-.*Z: .*fullchain\.pem/,
+    hint: /clock/,
+  },
+  "a certificate for another name": {
+    arrange: (scene) => scene.store({ names: ["www.example.org", "example.org"] }),
+    error: /^certificate does not cover "mail\.example\.org": .*fullchain\.pem/,
+    hint: /"www\.example\.org", "example\.org"/,
+  },
+  "a wildcard for a part of a label": {
+    arrange: (scene) => scene.store({ names: ["m*.example.org"] }),
+    error: /^certificate does not cover "mail\.example\.org"/,
+    hint: /^it is for "m?\*\./,
+  },
+  "a wildcard for two labels": {
+    arrange: (scene) => scene.store({ names: ["*.org"] }),
+    error: /^certificate does not cover "mail\.example\.org"/,
+    hint: /^it is for "m?\*\./,
+  },
+  "a certificate for TLS clients": {
+    arrange: (scene) => scene.store({ extendedKeyUsage: "clientAuth" }),
+    error: /^certificate chain does not verify: .*purpose/,
+  },
+  "a self-signed certificate": {
+    arrange: (scene) => scene.store({ signedBy: "self" }),
+    error: /^certificate chain does not verify: .*fullchain\.pem.*self-signed/,
+    hint: /self-signed.*push\.trust/,
+  },
+  "a leaf without its intermediate": {
+    arrange: async (scene) => {
+      await Deno.writeTextFile(`${scene.source}/fullchain.pem`, first.certPem);
+      await scene.configure({ trust: "system" });
+    },
+    error: /^certificate chain does not verify/,
+    hint: /leaf alone.*intermediates.*fullchain\.pem/,
+  },
+  "a leaf without its intermediate, and a CA file": {
+    arrange: ({ source }) => Deno.writeTextFile(`${source}/fullchain.pem`, first.certPem),
+    error: /^certificate chain does not verify/,
+    hint: /leaf alone.*intermediates.*fullchain\.pem/,
+  },
+  "a certificate from Let's Encrypt's staging environment": {
+    arrange: async (scene) => {
+      await scene.store({ issuerName: "(STAGING) Wannabe Watercress R11" });
+      await scene.configure({ trust: "system" });
+    },
+    error: /^certificate chain does not verify/,
+    hint: /staging environment/,
+  },
+  "a root that this host's CA bundle does not know": {
+    arrange: (scene) => scene.configure({ trust: "system" }),
+    error: /^certificate chain does not verify/,
+    hint: /CA bundle.*"CN=Kit Root X1,O=Kit".*ca-certificates.*push\.trust/,
+  },
+  "a root that the CA file does not hold": {
+    arrange: async (scene) => {
+      await Deno.writeTextFile(`${scene.path}/ca.pem`, await otherRoot());
+      await scene.configure({ trust: `${scene.path}/ca.pem` });
+    },
+    error: /^certificate chain does not verify/,
+    hint: /^push\.trust is ".*ca\.pem", which does not vouch for "CN=Kit Root X1,O=Kit"/,
+  },
+  "whatever a missing CA file should vouch for": {
+    arrange: (scene) => scene.configure({ trust: `${scene.path}/none.pem` }),
+    error: /^certificate chain does not verify/,
+    hint: /".*none\.pem", which push\.trust names, is a CA file in PEM/,
+  },
+  "whatever a CA file without certificates should vouch for": {
+    arrange: async (scene) => {
+      await Deno.writeTextFile(`${scene.path}/ca.pem`, "hello\n");
+      await scene.configure({ trust: `${scene.path}/ca.pem` });
+    },
+    error: /^certificate chain does not verify/,
+    hint: /".*ca\.pem", which push\.trust names/,
+  },
+};
+
+test("push refuses", async (t) => {
+  await using server = await sshServer();
+  await concurrently(
+    t,
+    Object.entries(refusals).map(([what, { arrange, error, hint = /^$/ }]) => [what, async () => {
+      await using scene = await pushScene({ server, plainFiles: true });
+      await arrange(scene);
+      const result = await scene.push(["--json"]);
+      const report = result.json();
+      deepEqual([result.code, report.outcome], [1, "refused"], result.stderr);
+      match(report.error, error);
+      match(report.hint ?? "", hint);
+      equal(report.source, scene.source);
+      deepEqual(report.targets, [{ to: scene.to, outcome: "refused" }]);
+      ok(result.stderr.startsWith(`ERROR: ${report.error}\n`), result.stderr);
+      deepEqual(namesIn(scene.incoming), []);
+      deepEqual(namesIn(scene.state), ["lock"]);
+    }]),
+  );
+  equal(server.connections(), 0);
+});
+
+test("push refuses an unchanged certificate that has become unfit", async (t) => {
+  await using server = await sshServer();
+  const cases: [string, Partial<Parameters<typeof ca.issue>[0]>, RegExp][] = [
+    ["expired", { notBefore: ago(9 * DAY_MS), notAfter: ago(DAY_MS) }, /expired/],
+    ["for another name", { names: ["www.example.org"] }, /does not cover/],
+  ];
+  await concurrently(
+    t,
+    cases.map(([what, options, error]) => [what, async () => {
+      await using scene = await pushScene({ server, plainFiles: true });
+      const leaf = await scene.store(options);
+      await scene.remember(`${leaf.fingerprint} ${scene.to}\n`);
+      const result = await scene.push(["--json"]);
+      deepEqual([result.code, result.json().outcome], [1, "refused"]);
+      match(result.json().error, error);
+    }]),
+  );
+  equal(server.connections(), 0);
+});
+
+test("push takes any chain with trust: none", async () => {
+  await using scene = await pushScene({ plainFiles: true });
+  const own = await scene.store({ signedBy: "self" });
+  await scene.configure({ trust: "none" });
+  equal((await scene.push()).code, 0);
+  await scene.assertArrived(own);
+});
+
+test("push fails where there is nothing to read, and contacts nobody", async (t) => {
+  await using server = await sshServer();
+  const cases: [string, (scene: Scene) => Promise<unknown>, RegExp, RegExp][] = [
+    [
+      "no such directory",
+      (scene) => scene.configure({ source: `${scene.path}/none` }),
+      /^source unreadable: ".*\/none\/fullchain\.pem" does not exist/,
+      /find-npm-dir/,
+    ],
+    [
+      "links that dangle",
+      async (scene) => scene.configure({ source: await scene.npm.addDangling(7) }),
+      /^source unreadable: ".*npm-7\/fullchain\.pem" is a symbolic link that leads nowhere/,
+      /find-npm-dir/,
+    ],
+    [
+      "a directory for a file",
+      async ({ source }) => {
+        await Deno.remove(`${source}/fullchain.pem`);
+        await Deno.mkdir(`${source}/fullchain.pem`);
+      },
+      /^source unreadable: ".*fullchain\.pem" is a directory/,
+      /./,
+    ],
+    [
+      "a FIFO for a file",
+      async ({ source }) => {
+        await Deno.remove(`${source}/privkey.pem`);
+        await run("/usr/bin/mkfifo", [`${source}/privkey.pem`]);
+      },
+      /^source unreadable: ".*privkey\.pem" is not a regular file/,
+      /./,
+    ],
+    [
+      "a file of 1 GB",
+      ({ source }) => Deno.truncate(`${source}/fullchain.pem`, 2 ** 30),
+      /^source unreadable: ".*fullchain\.pem" is larger than 1 MiB/,
+      /./,
+    ],
+    [
+      "no such lineage",
+      (scene) => scene.configure({ source: "npm-99" }),
+      /^there is no npm-99 in the live directories/,
+      /find-npm-dir/,
+    ],
+    [
+      "no certificate for the name",
+      async (scene) => {
+        await scene.npm.add(5, await ca.issue({ names: ["www.example.org"] }));
+        await scene.configure({ source: "auto" });
+      },
+      /^no certificate for "mail\.example\.org" in the live directories/,
+      /find-npm-dir/,
+    ],
+    [
+      "no live directory",
+      (scene) => scene.configure({ source: "auto", live: `${scene.path}/none` }),
+      /^cannot look into ".*\/none": no such file or directory/,
+      /^$/,
+    ],
+  ];
+  await concurrently(
+    t,
+    cases.map(([what, arrange, error, hint]) => [what, async () => {
+      await using scene = await pushScene({ server, plainFiles: true });
+      await arrange(scene);
+      const result = await scene.push(["--json"]);
+      deepEqual([result.code, result.json().outcome], [1, "failed"]);
+      match(result.json().error, error);
+      match(result.json().hint ?? "", hint);
+      ok(!result.stderr.includes("    at "), result.stderr);
+      deepEqual(namesIn(scene.state), ["lock"]);
+    }]),
+  );
+  equal(server.connections(), 0);
+});
+
+test("push says to run it as root where live/ is closed to it", async () => {
+  await using scene = await pushScene();
+  await using dir = await tempDir();
+  // Nobody may enter the checkout, perhaps, nor the directories of the kit.
+  await Deno.chmod(dir.path, 0o755);
+  await Deno.chmod(scene.path, 0o755);
+  const binary = `${dir.path}/certsync`;
+  await Deno.copyFile(new URL("../dist/certsync", import.meta.url), binary);
+  const asNobody = Deno.uid() === 0
+    ? ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", binary]
+    : [binary];
+  if (Deno.uid() !== 0) await Deno.chmod(scene.npm.live, 0);
+  await scene.configure({ state: `${dir.path}/state` });
+  for (const source of ["auto", "npm-5", scene.npm.dir(5)]) {
+    const args = ["push", "--dry-run", "--config", scene.configFile, "--source", source];
+    const { code, stderr } = await tryRun(asNobody[0]!, [...asNobody.slice(1), ...args]);
+    equal(code, 1, stderr);
+    match(stderr, /^ERROR: (source unreadable:|cannot look into) .*\nhint: .*run this as root\n$/);
+  }
+  if (Deno.uid() !== 0) await Deno.chmod(scene.npm.live, 0o700);
+});
+
+// Hints
+
+interface Trouble {
+  arrange(scene: Scene): Promise<unknown>;
+  error: RegExp;
+  hint: RegExp;
+  /** How often rsync is tried; default once. */
+  attempts?: number;
+  /** Programs that replace the real ones, as shell scripts. */
+  programs?: Record<string, string>;
+}
+
+const troubles: Record<string, Trouble> = {
+  "an unknown host key": {
+    arrange: (scene) => scene.configure({ known_hosts: scene.server.emptyKnownHosts }),
+    error: /the host key is unknown: .*Host key verification failed/,
+    hint: /line of \[127\.0\.0\.1\]:\d+ into .*known_hosts/,
+  },
+  "a changed host key": {
+    arrange: (scene) => scene.configure({ known_hosts: scene.server.wrongKnownHosts }),
+    error: /the host key has changed/,
+    hint: /\[127\.0\.0\.1\]:\d+ in known_hosts.*in between/,
+  },
+  "a key that the other side does not take": {
+    arrange: (scene) => scene.configure({ identity: scene.server.strangerIdentity }),
+    error: /permission denied: the key is not accepted: .*Permission denied \(publickey\)/,
+    hint: /push\.identity.*authorized_keys/,
+  },
+  "a key that others can read": {
+    arrange: async (scene) => {
+      await Deno.copyFile(scene.server.identity, `${scene.path}/open_key`);
+      await Deno.chmod(`${scene.path}/open_key`, 0o644);
+      await scene.configure({ identity: `${scene.path}/open_key` });
+    },
+    error: /ssh refuses the private key, because others can read it/,
+    hint: /chmod 600/,
+  },
+  "a closed port": {
+    arrange: (scene) => scene.configure({ port: freePort() }),
+    error: /the connection was refused: .*Connection refused/,
+    hint: /port \d+ inbound through the firewall of the mail host 127\.0\.0\.1 and outbound/,
+  },
+  "a port that never answers": {
+    arrange: (scene) => scene.configure({ port: scene.silentPort(), timeout: "1s" }),
+    error: /the connection timed out: no end within 1 s/,
+    hint: /port \d+ inbound through the firewall of the mail host 127\.0\.0\.1 and outbound/,
+  },
+  "a name without an address": {
+    arrange: (scene) => scene.configure({ to: "certsync@mail.invalid:/incoming/" }),
+    error: /the host name has no address: .*Could not resolve hostname/,
+    hint: /is mail\.invalid spelled right.*DNS/,
+  },
+  "no rsync on the other side": {
+    arrange: (scene) => scene.server.force("PATH=/nonexistent; rsync --server . /"),
+    error: /rsync is missing on the other side/,
+    hint: /install the package rsync on 127\.0\.0\.1/,
+  },
+  "a forced command with another path to rsync": {
+    arrange: (scene) => scene.server.force("/nonexistent/rsync --server . /"),
+    error: /rsync is missing on the other side/,
+    hint: /install the package rsync on 127\.0\.0\.1.*forced command/,
+  },
+  "a forced command that ends at once": {
+    arrange: (scene) => scene.server.force("true"),
+    error: /the forced command on the other side does not fit/,
+    hint: /command="…".*authorized_keys on 127\.0\.0\.1.*rsync -azL --debug=CMD/,
+    attempts: 2,
+  },
+  "a forced command that never answers": {
+    arrange: async (scene) => {
+      await scene.server.force("cat");
+      await scene.configure({ timeout: "4s" });
+    },
+    error:
+      /the forced command on the other side does not fit, or did not answer: no end within 4 s/,
+    hint: /command="…".*authorized_keys on 127\.0\.0\.1.*rsync -azL --debug=CMD/,
+    attempts: 2,
+  },
+  "a forced command of other rsync options": {
+    arrange: (scene) => scene.server.force("rsync --server --nonsense -logDtpre.iLsfxCIvu . /"),
+    error: /the forced command on the other side does not fit/,
+    hint: /command="…".*authorized_keys/,
+    attempts: 2,
+  },
+  "a forced command that is not rsync": {
+    arrange: (scene) => scene.server.force("echo hello there"),
+    error: /the other side runs something else than rsync/,
+    hint: /command="…".*authorized_keys.*shell/,
+  },
+  "a directory that is not there": {
+    arrange: (scene) => scene.server.force(forcedCommand("-azL", `${scene.path}/no/such/dir/`)),
+    error: /the other side cannot write there: .*No such file or directory/,
+    hint: /must exist and belong to the user of the push/,
+  },
+  "a directory that is not the user's": {
+    arrange: async (scene) => {
+      await Deno.chmod(scene.path, 0o755);
+      await Deno.mkdir(`${scene.path}/closed`, { mode: 0o555 });
+      const command = forcedCommand("-azL", `${scene.path}/closed/`);
+      const drop = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+      await scene.server.force(Deno.uid() === 0 ? `${drop} ${command}` : command);
+    },
+    error: /the other side cannot write there: .*Permission denied/,
+    hint: /must exist and belong to the user of the push/,
+  },
+};
+
+/** A file system or a network of their own take rights that not every container has. */
+const unshare = ["--user --map-root-user", ""].map((user) => `/usr/bin/unshare ${user}`.trim())
+  .find((command) => {
+    const [program, ...args] = `${command} --mount --net true`.split(" ");
+    return new Deno.Command(program!, { args, stderr: "null" }).outputSync().success;
+  });
+
+const namespaceTroubles: Record<string, Trouble> = {
+  "a full disk on the other side": {
+    arrange: (scene) =>
+      scene.server.force(
+        `${unshare} --mount sh -c 'mount -t tmpfs -o size=4k none ${scene.incoming} && ` +
+          `head -c 4096 /dev/zero >${scene.incoming}full && ` +
+          `${forcedCommand("-azL", scene.incoming)}'`,
+      ),
+    error: /no space left on the mail host: .*No space left on device/,
+    hint: /free some space in .*incoming\/ on 127\.0\.0\.1/,
+  },
+  "a network without a route": {
+    arrange: (scene) => scene.configure({ to: "certsync@192.0.2.1:/incoming/" }),
+    programs: { ssh: `exec ${unshare} --net ${need("ssh")} "$@"` },
+    error: /there is no route to the host: .*Network is unreachable/,
+    hint: /is 192\.0\.2\.1 up/,
+  },
+};
+
+test("push tells the cause and what to do about", async (t) => {
+  const cases = { ...troubles, ...(unshare === undefined ? {} : namespaceTroubles) };
+  await concurrently(
+    t,
+    Object.entries(cases).map(([what, trouble]) => [what, async () => {
+      await using scene = await pushScene();
+      await scene.remember("garbage\n");
+      await trouble.arrange(scene);
+      await using programs = await recorder(trouble.programs);
+      const result = await scene.push(["--json"], { path: programs.bin });
+      const report = result.json();
+      deepEqual([result.code, report.outcome], [1, "failed"]);
+      const [target] = report.targets;
+      deepEqual(Object.keys(target), ["to", "outcome", "error", "hint"]);
+      match(target.error, trouble.error);
+      match(target.hint, trouble.hint);
+      equal(report.error, `${target.to}: ${target.error}`);
+      equal(report.hint, target.hint);
+      equal(result.stderr, `ERROR: ${report.error}\nhint: ${report.hint}\n`);
+      ok(!/Authenticated to|Transferred:/.test(result.stderr), result.stderr);
+      const attempts = programs.calls().filter(({ argv }) => argv[0] === "rsync").length;
+      equal(attempts, trouble.attempts ?? 1);
+      equal(await Deno.readTextFile(`${scene.state}/last_fp`), "garbage\n");
+      deepEqual(namesIn(scene.state), ["last_fp", "lock"]);
+      deepEqual(namesIn(scene.incoming), []);
+    }]),
+  );
+});
+
+test("push names the Debian package of a program that is missing here", async () => {
+  await using scene = await pushScene();
+  await using dir = await tempDir();
+  await Deno.symlink(need("openssl"), `${dir.path}/openssl`);
+  const result = await scene.push(["--json"], { env: { PATH: dir.path } });
+  equal(result.code, 1);
+  match(
+    result.stderr,
+    /ERROR: .*rsync is not installed on this host\nhint: install the package rsync\n/,
+  );
+  deepEqual(namesIn(scene.state), ["lock"]);
+});
+
+// Several at once
+
+test("one failing target stops no other, and is alone in being tried again", async () => {
+  await using scene = await pushScene();
+  const { server, path } = scene;
+  const [good, bad] = [`${path}/good/`, `${path}/bad/`];
+  await Deno.mkdir(good);
+  await Deno.writeTextFile(`${path}/bad`, "");
+  const to = [bad, scene.incoming, good].map((dir) => server.target(dir));
+  await scene.configure({ to });
+
+  const result = await scene.push(["--json"]);
+  equal(result.code, 1);
+  const report = result.json();
+  equal(report.outcome, "failed");
+  deepEqual(
+    report.targets.map(({ outcome }: { outcome: string }) => outcome),
+    ["failed", "pushed", "pushed"],
+  );
+  ok(report.error.startsWith(`${to[0]}: `));
+  await scene.assertArrived(first);
+  equal(await Deno.readTextFile(`${good}/privkey.pem`), first.keyPem);
+  deepEqual(
+    (await Deno.readTextFile(`${scene.state}/last_fp`)).trim().split("\n").sort(),
+    [`${first.fingerprint} ${to[1]}`, `${first.fingerprint} ${to[2]}`].sort(),
+  );
+  equal(server.connections(), 3);
+
+  await Deno.remove(`${path}/bad`);
+  await Deno.mkdir(bad);
+  const again = await scene.push(["--json"]);
+  equal(again.code, 0);
+  deepEqual(again.json().targets, [
+    { to: to[0], outcome: "pushed" },
+    { to: to[1], outcome: "unchanged" },
+    { to: to[2], outcome: "unchanged" },
+  ]);
+  equal(server.connections(), 4);
+  match((await scene.push()).stdout, /^nothing to do/);
+});
+
+test("a slow target delays no other", async () => {
+  await using scene = await pushScene();
+  await using fifo = await tempDir();
+  await run("/usr/bin/mkfifo", [`${fifo.path}/gate`]);
+  // Each rsync over there waits for the other one: one after the other they would wait for ever.
+  await scene.server.force(
+    `if [ "\${SSH_ORIGINAL_COMMAND##*/incoming/}" = "" ]; then echo >${fifo.path}/gate; ` +
+      `else read -r _ <${fifo.path}/gate; fi; eval "$SSH_ORIGINAL_COMMAND"`,
+  );
+  await Deno.mkdir(`${scene.path}/other`);
+  const other = scene.server.target(`${scene.path}/other/`);
+  await scene.configure({ to: [scene.to, other], timeout: "20s" });
+  equal((await scene.push()).code, 0);
+});
+
+test("a second push waits for the first, and then has nothing to do", async () => {
+  await using scene = await pushScene();
+  const { server } = scene;
+  await server.force(`sleep 1; ${forcedCommand("-azL", scene.incoming)}`);
+  const one = scene.push();
+  await until(() => server.connections() === 1);
+  const two = await scene.push();
+  equal(two.code, 0);
+  match(two.stderr, /another certsync is at work/);
+  match(two.stdout, /^nothing to do/);
+  equal((await one).code, 0);
+  equal(server.connections(), 1);
+});
+
+test("push --dry-run says what would happen, and creates nothing", async () => {
+  await using scene = await pushScene();
+  await using programs = await recorder();
+  const before = await snapshot(scene.path);
+  const result = await scene.push(["--dry-run"], { path: programs.bin });
+  deepEqual([result.code, result.stderr], [0, ""]);
+  match(result.stdout, new RegExp(`^would push the certificate of ${NAME}, .*, to .*incoming/\n$`));
+  assertSame(before, await snapshot(scene.path));
+  const calls = programs.calls().map(({ argv }) => argv);
+  deepEqual([...new Set(calls.map(([program]) => program))], ["openssl"]);
+  const judged = calls.find((argv) => argv[1] === "verify")!.at(-1)!;
+  throws(() => Deno.statSync(judged), Deno.errors.NotFound);
+  equal(scene.server.connections(), 0);
+
+  const expired = await ca.issue({
+    names: [NAME],
+    notBefore: ago(9 * DAY_MS),
+    notAfter: ago(DAY_MS),
+  });
+  await scene.npm.renew(5, expired);
+  const refused = await scene.push(["--dry-run", "--json"]);
+  deepEqual([refused.code, refused.json().outcome], [1, "refused"]);
+});
+
+test("push --dry-run does not wait for a push that is at work", async () => {
+  await using scene = await pushScene();
+  await scene.server.force(`sleep 1; ${forcedCommand("-azL", scene.incoming)}`);
+  const running = scene.push();
+  await until(() => scene.server.connections() === 1);
+  equal((await scene.push(["--dry-run", "--json"])).json().outcome, "would-push");
+  equal((await running).code, 0);
+});
+
+test("push reaches a target by its IPv6 address", async () => {
+  await using scene = await pushScene({ address: "::1" });
+  match(scene.to, /@\[::1\]:\//);
+  equal((await scene.push()).code, 0);
+  await scene.assertArrived(first);
+});
+
+test("push takes paths with spaces and quotes", async () => {
+  await using scene = await pushScene();
+  const dir = `${scene.path}/it's 100% "odd"`;
+  await Deno.mkdir(dir);
+  await Deno.copyFile(scene.server.identity, `${dir}/id`);
+  await Deno.chmod(`${dir}/id`, 0o600);
+  await Deno.mkdir(`${scene.path}/a b`);
+  await Deno.copyFile(scene.server.knownHosts, `${scene.path}/a b/known`);
+  await scene.configure({
+    identity: `${dir}/id`,
+    known_hosts: `${scene.path}/a b/known`,
+    state: `${dir}/state`,
+  });
+  equal((await scene.push()).code, 0);
+  deepEqual(namesIn(`${dir}/state`), ["last_fp", "lock"]);
+});
+
+// Interruptions
+
+test("SIGTERM in the middle of a transfer leaves nothing behind", async () => {
+  await using scene = await pushScene();
+  const { server } = scene;
+  await scene.remember(`${second.fingerprint} ${scene.to}\n`);
+  await server.force("cat >/dev/null");
+  const started = startCertsync(scene.args(["--json"]));
+  await until(() => server.log().includes("Starting session"));
+  deepEqual(namesIn(scene.state), ["last_fp", "lock", "scratch"]);
+  started.kill("SIGTERM");
+  const result = await started.result;
+  deepEqual([result.code, result.json().outcome], [1, "failed"]);
+  equal(result.stderr, "ERROR: stopped by SIGTERM\n");
+  deepEqual(namesIn(scene.state), ["last_fp", "lock"]);
+  equal(await Deno.readTextFile(`${scene.state}/last_fp`), `${second.fingerprint} ${scene.to}\n`);
+  deepEqual(namesIn(scene.incoming), []);
+  await until(() => /Disconnected|Connection closed/.test(server.log())); // its ssh is gone too
+
+  await server.force();
+  equal((await scene.push()).code, 0);
+  await scene.assertArrived(first);
+});
+
+test("SIGINT cleans up after programs that end at different times", async () => {
+  await using scene = await pushScene();
+  await using programs = await recorder({
+    openssl: `[ "$1" = verify ] || { sleep 30 & wait; }; trap '' TERM; sleep 30`,
+  });
+  const started = startCertsync(scene.args([]), { path: programs.bin });
+  await until(() => programs.calls().length === 3);
+  deepEqual(namesIn(scene.state), ["lock", "scratch"]);
+  started.kill("SIGINT");
+  const result = await started.result;
+  deepEqual([result.code, result.stderr], [1, "ERROR: stopped by SIGINT\n"]);
+  deepEqual(namesIn(scene.state), ["lock"]);
+  equal(scene.server.connections(), 0);
+});
+
+test("push removes what a killed run left, also when there is nothing to do", async () => {
+  await using scene = await pushScene();
+  await scene.remember(`${first.fingerprint} ${scene.to}\n`);
+  await scene.server.force("cat >/dev/null");
+  const started = startCertsync(scene.args(["--force"]));
+  await until(() => scene.server.log().includes("Starting session"));
+  started.kill("SIGKILL");
+  equal((await started.result).signal, "SIGKILL");
+  await Deno.writeTextFile(`${scene.state}/.certsync-last_fp`, "half");
+  deepEqual(namesIn(`${scene.state}/scratch`), ["fullchain.pem", "privkey.pem"]);
+
+  match((await scene.push()).stdout, /^nothing to do/);
+  deepEqual(namesIn(scene.state), ["last_fp", "lock"]);
+});
+
+test("push waits for a renewal in the middle, and sends a matching pair", async (t) => {
+  const cases = ["auto", "npm-5"].flatMap((source) =>
+    (["privkey linked", "fullchain unlinked"] as const).map((moment) => ({ source, moment }))
+  );
+  await concurrently(
+    t,
+    cases.map(({ source, moment }) => [`source ${source}, ${moment}`, async () => {
+      await using scene = await pushScene();
+      await scene.configure({ source });
+      await scene.remember(`${first.fingerprint} ${scene.to}\n`);
+      let pushing: Promise<CertsyncResult> | undefined;
+      await scene.npm.renew(5, second, async ({ kind, done }) => {
+        if (`${kind} ${done}` !== moment) return;
+        pushing = scene.push(["--json"]);
+        await new Promise((resolve) => setTimeout(resolve, 800));
+        equal(scene.server.connections(), 0);
+      });
+      const result = await pushing!;
+      deepEqual([result.code, result.json().fingerprint], [0, second.fingerprint], result.stderr);
+      await scene.assertArrived(second);
+    }]),
+  );
+});
+
+test("push sends from a private copy of what it judged", async () => {
+  await using scene = await pushScene();
+  await using dir = await tempDir();
+  await using programs = await recorder({
+    rsync: `umask 077; stat -c '%a %n' . * >${dir.path}/modes; date +%s >${dir.path}/now; ` +
+      `stat -c %Y * >${dir.path}/times; pwd >${dir.path}/cwd; exec ${need("rsync")} "$@"`,
+  });
+  for (const kind of ["fullchain", "privkey"]) {
+    await Deno.utime(`${scene.npm.archive}/npm-5/${kind}1.pem`, 1_000_000_000, 1_000_000_000);
+  }
+  equal((await scene.push([], { path: programs.bin })).code, 0);
+  equal(
+    await Deno.readTextFile(`${dir.path}/modes`),
+    "700 .\n644 fullchain.pem\n600 privkey.pem\n",
+  );
+  ok((await Deno.readTextFile(`${dir.path}/cwd`)).startsWith(`${scene.state}/`));
+  const now = Number(await Deno.readTextFile(`${dir.path}/now`));
+  for (const time of (await Deno.readTextFile(`${dir.path}/times`)).trim().split("\n")) {
+    ok(Math.abs(Number(time) - now) <= 2, `${time} is not fresh at ${now}`);
+  }
+});
+
+// What others see
+
+test("push starts its programs with the options and the environment of the contract", async () => {
+  await using scene = await pushScene();
+  await using programs = await recorder();
+  const result = await scene.push([], {
+    path: programs.bin,
+    env: { RSYNC_RSH: "/bin/false", CANARY: "x", SSH_AUTH_SOCK: "/nonexistent/agent" },
+  });
+  equal(result.code, 0, result.stderr);
+  const calls = programs.calls();
+  for (const { argv, env } of calls) {
+    equal(env.LC_ALL, "C", argv[0]);
+    deepEqual([env.CANARY, env.RSYNC_RSH], [undefined, undefined]);
+    equal(env.SSH_AUTH_SOCK, argv[0] === "openssl" ? undefined : "/nonexistent/agent");
+    equal("HOME" in env, argv[0] !== "openssl");
+  }
+  const rsync = calls.find(({ argv }) => argv[0] === "rsync")!.argv;
+  equal(rsync[1], "-azL");
+  deepEqual(rsync.slice(-3), ["fullchain.pem", "privkey.pem", scene.to]);
+  const ssh = calls.find(({ argv }) => argv[0] === "ssh")!.argv;
+  const options = ssh.flatMap((word, index) => word === "-o" ? [ssh[index + 1]!] : []);
+  for (
+    const option of [
+      "BatchMode=yes",
+      "StrictHostKeyChecking=yes",
+      "ConnectTimeout=10",
+      "ControlMaster=no",
+      "ControlPath=none",
+      "UpdateHostKeys=no",
+      "IdentitiesOnly=yes",
+      `UserKnownHostsFile=${scene.server.knownHosts}`,
+    ]
+  ) {
+    ok(options.includes(option), option);
+  }
+});
+
+test("push without an identity leaves the choice of keys to ssh", async () => {
+  await using scene = await pushScene();
+  await using programs = await recorder();
+  await scene.configure({ identity: undefined });
+  equal((await scene.push([], { path: programs.bin })).code, 1);
+  const ssh = programs.calls().find(({ argv }) => argv[0] === "ssh")!.argv;
+  equal(ssh.some((word) => word.startsWith("Identit")), false);
+});
+
+test("the private key shows nowhere but in the key files", async () => {
+  await using programs = await recorder();
+  async function outputs(arrange: (scene: Scene) => Promise<unknown>, codes: number[]) {
+    await using scene = await pushScene({ plainFiles: true });
+    await arrange(scene);
+    const results = await Promise.all([
+      scene.push([], { path: programs.bin }),
+      scene.push(["--force", "--json"], { path: programs.bin }),
+    ]);
+    deepEqual(results.map(({ code }) => code), codes);
+    const files = namesIn(scene.state).map((name) =>
+      Deno.readTextFileSync(`${scene.state}/${name}`)
+    );
+    return [...files, ...results.flatMap(({ stdout, stderr }) => [stdout, stderr])];
+  }
+  const seen = await Promise.all([
+    outputs((scene) => scene.server.force(forcedCommand("-aL", scene.incoming)), [0, 0]),
+    outputs(
+      ({ source }) =>
+        Deno.writeTextFile(`${source}/fullchain.pem`, first.fullchainPem + first.keyPem),
+      [1, 1],
+    ),
+    outputs(({ source }) => Deno.writeTextFile(`${source}/fullchain.pem`, second.fullchainPem), [
+      1,
+      1,
+    ]),
+  ]);
+  const text = JSON.stringify([seen, programs.calls()]);
+  for (const line of first.keyPem.split("\n").filter((line) => line !== "")) {
+    equal(text.includes(line), false, line);
+  }
+});
+
+test("push --json tells all that there is to know", async () => {
+  await using scene = await pushScene();
+  const result = await scene.push(["--json"]);
+  const report = result.json();
+  deepEqual(report, {
+    schema: 1,
+    command: "push",
+    outcome: "pushed",
+    domain: NAME,
+    source: scene.npm.dir(5),
+    fingerprint: first.fingerprint,
+    notAfter: first.notAfter.toISOString().replace(".000Z", "Z"),
+    tlsa: await tlsa(first),
+    targets: [{ to: scene.to, outcome: "pushed" }],
+    warnings: [],
+  });
+  match(report.fingerprint, FINGERPRINT);
+  match(report.notAfter, TIME);
+  equal(result.stderr, "");
+
+  const unchanged = (await scene.push(["--json"])).json();
+  deepEqual(unchanged, {
+    ...report,
+    outcome: "unchanged",
+    targets: [{ to: scene.to, outcome: "unchanged" }],
+  });
+});
+
+test("push --json gives its object also where the usage or the config is wrong", async (t) => {
+  await using dir = await tempDir();
+  const file = async (text: string) => {
+    const path = await Deno.makeTempFile({ dir: dir.path });
+    await Deno.writeTextFile(path, text);
+    return ["--config", path];
+  };
+  const target = "push: {to: u@h:/d/}";
+  const cases: [string, string[], RegExp][] = [
+    ["an unknown option", ["--frobnicate"], /unknown option "--frobnicate"/],
+    ["an argument too many", ["surplus"], /unexpected argument "surplus"/],
+    ["an option without its value", ["--to"], /--to needs a value/],
+    ["no target", await file(`domain: ${NAME}`), /no target/],
+    ["no domain", await file(target), /no domain/],
+    ["a domain that is none", ["--to", "u@h:/d/", "--domain", "*.example.org"], /not a host name/],
+    ["a config file that is missing", ["--config", `${dir.path}/none`], /does not exist/],
+    ["an unknown key", await file("push: {tow: x}"), /unknown key "push\.tow"/],
+    ["broken YAML", await file("push: [\n"), /is not YAML/],
+    ["a source that is none", ["--to", "u@h:/d/", "--source", "npm"], /--source is not a source/],
+    ["a daemon's module", ["--to", "host::module"], /daemon/],
+    ["a daemon's URL", ["--to", "rsync://host/module"], /daemon/],
+    ["a target that is an option", ["--to=-oProxyCommand=x:/"], /begins with a hyphen/],
+    ["a local directory", ["--to", "/home/certsync/incoming/"], /not a target over SSH/],
+    ["a target given twice", ["--to", "u@h:/d/", "--to", "u@h:/d/"], /target given twice/],
+  ];
+  await concurrently(
+    t,
+    cases.map(([what, args, error]) => [what, async () => {
+      const result = await certsync(["push", "--json", ...args]);
+      const report = result.json();
+      equal(result.code, 2, result.stderr);
+      deepEqual([report.schema, report.command, report.outcome], [1, "push", "failed"]);
+      match(report.error, error);
+      deepEqual([report.targets, report.warnings], [[], []]);
+      match(result.stderr, /^ERROR: .*\n(hint: .*\n)?$/);
+    }]),
+  );
+});
+
+test("where stderr is the journal, each line carries its priority", async () => {
+  await using scene = await pushScene();
+  await scene.server.force(forcedCommand("-aL", scene.incoming));
+  const warned = await scene.push([], { stderr: "journal" });
+  match(warned.stderr, /^<4>WARNING: .*\n$/);
+  ok(!warned.stdout.startsWith("<"));
+
+  await scene.configure({ port: freePort() });
+  const failed = await scene.push(["--force"], { stderr: "journal" });
+  match(failed.stderr, /^<3>ERROR: .*\n<3>hint: .*\n$/);
+});
+
+test("a state directory that cannot be used is an error before anything is contacted", async () => {
+  await using scene = await pushScene();
+  await Deno.writeTextFile(`${scene.path}/file`, "");
+  await scene.configure({ state: `${scene.path}/file/state` });
+  const result = await scene.push();
+  equal(result.code, 1);
+  match(
+    result.stderr,
+    /^ERROR: cannot use the state directory ".*": .*\n$/,
+  );
+  equal(scene.server.connections(), 0);
+});
+
+Deno.test("certsync push", async (t) => await concurrently(t, tests, 5));
+
+Deno.test({
+  name: "push's hints for a full disk and a missing route are tried for real",
+  ignore: unshare === undefined, // they were above
+  fn: () => ok(unshare),
+});
+
+// What the tests above do
+
+interface Scene extends AsyncDisposable {
+  path: string;
+  npm: NpmTree;
+  /** The directory that the pair is read from. */
+  source: string;
+  server: SshServer;
+  incoming: string;
+  /** The target over SSH that is `incoming`. */
+  to: string;
+  state: string;
+  configFile: string;
+  /** Replaces keys of `push:`; undefined leaves one out. */
+  configure(changes: Record<string, unknown>): Promise<void>;
+  /** Issues a certificate for the source directory. */
+  store(options: Partial<Parameters<typeof ca.issue>[0]>): Promise<Leaf>;
+  /** Writes `last_fp`. */
+  remember(text: string): Promise<void>;
+  args(more: string[]): string[];
+  push(args?: string[], options?: CertsyncOptions): Promise<CertsyncResult>;
+  /** The other side holds this pair, and nothing else. */
+  assertArrived(leaf: Leaf): Promise<void>;
+  /** A port where a connection is taken and nothing is ever said. */
+  silentPort(): number;
+}
+
+/** An NPM host with one lineage and a mail host beside it, both on this machine. */
+async function pushScene(options: {
+  leaf?: Leaf;
+  server?: SshServer;
+  address?: "::1";
+  /** The source is a directory of plain files. */
+  plainFiles?: boolean;
+} = {}): Promise<Scene> {
+  await using stack = new AsyncDisposableStack();
+  const dir: TempDir = stack.use(await tempDir());
+  const server = options.server ?? stack.use(await sshServer({ address: options.address }));
+  const leaf = options.leaf ?? first;
+  const npm = await npmTree(`${dir.path}/letsencrypt`);
+  const source = options.plainFiles ? await npm.addCustom(5, leaf) : await npm.add(5, leaf);
+  const incoming = `${dir.path}/incoming/`;
+  await Deno.mkdir(incoming);
+  const state = `${dir.path}/state`;
+  const configFile = `${dir.path}/config.yaml`;
+  const to = server.target(incoming);
+  let settings: Record<string, unknown> = {
+    live: npm.live,
+    source: options.plainFiles ? source : "auto",
+    to,
+    port: server.port,
+    identity: server.identity,
+    known_hosts: server.knownHosts,
+    state,
+    trust: ca.rootFile,
+    timeout: "20s",
+  };
+  const configure = async (changes: Record<string, unknown>) => {
+    settings = { ...settings, ...changes };
+    await Deno.writeTextFile(configFile, JSON.stringify({ domain: NAME, push: settings }));
+  };
+  await configure({});
+  const args = (more: string[]) => ["push", "--config", configFile, ...more];
+  const owned = stack.move();
+  return {
+    path: dir.path,
+    npm,
+    source,
+    server,
+    incoming,
+    to,
+    state,
+    configFile,
+    configure,
+    args,
+    store: async (changes) => {
+      const leaf = await ca.issue({ names: [NAME], ...changes });
+      await Deno.writeTextFile(`${source}/fullchain.pem`, leaf.fullchainPem);
+      await Deno.writeTextFile(`${source}/privkey.pem`, leaf.keyPem);
+      return leaf;
+    },
+    remember: async (text) => {
+      await Deno.mkdir(state, { recursive: true, mode: 0o700 });
+      await Deno.writeTextFile(`${state}/last_fp`, text);
+    },
+    push: (more = [], options) => certsync(args(more), options),
+    assertArrived: async (leaf) => {
+      deepEqual(namesIn(incoming), ["fullchain.pem", "privkey.pem"]);
+      equal(await Deno.readTextFile(`${incoming}/fullchain.pem`), leaf.fullchainPem);
+      equal(await Deno.readTextFile(`${incoming}/privkey.pem`), leaf.keyPem);
+      equal(modeOf(`${incoming}/privkey.pem`), 0o600);
+    },
+    silentPort: () => {
+      const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      owned.defer(() => listener.close());
+      return listener.addr.port;
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+interface Call {
+  /** With the program's name first. */
+  argv: string[];
+  env: Record<string, string>;
+}
+
+interface Recorder extends AsyncDisposable {
+  /** The directory to put first on PATH. */
+  bin: string;
+  calls(): Call[];
+}
+
+/** Every program that the binary may start, noted and then run; `scripts` replace what is run. */
+async function recorder(scripts: Record<string, string> = {}): Promise<Recorder> {
+  const dir = await tempDir();
+  const real = Object.fromEntries(
+    (["rsync", "ssh", "openssl"] as const).map((name) => [name, `exec ${need(name)} "$@"`]),
+  );
+  const others = ["docker", "docker-compose", "systemctl", "getent"].map((
+    name,
+  ) => [name, "exit 1"]);
+  const programs = { ...Object.fromEntries(others), ...real, ...scripts };
+  await Deno.mkdir(`${dir.path}/bin`);
+  await Deno.mkdir(`${dir.path}/calls`);
+  for (const [name, script] of Object.entries(programs)) {
+    await Deno.writeTextFile(
+      `${dir.path}/bin/${name}`,
+      `#!/bin/sh
+{ printf '%s\\0' ${name} "$@"; printf '\\0'; cat /proc/$$/environ; } >${dir.path}/calls/.$$
+mv ${dir.path}/calls/.$$ ${dir.path}/calls/$$
+${script}
+`,
+      { mode: 0o755 },
+    );
+  }
+  const read = (name: string): Call => {
+    const text = Deno.readTextFileSync(`${dir.path}/calls/${name}`);
+    const end = text.indexOf("\0\0");
+    const environ = text.slice(end + 2).split("\0").filter((entry) => entry !== "");
+    return {
+      argv: text.slice(0, end).split("\0"),
+      env: Object.fromEntries(environ.map((entry) => {
+        const equals = entry.indexOf("=");
+        return [entry.slice(0, equals), entry.slice(equals + 1)];
+      })),
+    };
+  };
+  return {
+    bin: `${dir.path}/bin`,
+    calls: () => namesIn(`${dir.path}/calls`).filter((name) => !name.startsWith(".")).map(read),
+    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
+  };
+}
+
+/** Steps side by side, a few at a time: many of them wait. */
+async function concurrently(
+  t: Deno.TestContext,
+  steps: [name: string, fn: (t: Deno.TestContext) => Promise<void>][],
+  atOnce = 8,
+): Promise<void> {
+  const queue = steps.values();
+  const worker = async () => {
+    for (const [name, fn] of queue) {
+      await t.step({
+        name,
+        fn,
+        sanitizeOps: false,
+        sanitizeResources: false,
+        sanitizeExit: false,
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!holds()) {
+    if (Date.now() > deadline) throw new Error(`never held: ${holds}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+async function otherRoot(): Promise<string> {
+  await using other = await authority("Other");
+  return other.rootPem;
+}
+
+function ago(ms: number): Date {
+  return new Date(Date.now() - ms);
+}
+
+function namesIn(dir: string): string[] {
+  return Array.from(Deno.readDirSync(dir), ({ name }) => name).sort();
+}
+
+function modeOf(path: string): number {
+  return (Deno.statSync(path).mode ?? 0) & 0o7777;
+}

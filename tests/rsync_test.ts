@@ -1,0 +1,177 @@
+import { deepEqual, equal, match } from "node:assert/strict";
+import { parsePushTarget } from "../lib/push_target.ts";
+import { explainRsync, explainSilence, parseServerCommand } from "../lib/rsync.ts";
+
+const target = parsePushTarget("certsync@mail.example.org:/home/certsync/incoming/", "x");
+const LET_IN = 'Authenticated to mail.example.org ([192.0.2.1]:22) using "publickey".\n';
+const CLOSED = "rsync: connection unexpectedly closed (0 bytes received so far) [sender]\n" +
+  "rsync error: error in rsync protocol data stream (code 12) at io.c(285) [sender=3.2.7]\n";
+const UNEXPLAINED = "rsync error: unexplained error (code 255) at io.c(231) [sender=3.2.7]\n";
+
+/** As OpenSSH 9.2 and rsync 3.1.3 to 3.5.0 put it. */
+const cases: Record<string, [code: number, stderr: string, error: RegExp, hint: RegExp]> = {
+  "an unknown host key": [
+    255,
+    "No ED25519 host key is known for mail.example.org and you have requested strict checking.\r\n" +
+    "Host key verification failed.\r\n" + UNEXPLAINED,
+    /^the host key is unknown: No ED25519/,
+    /line of mail\.example\.org into/,
+  ],
+  "a changed host key": [
+    255,
+    "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\nHost key verification failed.\r\n" +
+    UNEXPLAINED,
+    /^the host key has changed/,
+    /replace the line of mail\.example\.org/,
+  ],
+  "a key that is not taken": [
+    255,
+    "certsync@mail.example.org: Permission denied (publickey).\r\n" + UNEXPLAINED,
+    /^permission denied/,
+    /authorized_keys/,
+  ],
+  "no answer": [
+    255,
+    "ssh: connect to host mail.example.org port 22: Connection timed out\r\n" + UNEXPLAINED,
+    /^the connection timed out/,
+    /^let port 22 inbound through the firewall of the mail host mail\.example\.org and outbound/,
+  ],
+  "no banner": [
+    255,
+    "Connection timed out during banner exchange\r\n" + UNEXPLAINED,
+    /^the connection timed out/,
+    /^let port 22 inbound/,
+  ],
+  "a closed port": [
+    255,
+    "ssh: connect to host mail.example.org port 22: Connection refused\r\n" + UNEXPLAINED,
+    /^the connection was refused/,
+    /^let port 22 inbound/,
+  ],
+  "no route": [
+    255,
+    "ssh: connect to host mail.example.org port 22: No route to host\r\n" + UNEXPLAINED,
+    /^there is no route/,
+    /ip route/,
+  ],
+  "no name": [
+    255,
+    "ssh: Could not resolve hostname mail.example.org: Name or service not known\r\n" + UNEXPLAINED,
+    /^the host name has no address/,
+    /getent hosts mail\.example\.org/,
+  ],
+  "a server that hangs up": [
+    255,
+    "kex_exchange_identification: Connection closed by remote host\r\n" +
+    "Connection closed by 192.0.2.1 port 22\r\n" + UNEXPLAINED,
+    /^the other side closed the connection/,
+    /fail2ban/,
+  ],
+  "no rsync over there, says bash": [
+    127,
+    `${LET_IN}bash: line 1: rsync: command not found\n${CLOSED}`,
+    /^rsync is missing/,
+    /install the package rsync on mail\.example\.org/,
+  ],
+  "no rsync over there, says dash": [
+    127,
+    `${LET_IN}sh: 1: rsync: not found\n${CLOSED}`,
+    /^rsync is missing/,
+    /install/,
+  ],
+  "no space": [
+    11,
+    `${LET_IN}rsync: [receiver] write failed on "/home/certsync/incoming/privkey.pem": ` +
+    "No space left on device (28)\n",
+    /^no space left on the mail host/,
+    /\/home\/certsync\/incoming\/ on mail\.example\.org/,
+  ],
+  "a directory of somebody else": [
+    23,
+    `${LET_IN}rsync: [receiver] mkstemp "/home/certsync/incoming/.privkey.pem.X" failed: ` +
+    "Permission denied (13)\n",
+    /^the other side cannot write there/,
+    /must exist and belong/,
+  ],
+  "the same from rsync 3.1": [
+    23,
+    `${LET_IN}rsync: mkstemp "/home/certsync/incoming/.privkey.pem.X" failed: Permission denied (13)\n`,
+    /^the other side cannot write there/,
+    /must exist and belong/,
+  ],
+  "a directory that is missing": [
+    11,
+    `${LET_IN}rsync: [Receiver] mkdir "/home/certsync/incoming" failed: No such file or directory (2)\n`,
+    /^the other side cannot write there/,
+    /must exist/,
+  ],
+  "another program": [
+    2,
+    `${LET_IN}protocol version mismatch -- is your shell clean?\n`,
+    /^the other side runs something else/,
+    /authorized_keys/,
+  ],
+  "what nobody foresaw": [
+    5,
+    `${LET_IN}something odd\n`,
+    /^rsync failed with code 5: something odd$/,
+    /ssh -v -p 22 certsync@mail\.example\.org$/,
+  ],
+};
+
+for (const [what, [code, stderr, error, hint]] of Object.entries(cases)) {
+  Deno.test(`rsync's words are understood: ${what}`, () => {
+    const failure = explainRsync({ code, stderr }, target, 22);
+    match(failure.error, error);
+    match(failure.hint, hint);
+    equal(failure.mayBeForcedCommand, false);
+    equal(/Authenticated to/.test(failure.error), false);
+  });
+}
+
+Deno.test("a stream that breaks once ssh has let us in may be the forced command's fault", () => {
+  for (
+    const [code, words] of [
+      [12, CLOSED],
+      [12, "unexpected tag 115 [sender/inc]\n"],
+      [4, "Failed to negotiate a compress choice.\n"],
+      [10, "rsync: [sender] write error: Broken pipe (32)\n"],
+      [12, "rsync: [sender] read error: Connection reset by peer (104)\n"],
+    ] as const
+  ) {
+    const failure = explainRsync({ code, stderr: LET_IN + words }, target, 22);
+    equal(failure.mayBeForcedCommand, true, words);
+    match(failure.error, /^the forced command on the other side does not fit/);
+    match(failure.hint, /authorized_keys on mail\.example\.org.*--debug=CMD/);
+  }
+});
+
+Deno.test("silence means a firewall before ssh was let in, and a forced command after it", () => {
+  const before = explainSilence("", 60_000, target, 2222);
+  match(before.error, /^the connection timed out: no end within 60 s$/);
+  match(before.hint, /^let port 2222 inbound/);
+  equal(before.mayBeForcedCommand, false);
+
+  const after = explainSilence(LET_IN, 60_000, target, 22);
+  match(after.error, /^the forced command .*: no end within 60 s$/);
+  equal(after.mayBeForcedCommand, true);
+});
+
+Deno.test("a target on another port is bracketed, as known_hosts has it", () => {
+  const stderr = "Host key verification failed.\r\n";
+  match(explainRsync({ code: 255, stderr }, target, 2222).hint, /\[mail\.example\.org\]:2222 into/);
+});
+
+Deno.test("the command for authorized_keys is what rsync would run over there", () => {
+  const plain = "rsync --server -logDtprze.iLsfxCIvu . /home/certsync/incoming/";
+  deepEqual(
+    [
+      `opening connection using: /bin/false -l certsync mail ${plain}  (9 args)\n`,
+      `opening connection using: /bin/false -l certsync mail ${plain} \n`,
+      `opening connection using: /bin/false mail rsync --server -logDtprze.iLsfxC . "/in\\ \\"a/"  (8 args)\n`,
+      "rsync: no such thing\n",
+      "",
+    ].map(parseServerCommand),
+    [plain, plain, 'rsync --server -logDtprze.iLsfxC . /in\\ \\"a/', null, null],
+  );
+});
