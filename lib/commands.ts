@@ -106,7 +106,7 @@ export const commands = {
       {
         name: "format",
         argument: "FORMAT",
-        help: "text, nagios (one line with perfdata) or prometheus (for the textfile collector)",
+        help: "text, nagios (one line, perfdata) or prometheus (for a textfile collector)",
       },
       { name: "output", argument: "FILE", help: "replace FILE with it, instead of printing it" },
       json,

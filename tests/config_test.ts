@@ -38,6 +38,7 @@ Deno.test("an empty config has the defaults of the contract", () => {
     restartTimeoutMs: 300_000,
     endpoints: null,
     force: false,
+    rollback: false,
     dryRun: false,
   });
   const verify = verifyConfig(read({ push: null, deploy: {} }), flags("verify"));
