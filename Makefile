@@ -7,7 +7,7 @@ PERMISSIONS = --allow-read --allow-write \
 
 SOURCES = main.ts deno.json deno.lock tools/build Makefile $(shell find lib systemd -type f)
 
-.PHONY: all build check test demo packages set-up clean help
+.PHONY: all build check test lab demo packages test-packages set-up clean help
 .DELETE_ON_ERROR:
 
 all: build
@@ -28,11 +28,16 @@ check: set-up ## formatting, lint and types
 test: ## check, build, and run every test (installs what that needs)
 	@MAKE=$(MAKE) tools/test
 
+lab: ## run the end-to-end tests on real mail servers, in a Docker engine of their own (root on Debian)
+	@MAKE=$(MAKE) exec tools/lab
+
 demo: packages build ## run the whole chain on this machine
 	@tools/deno run --no-check --allow-all tests/demo.ts
 
-packages: ## install the Debian packages that the tests need
+packages: ## install the Debian packages that demo and tests need
 	@tools/debian_packages
+
+test-packages: packages
 	@tools/promtool
 
 set-up: ## find or install Deno, its runtime and the packages, in .tools
