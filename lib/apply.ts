@@ -1,5 +1,6 @@
 // Makes mailcow's services load what was installed, and sees on the wire that they serve it.
 
+import { allEnded } from "./all_ended.ts";
 import {
   type Compose,
   composeCommand,
@@ -71,7 +72,7 @@ const BETWEEN_ROUNDS_MS = 500;
 
 /** Asks all at once. */
 export function askAll(probes: readonly Probe[], host: Host): Promise<Answer[]> {
-  return Promise.all(probes.map(async (probe) => ({
+  return allEnded(probes.map(async (probe) => ({
     probe,
     served: await readServed(probe.endpoint, probe.sni, HANDSHAKE_TIMEOUT_MS, host),
   })));
@@ -118,7 +119,12 @@ function begin(
 ): Promise<ComposeResult> {
   switch (application.mode) {
     case "reload":
-      return reload(service, application, host);
+      return reload(
+        service,
+        application.compose,
+        { withSniMap: application.hasSniDirectories },
+        host,
+      );
     case "restart":
       return restartRunning(service, application, host);
     case "revive":
@@ -185,12 +191,13 @@ export function formatProbe({ endpoint, sni }: Pick<Probe, "endpoint" | "sni">):
   return `${formatEndpoint(endpoint)} (${sni === null ? "no SNI" : `SNI ${sni}`})`;
 }
 
-async function reload(
+export async function reload(
   service: Service,
-  { compose, hasSniDirectories }: Application,
+  compose: Compose,
+  { withSniMap }: { readonly withSniMap: boolean },
   host: Host,
 ): Promise<ComposeResult> {
-  for (const command of reloadCommands(service, hasSniDirectories)) {
+  for (const command of reloadCommands(service, withSniMap)) {
     const result = await composeExec(compose, service, command, host).catch(asResult);
     if (result.kind !== "done") return result;
   }
@@ -236,25 +243,44 @@ function asResult(error: unknown): ComposeResult {
   return { kind: "failed", words: error.message, ...(error.hint && { hint: error.hint }) };
 }
 
-/** Asks again those that are not right yet, until all are or the time is over. */
+/** nginx lets its old workers accept for 100 ms beside the new ones before it ends them. */
+const BETWEEN_LOOKS_MS = 250;
+
+/**
+ * Asks again those that are not right yet, until all are or the time is over. All are right when a
+ * second look says so too: for a moment old and new processes accept side by side.
+ */
 async function waitForLeaf(
   before: readonly Before[],
   waitMs: number,
   host: Host,
 ): Promise<Check[]> {
   const end = performance.now() + waitMs;
-  const unasked: Served = { kind: "none", reason: "not asked" };
-  let checks: Check[] = before.map(({ probe }) => ({ probe, served: unasked, verdict: "stale" }));
+  let checks = await lookAgain(before, [], host);
   for (;;) {
-    checks = await Promise.all(checks.map(async (check, index) => {
-      if (check.verdict === "ok") return check;
-      const [answer] = await askAll([check.probe], host);
-      if (answer === undefined) return check;
-      return { ...answer, verdict: judgeAnswer(answer, before[index]?.hasAnswered ?? false) };
-    }));
-    if (isSettled(checks) || performance.now() >= end) return checks;
+    if (isSettled(checks)) {
+      await pause(BETWEEN_LOOKS_MS, host);
+      checks = await lookAgain(before, [], host);
+      if (isSettled(checks)) return checks;
+    }
+    if (performance.now() >= end) return checks;
     await pause(BETWEEN_ROUNDS_MS, host);
+    checks = await lookAgain(before, checks.filter(({ verdict }) => verdict === "ok"), host);
   }
+}
+
+/** Asks what is not known. */
+function lookAgain(
+  before: readonly Before[],
+  known: readonly Check[],
+  host: Host,
+): Promise<Check[]> {
+  return allEnded(before.map(async ({ probe, hasAnswered }) => {
+    const check = known.find((check) => check.probe === probe);
+    if (check !== undefined) return check;
+    const served = await readServed(probe.endpoint, probe.sni, HANDSHAKE_TIMEOUT_MS, host);
+    return { probe, served, verdict: judgeAnswer({ probe, served }, hasAnswered) };
+  }));
 }
 
 /** Pure. */

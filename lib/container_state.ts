@@ -21,11 +21,6 @@ export async function readContainerState(
   return code === 0 ? parseContainerState(stdout) : "unknown";
 }
 
-/** Whether a service that gives no certificate will not give one any more: it is up, or it fell. */
-export function isBroken(state: ContainerState): boolean {
-  return state === "running" || state === "broken" || state === "unknown";
-}
-
 /** The exit codes of a container that was told to stop: 0, SIGTERM's and SIGKILL's. */
 const STOPPED = [0, 143, 137];
 

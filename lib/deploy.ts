@@ -1,6 +1,7 @@
 // certsync deploy: installs what push delivered into mailcow, and proves that it is served.
 
 import { join } from "node:path";
+import { allEnded } from "./all_ended.ts";
 import {
   type Application,
   applyTo,
@@ -8,11 +9,12 @@ import {
   type Before,
   formatProbe,
   type Probe,
+  reload,
   type ServiceOutcome,
 } from "./apply.ts";
 import type { Compose } from "./compose.ts";
 import type { DeployConfig } from "./config.ts";
-import { isBroken, readContainerState } from "./container_state.ts";
+import { readContainerState } from "./container_state.ts";
 import {
   readAnswered,
   readMemory,
@@ -171,7 +173,7 @@ async function recover(
   if (decision === null) return refusal;
   const facts: DeployFacts = { ...situation, staged: decision };
 
-  const broken = await Promise.all(
+  const broken = await allEnded(
     [mailcow.deployed, ...mailcow.sniDirectories].map(async (installed) =>
       await matches(installed.pair) ? [] : [installed.directory]
     ),
@@ -303,7 +305,7 @@ function apply(
   { settleMs, restartTimeoutMs }: DeployConfig,
   host: Host,
 ): Promise<ServiceOutcome[]> {
-  return Promise.all(Array.from(modes, ([service, mode]) =>
+  return allEnded(Array.from(modes, ([service, mode]) =>
     applyTo(service, {
       compose: composeOf(facts),
       mode,
@@ -314,7 +316,7 @@ function apply(
     }, host)));
 }
 
-/** Those that gave a certificate before and give none now, although they were restarted. */
+/** Those that gave a certificate before and give none now, although they were restarted and run. */
 async function failingServices(
   outcomes: readonly ServiceOutcome[],
   compose: Compose,
@@ -323,12 +325,26 @@ async function failingServices(
   const silent = outcomes.filter(({ action, checks }) =>
     action === "restarted" && checks.some(({ verdict }) => verdict === "silent")
   );
-  const failing = await Promise.all(
+  const failing = await allEnded(
     silent.map(async ({ service }) =>
-      isBroken(await readContainerState(compose, service, host)) ? [service] : []
+      await isStillStarting(service, compose, host) ? [] : [service]
     ),
   );
   return failing.flat();
+}
+
+/** The container may be up long before the program in it is; then that has nothing to reload. */
+async function isStillStarting(service: Service, compose: Compose, host: Host): Promise<boolean> {
+  switch (await readContainerState(compose, service, host)) {
+    case "broken":
+      return false;
+    case "starting":
+    case "stopped":
+      return true;
+    case "running":
+    case "unknown":
+      return (await reload(service, compose, { withSniMap: false }, host)).kind !== "done";
+  }
 }
 
 /** What to go back to; never an expired one. */
