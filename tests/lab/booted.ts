@@ -1,0 +1,107 @@
+// A host with a real systemd, booted in a container: certsync and its units are installed on it.
+
+import { fileURLToPath } from "node:url";
+import { type Output, run, tryRun } from "../kit/run.ts";
+import { until } from "./wire.ts";
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+export interface Booted extends AsyncDisposable {
+  /** Runs a program on it and gives its output; throws its own words if it fails. */
+  run(...command: string[]): Promise<string>;
+  tryRun(...command: string[]): Promise<Output>;
+  write(path: string, text: string, mode?: string): Promise<void>;
+  /** Starts a oneshot unit and waits for its end, whatever that is. */
+  start(unit: string): Promise<UnitRun>;
+  /** The last run of a unit, as journald has it; null before the first one ended. */
+  lastRun(unit: string): Promise<UnitRun | null>;
+  /** What systemctl says of it: "failed", "inactive". */
+  state(unit: string): Promise<string>;
+}
+
+export interface UnitRun {
+  /** Another one for each run. */
+  invocation: string;
+  isSuccess: boolean;
+  /** What the unit's programs said. */
+  journal: JournalEntry[];
+}
+
+export interface JournalEntry {
+  message: string;
+  /** As syslog numbers them: 3 is err, 6 info. */
+  priority: number;
+}
+
+export async function boot(
+  name: string,
+  /** Directories and files that it shares with the lab, HOST:CONTAINER. */
+  volumes: readonly string[] = [],
+): Promise<Booted> {
+  const container = `certsync-lab-${name}`;
+  const dispose = async () => {
+    await tryRun("docker", ["rm", "--force", "--volumes", container]);
+  };
+  await run("docker", [
+    ...["run", "--detach", "--name", container, "--hostname", name, "--network", "host"],
+    ...["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--cgroupns", "host"],
+    ...["--security-opt", "apparmor=unconfined", "--tmpfs", "/run:exec", "--tmpfs", "/run/lock"],
+    ...["--tmpfs", "/tmp", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"],
+    ...["--volume", `${here("../../dist/certsync")}:/usr/local/bin/certsync:ro`],
+    ...volumes.flatMap((volume) => ["--volume", volume]),
+    ...["certsync-lab", "/sbin/init"],
+  ]);
+  const onIt = (...command: string[]) => tryRun("docker", ["exec", container, ...command]);
+  const must = (...command: string[]) => run("docker", ["exec", container, ...command]);
+
+  // Not asked of systemd, which forgets a unit that has done its work.
+  async function lastRun(unit: string): Promise<UnitRun | null> {
+    await must("journalctl", "--sync");
+    const lines = await must("journalctl", "--output=json", `--unit=${unit}`);
+    const entries = lines.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
+    const end = entries.findLast(({ JOB_RESULT, JOB_TYPE }) => JOB_RESULT && JOB_TYPE === "start");
+    if (end === undefined) return null;
+    return {
+      invocation: end.INVOCATION_ID,
+      isSuccess: end.JOB_RESULT === "done",
+      journal: entries.filter((entry) => entry._SYSTEMD_INVOCATION_ID === end.INVOCATION_ID)
+        .map(({ MESSAGE, PRIORITY }) => ({
+          message: String(MESSAGE),
+          priority: Number(PRIORITY),
+        })),
+    };
+  }
+
+  try {
+    await until(async () => {
+      const { stdout } = await onIt("systemctl", "is-system-running");
+      return /running|degraded/.test(stdout) ? [] : [`${name} is ${stdout.trim() || "silent"}`];
+    }, 40_000);
+    await run("docker", ["cp", `${here("../../systemd")}/.`, `${container}:/etc/systemd/system/`]);
+    await must("systemctl", "daemon-reload");
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+
+  return {
+    run: must,
+    tryRun: onIt,
+    write: async (path, text, mode = "600") => {
+      await run("docker", [
+        ...["exec", "--interactive", container, "sh", "-c"],
+        ...['mkdir -p "$(dirname "$1")" && umask 077 && cat >"$1" && chmod "$2" "$1"', "sh"],
+        ...[path, mode],
+      ], { stdin: text });
+    },
+    start: async (unit) => {
+      await onIt("systemctl", "start", unit);
+      const run = await lastRun(unit);
+      if (run === null) throw new Error(`${unit} left nothing in the journal`);
+      return run;
+    },
+    lastRun,
+    state: async (unit) => (await onIt("systemctl", "is-active", unit)).stdout.trim(),
+    [Symbol.asyncDispose]: dispose,
+  };
+}
