@@ -191,7 +191,7 @@ export function formatProbe({ endpoint, sni }: Pick<Probe, "endpoint" | "sni">):
   return `${formatEndpoint(endpoint)} (${sni === null ? "no SNI" : `SNI ${sni}`})`;
 }
 
-export async function reload(
+async function reload(
   service: Service,
   compose: Compose,
   { withSniMap }: { readonly withSniMap: boolean },

@@ -9,10 +9,9 @@ import {
   type Before,
   formatProbe,
   type Probe,
-  reload,
   type ServiceOutcome,
 } from "./apply.ts";
-import type { Compose } from "./compose.ts";
+import { type Compose, composeExec } from "./compose.ts";
 import type { DeployConfig } from "./config.ts";
 import { readContainerState } from "./container_state.ts";
 import {
@@ -47,7 +46,14 @@ import { explain, Failure, quote, UsageFailure } from "./failure.ts";
 import type { Host } from "./host.ts";
 import { judgePair, keyMatches } from "./judgement.ts";
 import { removeLeftovers } from "./leftovers.ts";
-import { type Mailcow, readMailcow, type Service, serviceNames, serviceOf } from "./mailcow.ts";
+import {
+  type Mailcow,
+  processNames,
+  readMailcow,
+  type Service,
+  serviceNames,
+  serviceOf,
+} from "./mailcow.ts";
 import { installPair, keyFits, type Pair } from "./pair.ts";
 import { keepPrevious, previousDirectory, readPrevious } from "./previous.ts";
 import { readStaged, stagedPaths } from "./staging.ts";
@@ -333,7 +339,7 @@ async function failingServices(
   return failing.flat();
 }
 
-/** The container may be up long before the program in it is; then that has nothing to reload. */
+/** The container may be up long before the program in it is. */
 async function isStillStarting(service: Service, compose: Compose, host: Host): Promise<boolean> {
   switch (await readContainerState(compose, service, host)) {
     case "broken":
@@ -342,8 +348,10 @@ async function isStillStarting(service: Service, compose: Compose, host: Host): 
     case "stopped":
       return true;
     case "running":
-    case "unknown":
-      return (await reload(service, compose, { withSniMap: false }, host)).kind !== "done";
+    case "unknown": {
+      const command = ["pidof", processNames[service]];
+      return (await composeExec(compose, service, command, host)).kind !== "done";
+    }
   }
 }
 

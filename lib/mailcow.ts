@@ -18,6 +18,13 @@ export const services = {
 
 export type Service = keyof typeof services;
 
+/** What the main process of each service is called in its container. */
+export const processNames: Readonly<Record<Service, string>> = {
+  "postfix-mailcow": "master",
+  "dovecot-mailcow": "dovecot",
+  "nginx-mailcow": "nginx",
+};
+
 export const serviceNames = Object.keys(services) as readonly Service[];
 
 export function isService(text: string): text is Service {

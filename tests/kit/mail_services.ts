@@ -95,6 +95,8 @@ export interface MailServices extends AsyncDisposable {
   postmap(): Promise<boolean>;
   /** Whether its container runs, be its ports open or not. */
   isRunning(service: Service): boolean;
+  /** Whether the program in its container is up, and not only the container. */
+  isUp(service: Service): boolean;
 
   behave(endpoint: Endpoint, manner: Manner): Promise<void>;
   /** Replaces the temper of a service. */
@@ -396,6 +398,7 @@ export async function mailServices(
     reload,
     postmap,
     isRunning: (service) => services[service].isRunning,
+    isUp: (service) => services[service].isRunning && !services[service].isStarting,
     behave: async (endpoint, manner) => {
       endpoints[endpoint].manner = manner;
       const { service } = ENDPOINTS[endpoint];
