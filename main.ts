@@ -26,7 +26,8 @@ import {
 import { replaceFile } from "./lib/replace_file.ts";
 import { describePush, emptyPushReport, push } from "./lib/push.ts";
 import { emptyVerifyReport, verify } from "./lib/verify.ts";
-import { formatVerify, isFormat } from "./lib/verify_format.ts";
+import { isFormat } from "./lib/report_format.ts";
+import { formatVerify } from "./lib/verify_format.ts";
 import { type Status, statuses } from "./lib/verify_verdict.ts";
 
 /** What every report may say, whatever else it holds. */

@@ -16,8 +16,8 @@ import { FileProblem, readFileIfAny } from "./file.ts";
 import { parseHostName } from "./host_name.ts";
 import { type Location, parseLocation } from "./location.ts";
 import { parsePushTarget, type PushTarget } from "./push_target.ts";
+import { type Format, parseFormat } from "./report_format.ts";
 import { type Age, parseAge } from "./time.ts";
-import { type Format, parseFormat } from "./verify_format.ts";
 
 const STANDARD_FILE = "/etc/certsync/config.yaml";
 const STANDARD_KNOWN_HOSTS = "/etc/certsync/known_hosts";
