@@ -23,19 +23,20 @@ import {
 } from "./deploy_memory.ts";
 import {
   type DeployFacts,
-  directoriesToHeal,
   expectedLeaves,
   isOlder,
   isSettled,
   mailHostname,
   type Plan,
   planDeploy,
+  planHealing,
   planRecovery,
   planReturn,
   type Situation,
 } from "./deploy_plan.ts";
 import {
   type DeployReport,
+  describeHealing,
   describePlan,
   describeSilence,
   emptyDeployReport,
@@ -90,7 +91,10 @@ export async function deploy(config: DeployConfig, host: Host): Promise<DeployRe
   if (config.dryRun) {
     return { ...planned, outcome: "would-deploy", notes: describePlan(decision, config) };
   }
-  if (config.rollback && decision.changesLeaf) reject(mailcow.deployed.pair, config.state);
+  if (isForced(config)) {
+    const left = config.rollback && decision.changesLeaf ? mailcow.deployed.pair : null;
+    changeRejected({ add: left, remove: candidate }, config.state);
+  }
   return await carryOut(decision, facts, planned, config, host);
 }
 
@@ -100,10 +104,12 @@ function isForced({ force, rollback }: DeployConfig): boolean {
 
 function sweep({ sslDirectory, sniDirectories }: Mailcow, state: string): void {
   const sni = sniDirectories.map(({ directory }) => directory);
-  try {
-    removeLeftovers([sslDirectory, ...sni, previousDirectory(state)]);
-  } catch (error) {
-    throw explain(error, "remove the temporary files of a run that was interrupted");
+  for (const directory of [sslDirectory, ...sni, previousDirectory(state)]) {
+    try {
+      removeLeftovers(directory);
+    } catch (error) {
+      throw explain(error, `remove the temporary files of an earlier run in ${quote(directory)}`);
+    }
   }
 }
 
@@ -161,7 +167,8 @@ function installedPaths(directory: string) {
 
 /**
  * Whatever there is to refuse: a crash between two renames may have left a certificate with another
- * one's key, and no service could start with that.
+ * one's key, and no service could start with that; or with one that is being rolled back; or it kept
+ * a service from being told.
  */
 async function recover(
   situation: Situation,
@@ -179,25 +186,19 @@ async function recover(
   if (decision === null) return refusal;
   const facts: DeployFacts = { ...situation, staged: decision };
 
-  const broken = await allEnded(
-    [mailcow.deployed, ...mailcow.sniDirectories].map(async (installed) =>
-      await matches(installed.pair) ? [] : [installed.directory]
-    ),
-  );
-  const directories = directoriesToHeal(facts, broken.flat());
-  if (directories.length === 0) return refusal;
+  const installed = [mailcow.deployed, ...mailcow.sniDirectories];
+  const fit = await allEnded(installed.map(({ pair }) => matches(pair)));
+  const plan = planHealing(facts, {
+    mismatched: installed.filter((_, index) => !fit[index]).map(({ directory }) => directory),
+    wasCutOff: readAnswered(config.state).size > 0,
+  });
+  if (plan === null) return refusal;
 
-  const warning = `certificate and key did not match in ${directories.map(quote).join(", ")}: ` +
-    `${config.dryRun ? "would put" : "put"} ${decision.leaf.fingerprint} there`;
-  const warned = { ...refusal, warnings: [...refusal.warnings, warning] };
-  if (config.dryRun) return warned;
-  const plan: Plan = {
-    kind: "install",
-    directories,
-    services: serviceNames,
-    changesLeaf: true,
-    warnings: [],
+  const warned = {
+    ...refusal,
+    warnings: [...refusal.warnings, describeHealing(plan, facts, config)],
   };
+  if (config.dryRun) return warned;
   const { outcome, error, hint } = refusal;
   const healed = await carryOut(plan, facts, warned, config, host);
   return {
@@ -216,8 +217,9 @@ async function carryOut(
   host: Host,
 ): Promise<DeployReport> {
   const before = await askBefore(plan.services, facts, config, host);
-  if (plan.directories.length > 0) prepare(before, facts, config.state);
+  if (plan.directories.length > 0) prepare(before, facts, config);
   const installed = install(facts.staged, plan.directories);
+  if (config.rollback) keepDeployed(facts, config.state);
   if (installed.length > 0) host.tell(`installed ${installed.join(" ")}`);
 
   const now = {
@@ -278,16 +280,24 @@ function probesFor(
  * Before anything is installed: after a crash behind this line the next run must not take the new
  * files for served ones, nor an endpoint that fell silent for one that always was.
  */
-function prepare(before: readonly Before[], { mailcow, staged }: DeployFacts, state: string): void {
+function prepare(
+  before: readonly Before[],
+  facts: DeployFacts,
+  { state, rollback }: DeployConfig,
+): void {
   writeLoaded(state, new Map());
   writeAnswered(
     state,
     before.filter(({ hasAnswered }) => hasAnswered).map(({ probe }) => formatProbe(probe)),
   );
+  // What is gone back to is the previous pair itself, which lies nowhere else until it is installed.
+  if (!rollback) keepDeployed(facts, state);
+}
+
+function keepDeployed({ mailcow, staged, memory }: DeployFacts, state: string): void {
   const { pair } = mailcow.deployed;
-  if (pair !== null && keyFits(pair) && pair.leaf.fingerprint !== staged.leaf.fingerprint) {
-    keepPrevious(pair, state);
-  }
+  if (pair === null || !keyFits(pair) || memory.rejected.has(pair.leaf.fingerprint)) return;
+  if (pair.leaf.fingerprint !== staged.leaf.fingerprint) keepPrevious(pair, state);
 }
 
 function install(pair: Pair, directories: readonly string[]): string[] {
@@ -380,7 +390,8 @@ async function rollBack(
 ): Promise<DeployReport> {
   const silence = describeSilence(outcomes);
   host.tell(`${silence}; putting the previous certificate back`);
-  reject(facts.staged, config.state); // first: after a crash it must not be tried again
+  // First: after a crash it must not be tried again.
+  changeRejected({ add: facts.staged, remove: null }, config.state);
   writeLoaded(config.state, new Map());
   for (const { pair, directories } of planReturn(facts, plan, former)) install(pair, directories);
 
@@ -412,15 +423,20 @@ async function rollBack(
   };
 }
 
-function reject(pair: Pair | null, state: string): void {
-  if (pair === null) return;
-  writeRejected(state, new Set([...readMemory(state).rejected, pair.leaf.fingerprint]));
+function changeRejected(
+  { add, remove }: { readonly add: Pair | null; readonly remove: Pair | null },
+  state: string,
+): void {
+  const { rejected } = readMemory(state);
+  const changed = new Set(rejected);
+  if (remove !== null) changed.delete(remove.leaf.fingerprint);
+  if (add !== null) changed.add(add.leaf.fingerprint);
+  if (changed.symmetricDifference(rejected).size > 0) writeRejected(state, changed);
 }
 
 function remember(outcomes: readonly ServiceOutcome[], facts: DeployFacts, state: string): void {
   const { fingerprint } = facts.staged.leaf;
-  const memory = readMemory(state);
-  const loaded = new Map(memory.loaded);
+  const loaded = new Map(readMemory(state).loaded);
   for (const { service, isConfirmed } of outcomes) {
     if (isConfirmed) loaded.set(service, fingerprint);
     else loaded.delete(service);
@@ -429,9 +445,6 @@ function remember(outcomes: readonly ServiceOutcome[], facts: DeployFacts, state
   const silent = outcomes.flatMap(({ checks }) => checks)
     .filter(({ verdict }) => verdict === "silent");
   writeAnswered(state, silent.map(({ probe }) => formatProbe(probe)));
-  if (memory.rejected.has(fingerprint) && serviceNames.every((service) => loaded.has(service))) {
-    writeRejected(state, new Set([...memory.rejected].filter((other) => other !== fingerprint)));
-  }
 }
 
 function keyChanged({ mailcow, staged }: DeployFacts): boolean {

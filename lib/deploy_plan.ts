@@ -112,22 +112,52 @@ function rejectedRefusal({ leaf }: Pair, { rejected }: DeployMemory): Failure | 
   });
 }
 
-/** Where the pair belongs that replaces what does not fit together; null where there is no such pair. */
+/** The pair that is to be served where no new one is taken; null where there is none. */
 export function planRecovery(
-  { now }: Situation,
+  { now, memory }: Situation,
   { deployed, previous }: {
     /** The pairs whose key matches. */
     readonly deployed: Pair | null;
     readonly previous: Pair | null;
   },
 ): Pair | null {
-  if (deployed !== null) return deployed;
-  return previous !== null && now <= previous.leaf.notAfter ? previous : null;
+  const isRejected = ({ leaf }: Pair) => memory.rejected.has(leaf.fingerprint);
+  const usable = previous !== null && now <= previous.leaf.notAfter ? previous : null;
+  if (deployed === null) return usable;
+  // A rollback was cut off before it came to that.
+  return isRejected(deployed) && usable !== null && !isRejected(usable) ? usable : deployed;
 }
 
-/** Of the directories whose certificate and key do not match, those that carry the pair. */
-export function directoriesToHeal(facts: DeployFacts, mismatched: readonly string[]): string[] {
-  return carriers(facts).filter((directory) => mismatched.includes(directory));
+/** What a crash left to be done so that the pair is served, and why; null where that is nothing. */
+export function planHealing(
+  facts: DeployFacts,
+  { mismatched, wasCutOff }: {
+    /** The directories whose certificate and key do not match. */
+    readonly mismatched: readonly string[];
+    readonly wasCutOff: boolean;
+  },
+): Plan | null {
+  const { mailcow, staged, memory } = facts;
+  const { fingerprint } = staged.leaf;
+  const changesLeaf = mailcow.deployed.pair?.leaf.fingerprint !== fingerprint;
+  const returning = [mailcow.deployed, ...mailcow.sniDirectories].filter(({ pair }) =>
+    pair !== null && pair.leaf.fingerprint !== fingerprint &&
+    memory.rejected.has(pair.leaf.fingerprint)
+  ).map(({ directory }) => directory);
+  const directories = carriers(facts).filter((directory) =>
+    mismatched.includes(directory) || returning.includes(directory)
+  );
+  const services = directories.length > 0
+    ? serviceNames
+    : serviceNames.filter((service) => wasCutOff && memory.loaded.get(service) !== fingerprint);
+  if (services.length === 0) return null;
+  const where = directories.map((directory) => quote(directory)).join(", ");
+  const why = directories.length === 0
+    ? `an earlier run was cut off before ${services.join(", ")} served the deployed certificate`
+    : directories.every((directory) => returning.includes(directory))
+    ? `a rollback was cut off in ${where}`
+    : `certificate and key did not match in ${where}`;
+  return { kind: "install", directories, services, changesLeaf, warnings: [why] };
 }
 
 export interface Installation {

@@ -136,6 +136,20 @@ export function describePlan({ directories, services }: Plan, { apply }: DeployC
   ];
 }
 
+/** What is done although the staged certificate is refused, as a warning. */
+export function describeHealing(
+  { directories, warnings }: Plan,
+  { staged }: Pick<DeployFacts, "staged">,
+  { dryRun }: DeployConfig,
+): string {
+  const { fingerprint } = staged.leaf;
+  const deed = directories.length === 0 ? ["see to it now", "saw to it now"] : [
+    `put ${fingerprint} there`,
+    `put ${fingerprint} there`,
+  ];
+  return `${warnings.join("; ")}: ${dryRun ? `would ${deed[0]}` : deed[1]}`;
+}
+
 /** The report in words, a line each. */
 export function describeDeploy(report: DeployReport): string[] {
   const certificate = `the certificate of ${report.domain}, ${report.fingerprint}, ` +

@@ -41,6 +41,12 @@ const systemErrors: Record<string, readonly [words: string, hint?: string]> = {
 /** A system call's error as a Failure, `cannot <deed>: …`; anything else is handed back. */
 export function explain(error: unknown, deed: string): unknown {
   if (error instanceof Failure || !(error instanceof Error)) return error;
+  if (error instanceof Deno.errors.NotCapable) {
+    return new Failure(`cannot ${deed}: a program that certsync runs lies in or below there`, {
+      hint: "choose another directory: where such a program lies, certsync may not write",
+      cause: error,
+    });
+  }
   const code = "code" in error && typeof error.code === "string" ? error.code : null;
   if (code === null || !/^E[A-Z0-9]+$/.test(code)) return error;
   const [words, hint] = systemErrors[code] ?? [code];

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { allEnded } from "./all_ended.ts";
 import { type Certificate, isStagingIssuer, timeState } from "./certificate.ts";
 import type { Trust } from "./config_file.ts";
-import { Failure, quote } from "./failure.ts";
+import { explain, Failure, quote } from "./failure.ts";
 import type { Host } from "./host.ts";
 import { namesCover } from "./host_name.ts";
 import { type ChainError, judgeLeaf, publicKeyOf, verifyChain } from "./openssl.ts";
@@ -45,7 +45,8 @@ export async function judgePair(
   if (leaf.publicKey !== keyPublic) return mismatch(pair, paths, keyPublic);
   return timeRefusal(pair.leaf, paths, host.now) ??
     nameRefusal(pair.leaf, paths, demands.domain, leaf.coversHost) ??
-    (chainError && chainRefusal(pair, paths, demands, chainError));
+    (chainError && chainRefusal(pair, paths, demands, chainError)) ??
+    (demands.trust.kind === "none" ? null : authorityRefusal(pair, paths));
 }
 
 /** Whether key and certificate belong together, whatever else is wrong with them. */
@@ -67,7 +68,11 @@ async function judgeChain(
   if (trust.kind === "none") return null;
   using scratch = makeScratch(state);
   const file = join(scratch.directory, "chain.pem");
-  writeSynced(file, pair.chainPem, 0o600);
+  try {
+    writeSynced(file, pair.chainPem, 0o600);
+  } catch (error) {
+    throw explain(error, `write ${quote(file)}`);
+  }
   return await verifyChain(file, trust, host);
 }
 
@@ -116,6 +121,14 @@ function nameRefusal(
   if (opensslAgrees && namesCover(leaf.names, domain) !== null) return null;
   return new Failure(`certificate does not cover ${quote(domain)}: ${quote(paths.chain)}`, {
     hint: `it is for ${leaf.names.map((name) => quote(name)).join(", ") || "no name at all"}`,
+  });
+}
+
+/** Whoever has its key could issue a certificate for any name below the same anchor. */
+function authorityRefusal({ leaf }: Pair, paths: PairPaths): Failure | null {
+  if (!leaf.x509.ca) return null;
+  return new Failure(`the leaf is the certificate of a CA: ${quote(paths.chain)}`, {
+    hint: "a server's certificate has basicConstraints CA:FALSE; issue one",
   });
 }
 

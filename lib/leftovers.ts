@@ -4,13 +4,10 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { TEMPORARY_PREFIX } from "./pair.ts";
 
-/** Removes our temporary files from the directories that there are. Returns their paths. */
-export function removeLeftovers(directories: readonly string[]): string[] {
-  const paths = directories.filter((directory) => fs.existsSync(directory)).flatMap((directory) =>
-    fs.readdirSync(directory)
-      .filter((name) => name.startsWith(TEMPORARY_PREFIX))
-      .map((name) => join(directory, name))
-  );
-  for (const path of paths) fs.rmSync(path, { force: true });
-  return paths;
+/** Removes our temporary files from the directory, if there is one. */
+export function removeLeftovers(directory: string): void {
+  if (!fs.existsSync(directory)) return;
+  for (const name of fs.readdirSync(directory)) {
+    if (name.startsWith(TEMPORARY_PREFIX)) fs.rmSync(join(directory, name), { force: true });
+  }
 }

@@ -59,7 +59,10 @@ export interface ChainError {
   readonly words: string;
 }
 
-/** Verifies the first certificate in the file with the others as intermediates. verify(1) */
+/**
+ * Verifies the first certificate in the file with the others as intermediates. Level 2 takes no RSA
+ * key below 2048 bits and no SHA-1. verify(1)
+ */
 export async function verifyChain(
   chainFile: string,
   trust: Exclude<Trust, { kind: "none" }>,
@@ -67,7 +70,17 @@ export async function verifyChain(
 ): Promise<ChainError | null> {
   const anchors = trust.kind === "file" ? ["-CAfile", trust.path, "-no-CApath", "-no-CAstore"] : [];
   const { code, stderr, stdout } = await openssl(
-    ["verify", "-purpose", "sslserver", ...anchors, "-untrusted", chainFile, chainFile],
+    [
+      "verify",
+      "-purpose",
+      "sslserver",
+      "-auth_level",
+      "2",
+      ...anchors,
+      "-untrusted",
+      chainFile,
+      chainFile,
+    ],
     {
       timeoutMs: TIMEOUT_MS,
       environment: trust.kind === "file" ? withoutBundle : {},

@@ -75,25 +75,58 @@ export const TEMPORARY_PREFIX = ".certsync-";
 /**
  * Puts cert.pem and key.pem into each directory: every file is written and synced beside its place
  * first, then all are renamed back to back, key before certificate, then the directories synced.
- * Whatever stands in a place is replaced, a symbolic link too. Returns the paths.
+ * Whatever stands in a place is replaced, a symbolic link too. Where that fails, each directory
+ * holds its old pair or the new one. Returns the paths.
  */
 export function installPair(pair: Pair, directories: readonly string[]): string[] {
-  const files = directories.flatMap((directory) => [
-    { directory, name: "key.pem", bytes: pair.keyPem, mode: KEY_MODE },
-    { directory, name: "cert.pem", bytes: pair.chainPem, mode: CERTIFICATE_MODE },
-  ]).map((file) => ({ ...file, temporary: join(file.directory, TEMPORARY_PREFIX + file.name) }));
-  for (const { directory, name } of files) checkReplaceable(join(directory, name));
+  const places = directories.map(placeIn);
+  for (const { key, certificate } of places) [key, certificate].forEach(checkReplaceable);
   try {
-    for (const { temporary, bytes, mode } of files) writeSynced(temporary, bytes, mode);
-    for (const { directory, temporary, name } of files) {
-      fs.renameSync(temporary, join(directory, name));
+    for (const place of places) {
+      writeSynced(place.newKey, pair.keyPem, KEY_MODE);
+      writeSynced(place.newCertificate, pair.chainPem, CERTIFICATE_MODE);
+      keepKey(place);
     }
+    places.forEach(renameBoth);
+    for (const { oldKey } of places) fs.rmSync(oldKey, { force: true });
   } catch (error) {
-    for (const { temporary } of files) fs.rmSync(temporary, { force: true });
+    for (const { newKey, newCertificate, oldKey } of places) {
+      for (const path of [newKey, newCertificate, oldKey]) fs.rmSync(path, { force: true });
+    }
     throw error;
   }
-  for (const directory of directories) syncDirectory(directory);
-  return files.map(({ directory, name }) => join(directory, name)).sort();
+  directories.forEach(syncDirectory);
+  return places.flatMap(({ key, certificate }) => [certificate, key]).sort();
+}
+
+function placeIn(directory: string) {
+  const temporary = (name: string) => join(directory, TEMPORARY_PREFIX + name);
+  return {
+    key: join(directory, "key.pem"),
+    certificate: join(directory, "cert.pem"),
+    newKey: temporary("key.pem"),
+    newCertificate: temporary("cert.pem"),
+    oldKey: temporary("old-key.pem"),
+  };
+}
+
+type Place = ReturnType<typeof placeIn>;
+
+/** A second name for the old key, under which it can be put back. */
+function keepKey({ key, oldKey }: Place): void {
+  fs.rmSync(oldKey, { force: true });
+  if (fs.lstatSync(key, { throwIfNoEntry: false })?.isFile()) fs.linkSync(key, oldKey);
+}
+
+function renameBoth({ key, newKey, certificate, newCertificate, oldKey }: Place): void {
+  fs.renameSync(newKey, key);
+  try {
+    fs.renameSync(newCertificate, certificate);
+  } catch (error) {
+    if (fs.existsSync(oldKey)) fs.renameSync(oldKey, key);
+    else fs.rmSync(key); // there was none
+    throw error;
+  }
 }
 
 /** A rename cannot replace a directory, and half of the renames would be done by then. */

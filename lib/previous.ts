@@ -2,8 +2,9 @@
 
 import * as fs from "node:fs";
 import { join } from "node:path";
+import { explain, quote } from "./failure.ts";
 import { readInstalled } from "./mailcow.ts";
-import { installPair, type Pair } from "./pair.ts";
+import { installPair, type Pair, syncDirectory } from "./pair.ts";
 
 /** Outside of mailcow's SSL directory, where it would be served. */
 export function previousDirectory(state: string): string {
@@ -16,6 +17,13 @@ export function readPrevious(state: string): Pair | null {
 
 export function keepPrevious(pair: Pair, state: string): void {
   const directory = previousDirectory(state);
-  fs.mkdirSync(directory, { mode: 0o700, recursive: true });
-  installPair(pair, [directory]);
+  try {
+    const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
+    if (created !== undefined) syncDirectory(state);
+    // First, so that a crash leaves no pair rather than a certificate with another one's key.
+    fs.rmSync(join(directory, "cert.pem"), { force: true });
+    installPair(pair, [directory]);
+  } catch (error) {
+    throw explain(error, `keep the previous certificate in ${quote(directory)}`);
+  }
 }

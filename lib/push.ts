@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { allEnded } from "./all_ended.ts";
 import { timeState } from "./certificate.ts";
 import type { PushConfig } from "./config.ts";
-import { explain, Failure } from "./failure.ts";
+import { explain, Failure, quote } from "./failure.ts";
 import { readFileIfAny } from "./file.ts";
 import { type Host, pause } from "./host.ts";
 import { namesCover } from "./host_name.ts";
@@ -206,7 +206,7 @@ async function writeCopies(
       write();
     }
   } catch (error) {
-    throw explain(error, "copy the certificate for sending");
+    throw explain(error, `copy the certificate for sending into ${quote(directory)}`);
   }
 }
 

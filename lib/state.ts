@@ -21,7 +21,8 @@ export async function holdState(directory: string, host: Host): Promise<Disposab
   let file: Deno.FsFile;
   try {
     await ensureDir(dirname(directory));
-    fs.mkdirSync(directory, { mode: 0o700, recursive: true });
+    const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
+    if (created !== undefined) syncDirectory(dirname(directory));
     file = await Deno.open(join(directory, "lock"), { create: true, write: true, mode: 0o600 });
   } catch (cause) {
     const deed = `use the state directory ${quote(directory)}`;
@@ -101,6 +102,17 @@ export function writeState(directory: string, name: string, text: string): void 
   }
 }
 
+function makeDirectory(state: string | null): string {
+  const wanted = state === null ? "/tmp/certsync-" : join(state, SCRATCH);
+  try {
+    if (state === null) return fs.mkdtempSync(wanted);
+    fs.mkdirSync(wanted, { mode: 0o700 });
+    return wanted;
+  } catch (error) {
+    throw explain(error, `make a directory for temporary files: ${quote(wanted)}`);
+  }
+}
+
 export interface Scratch extends Disposable {
   readonly directory: string;
 }
@@ -111,21 +123,15 @@ export interface Scratch extends Disposable {
  * run) it is made where temporary files go.
  */
 export function makeScratch(state: string | null): Scratch {
-  let directory: string;
-  try {
-    if (state === null) {
-      directory = fs.mkdtempSync("/tmp/certsync-");
-    } else {
-      directory = join(state, SCRATCH);
-      fs.mkdirSync(directory, { mode: 0o700 });
-    }
-  } catch (error) {
-    throw explain(error, "make a directory for temporary files");
-  }
+  const directory = makeDirectory(state);
   return {
     directory,
     [Symbol.dispose]() {
-      fs.rmSync(directory, { recursive: true, force: true });
+      try {
+        fs.rmSync(directory, { recursive: true, force: true });
+      } catch (error) {
+        throw explain(error, `remove ${quote(directory)}`);
+      }
     },
   };
 }
