@@ -8,6 +8,7 @@ import {
   composeRestart,
   type ComposeResult,
 } from "./compose.ts";
+import { readContainerState } from "./container_state.ts";
 import { type Endpoint, formatEndpoint } from "./endpoint_url.ts";
 import { type Host, pause } from "./host.ts";
 import { type Service, serviceOf } from "./mailcow.ts";
@@ -98,6 +99,11 @@ export async function applyTo(
   const checks = await waitForLeaf(before, first.kind === "done" ? waitMs : 0, host);
   if (mode !== "reload" || isSettled(checks)) return outcome(service, done, checks, first);
 
+  if (
+    checks.every(({ verdict }) => verdict === "silent") && await isStopped(service, compose, host)
+  ) {
+    return leftAlone(service, { kind: "not-running", words: "" }, compose);
+  }
   host.tell(
     `${service} does not serve the new certificate ` +
       `${first.kind === "failed" ? `(${first.words})` : `after ${formatDuration(settleMs)}`}; ` +
@@ -235,6 +241,16 @@ function restart(
   host: Host,
 ): Promise<ComposeResult> {
   return composeRestart(compose, service, restartTimeoutMs, host).catch(asResult);
+}
+
+/** Who stops a container while we wait does not want it started. */
+async function isStopped(service: Service, compose: Compose, host: Host): Promise<boolean> {
+  try {
+    return await readContainerState(compose, service, host) === "stopped";
+  } catch (error) {
+    asResult(error);
+    return false;
+  }
 }
 
 /** docker missing, or not answering in time, is this service's trouble and not the others'. */

@@ -48,6 +48,7 @@ export function isSettled(facts: DeployFacts): boolean {
     namesCover(staged.leaf.names, domain) !== null &&
     keyFits(staged) &&
     directoriesLacking(facts).length === 0 &&
+    !isRejected(staged, facts) && straySniDirectories(facts).length === 0 &&
     serviceNames.every((service) => memory.loaded.get(service) === staged.leaf.fingerprint);
 }
 
@@ -114,18 +115,19 @@ function rejectedRefusal({ leaf }: Pair, { rejected }: DeployMemory): Failure | 
 
 /** The pair that is to be served where no new one is taken; null where there is none. */
 export function planRecovery(
-  { now, memory }: Situation,
+  situation: Situation,
   { deployed, previous }: {
     /** The pairs whose key matches. */
     readonly deployed: Pair | null;
     readonly previous: Pair | null;
   },
 ): Pair | null {
-  const isRejected = ({ leaf }: Pair) => memory.rejected.has(leaf.fingerprint);
-  const usable = previous !== null && now <= previous.leaf.notAfter ? previous : null;
+  const usable = previous !== null && situation.now <= previous.leaf.notAfter ? previous : null;
   if (deployed === null) return usable;
   // A rollback was cut off before it came to that.
-  return isRejected(deployed) && usable !== null && !isRejected(usable) ? usable : deployed;
+  const isReturning = isRejected(deployed, situation) && usable !== null &&
+    !isRejected(usable, situation);
+  return isReturning ? usable : deployed;
 }
 
 /** What a crash left to be done so that the pair is served, and why; null where that is nothing. */
@@ -147,7 +149,7 @@ export function planHealing(
   const directories = carriers(facts).filter((directory) =>
     mismatched.includes(directory) || returning.includes(directory)
   );
-  const services = directories.length > 0
+  const services = directories.length > 0 || straySniDirectories(facts).length > 0
     ? serviceNames
     : serviceNames.filter((service) => wasCutOff && memory.loaded.get(service) !== fingerprint);
   if (services.length === 0) return null;
@@ -166,21 +168,38 @@ export interface Installation {
 }
 
 /**
- * How everything that `plan` installed becomes what it was: the former pair where that belongs, and
- * elsewhere what each directory held itself.
+ * The pair goes into the directories; and an SNI directory that it does not belong into, but that
+ * still holds a leaf which was rejected, gets back what it held before that. `kept` is what was kept
+ * of the SNI directory of a name.
  */
-export function planReturn(facts: DeployFacts, plan: Plan, former: Pair): Installation[] {
-  const belongs = carriers({ ...facts, staged: former });
-  const own = facts.mailcow.sniDirectories.flatMap(({ directory, pair }) =>
-    plan.directories.includes(directory) && !belongs.includes(directory)
-      ? [{ pair: pair !== null && keyFits(pair) ? pair : former, directories: [directory] }]
-      : []
+export function planInstallations(
+  facts: DeployFacts,
+  directories: readonly string[],
+  kept: (name: string) => Pair | null,
+): Installation[] {
+  const returns = straySniDirectories(facts).map(({ name, directory }) => {
+    const own = kept(name);
+    const isGood = own !== null && keyFits(own) && !isRejected(own, facts);
+    return { pair: isGood ? own : facts.staged, directories: [directory] };
+  });
+  return [{ pair: facts.staged, directories }, ...returns]
+    .filter(({ directories }) => directories.length > 0);
+}
+
+function straySniDirectories(facts: DeployFacts): SniDirectory[] {
+  const belongs = carriers(facts);
+  return facts.mailcow.sniDirectories.filter(({ pair, directory }) =>
+    pair !== null && isRejected(pair, facts) && !belongs.includes(directory) &&
+    pair.leaf.fingerprint !== facts.staged.leaf.fingerprint
   );
-  return [{ pair: former, directories: belongs }, ...own];
+}
+
+function isRejected({ leaf }: Pair, { memory }: Pick<Situation, "memory">): boolean {
+  return memory.rejected.has(leaf.fingerprint);
 }
 
 /** The directories that carry the pair: the top level, and SNI directories as far as it serves them. */
-function carriers(facts: DeployFacts): string[] {
+export function carriers(facts: DeployFacts): string[] {
   const sni = facts.mailcow.sniDirectories.filter((directory) => shallCarry(directory, facts));
   return [facts.mailcow.sslDirectory, ...sni.map(({ directory }) => directory)];
 }

@@ -7,16 +7,17 @@ import { readInstalled } from "./mailcow.ts";
 import { installPair, type Pair, syncDirectory } from "./pair.ts";
 
 /** Outside of mailcow's SSL directory, where it would be served. */
-export function previousDirectory(state: string): string {
-  return join(state, "previous");
+export function previousDirectory(state: string, sni: string | null = null): string {
+  return join(state, "previous", sni ?? "");
 }
 
-export function readPrevious(state: string): Pair | null {
-  return readInstalled(previousDirectory(state)).pair;
+/** Of the top level, or of the SNI directory of that name. */
+export function readPrevious(state: string, sni: string | null = null): Pair | null {
+  return readInstalled(previousDirectory(state, sni)).pair;
 }
 
-export function keepPrevious(pair: Pair, state: string): void {
-  const directory = previousDirectory(state);
+export function keepPrevious(pair: Pair, state: string, sni: string | null): void {
+  const directory = previousDirectory(state, sni);
   try {
     const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
     if (created !== undefined) syncDirectory(state);

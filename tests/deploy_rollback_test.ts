@@ -285,3 +285,135 @@ Deno.test("where nothing fits together and nothing is kept, deploy only says wha
   equal(result.json().outcome, "refused");
   equal(await Deno.readTextFile(host.mailcow.keyFile), newer.keyPem);
 });
+
+const wide = await issue(-0.5, 90, [NAME, "www.example.org"]);
+const wideOwn = await issue(-30, 60, [NAME, "www.example.org"]);
+
+function withWideDirectory(options: Partial<MailHostOptions> = {}): Promise<MailHost> {
+  return renewal({
+    staged: wide,
+    prepare: async (mailcow) => {
+      await mailcow.putSni("x", wideOwn, [NAME, "www.example.org"]);
+    },
+    ...options,
+  });
+}
+
+Deno.test("--rollback gives an SNI directory back what it held itself", async () => {
+  await using host = await withWideDirectory();
+  equal((await host.deploy()).code, 0);
+  await host.assertInstalled(wide, `${host.mailcow.ssl}/x`);
+  const result = await host.deploy(["--rollback", "--json"]);
+  equal(result.code, 0, result.stderr);
+  await host.assertInstalled(old);
+  await host.assertInstalled(wideOwn, `${host.mailcow.ssl}/x`);
+  equal(host.services.serves("imaps", NAME), wideOwn.fingerprint);
+  equal(host.services.serves("imaps"), old.fingerprint);
+});
+
+Deno.test("a rollback after a run that was cut off gives SNI directories back what they held", async () => {
+  await using host = await withWideDirectory({ deploy: { restart_timeout: "30s" } });
+  host.services.temper("dovecot", { cannotLoad: [wide.fingerprint] });
+  const run = host.start();
+  while (!host.calls().includes("restart dovecot-mailcow")) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  run.kill("SIGKILL");
+  await run.result;
+  await host.configure({ settle: "0.5s", restart_timeout: "0.5s" });
+  const next = await host.deploy(["--json"]);
+  equal(next.json().outcome, "rolled-back", next.stderr);
+  await host.assertInstalled(wideOwn, `${host.mailcow.ssl}/x`);
+  equal(host.services.serves("imaps", NAME), wideOwn.fingerprint);
+});
+
+Deno.test("a rollback that is cut off is completed by the next run", async (t) => {
+  const cutOff = {
+    "before anything is put back": (host: MailHost) =>
+      rejected(host).then(({ length }) => length > 0),
+    "while a service restarts with it": (host: MailHost) =>
+      Promise.resolve(host.calls().filter((call) => call === "restart dovecot-mailcow").length > 1),
+  };
+  for (const [moment, hasCome] of Object.entries(cutOff)) {
+    for (const signal of ["SIGKILL", "SIGTERM"] as const) {
+      await t.step(`${moment}, by ${signal}`, async () => {
+        await using host = await renewal();
+        host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+        const run = host.start();
+        while (!await hasCome(host)) await new Promise((resolve) => setTimeout(resolve, 2));
+        run.kill(signal);
+        await run.result;
+        const next = await host.deploy(["--json"]);
+        equal(next.code, 1);
+        equal(next.json().outcome, "refused");
+        await host.assertInstalled(old);
+        assertServed(host, old);
+        host.docker.forget();
+        await host.assertUntouched(() => host.deploy());
+      });
+    }
+  }
+});
+
+Deno.test("a service that kept the rejected leaf on the way back is told again by the next run", async () => {
+  await using host = await renewal();
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  const run = host.start(["--json"]);
+  while (!(await rejected(host)).length) await new Promise((resolve) => setTimeout(resolve, 2));
+  host.services.temper("postfix", { ignores: "restart" });
+  match((await run.result).json().error, /rolled back to .*, but: not serving/);
+  equal(host.services.serves("smtps"), fresh.fingerprint);
+
+  host.services.temper("postfix", {});
+  equal((await host.deploy()).code, 1);
+  assertServed(host, old);
+});
+
+Deno.test("--rollback that cannot install loses nothing, and the next run completes it", async () => {
+  await using host = await renewal({
+    prepare: async (mailcow) => {
+      await mailcow.putSni(NAME, old, [NAME]);
+    },
+  });
+  await host.deploy();
+  const obstacle = `${host.mailcow.ssl}/${NAME}/key.pem`;
+  await Deno.remove(obstacle);
+  await Deno.mkdir(obstacle);
+  const failed = await host.deploy(["--rollback", "--json"]);
+  equal(failed.code, 1);
+  equal(failed.json().outcome, "failed");
+  equal(failed.json().fingerprint, old.fingerprint);
+  match(failed.json().error, /there is a directory where a file belongs/);
+  equal((await host.previous())?.keyPem, old.keyPem);
+  await host.assertInstalled(fresh);
+
+  await Deno.remove(obstacle);
+  await Deno.writeTextFile(obstacle, fresh.keyPem, { mode: 0o600 });
+  await host.deploy();
+  await host.assertInstalled(old);
+  assertServed(host, old);
+});
+
+Deno.test("a healed refusal says its error once", async () => {
+  await using host = await renewal();
+  await host.deploy();
+  await Deno.remove(`${host.staging}/privkey.pem`);
+  await mix(host);
+  const { stderr } = await host.deploy();
+  equal(stderr.split("no staged cert").length, 2, stderr);
+});
+
+Deno.test("a container that somebody stops meanwhile is not started again", async () => {
+  await using host = await renewal();
+  host.services.temper("dovecot", { ignores: "reload" });
+  const run = host.start(["--json"]);
+  while (!host.calls().some((call) => call.includes("dovecot reload"))) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await host.services.stop("dovecot");
+  const { code, json } = await run.result;
+  equal(code, 0);
+  match(json().warnings.join(), /dovecot-mailcow is not running/);
+  equal(host.calls().includes("restart dovecot-mailcow"), false);
+  equal(host.services.isRunning("dovecot"), false);
+});

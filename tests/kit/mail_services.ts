@@ -375,6 +375,14 @@ export async function mailServices(
     running.add(tracked);
   }
 
+  /** As docker does it: one thing after the other, also for one who is gone by then. */
+  const turns = new Map<Service, Promise<void>>();
+  function inTurn(service: Service, deed: () => Promise<void>): Promise<void> {
+    const turn = (turns.get(service) ?? Promise.resolve()).then(deed);
+    turns.set(service, turn.catch(() => {}));
+    return turn;
+  }
+
   await Promise.all((options.up ?? SERVICES).map(start));
 
   return {
@@ -389,12 +397,13 @@ export async function mailServices(
       endpoints[endpoint].listeners.length === 0
         ? undefined
         : backendFor(endpoint, sni)?.fingerprint,
-    start,
-    stop,
-    restart: async (service) => {
-      await stop(service);
-      await start(service);
-    },
+    start: (service) => inTurn(service, () => start(service)),
+    stop: (service) => inTurn(service, () => stop(service)),
+    restart: (service) =>
+      inTurn(service, async () => {
+        await stop(service);
+        await start(service);
+      }),
     reload,
     postmap,
     isRunning: (service) => services[service].isRunning,
@@ -411,7 +420,7 @@ export async function mailServices(
       (endpoint ? [endpoint] : ENDPOINT_NAMES)
         .reduce((sum, name) => sum + endpoints[name].connections, 0),
     [Symbol.asyncDispose]: async () => {
-      await Promise.all(SERVICES.map(stop));
+      await Promise.all(SERVICES.map((service) => inTurn(service, () => stop(service))));
       await Promise.allSettled(running);
       await backends[Symbol.asyncDispose]();
     },

@@ -1,0 +1,303 @@
+// Carries out what deploy decided: installs, has it loaded, looks at the wire, and goes back.
+
+import { allEnded } from "./all_ended.ts";
+import {
+  type Application,
+  applyTo,
+  askAll,
+  formatProbe,
+  type Probe,
+  type ServiceOutcome,
+} from "./apply.ts";
+import { type Compose, composeExec } from "./compose.ts";
+import type { DeployConfig } from "./config.ts";
+import { readContainerState } from "./container_state.ts";
+import {
+  readAnswered,
+  readMemory,
+  writeAnswered,
+  writeLoaded,
+  writeRejected,
+} from "./deploy_memory.ts";
+import {
+  carriers,
+  type DeployFacts,
+  expectedLeaves,
+  type Installation,
+  mailHostname,
+  type Plan,
+  planInstallations,
+  type Situation,
+} from "./deploy_plan.ts";
+import { type DeployReport, describeSilence, failed, summarize } from "./deploy_report.ts";
+import { explain, Failure, quote } from "./failure.ts";
+import type { Host } from "./host.ts";
+import { processNames, readMailcow, type Service, serviceNames, serviceOf } from "./mailcow.ts";
+import { installPair, keyFits, type Pair } from "./pair.ts";
+import { keepPrevious, readPrevious } from "./previous.ts";
+import { TimedOut } from "./run.ts";
+import { formatTime } from "./time.ts";
+
+/** Installs what the plan says, has it loaded, looks at the wire, and goes back where it must. */
+export async function carryOut(
+  plan: Plan,
+  facts: DeployFacts,
+  report: DeployReport,
+  config: DeployConfig,
+  host: Host,
+): Promise<DeployReport> {
+  let now = report;
+  try {
+    const answered = await askBefore(plan.services, facts, config, host);
+    const installations = planInstallations(
+      { ...facts, memory: readMemory(config.state) },
+      plan.directories,
+      (name) => readPrevious(config.state, name),
+    );
+    if (installations.length > 0) prepare(answered, plan, facts, config);
+    const installed = installAll(installations);
+    if (config.rollback) keepReplaced(plan, facts, config.state);
+    if (installed.length > 0) host.tell(`installed ${installed.join(" ")}`);
+    const notes = keyChanged(facts)
+      ? [`TLSA 3 1 1 changed with the key: it is ${report.tlsa}`]
+      : [];
+    now = { ...report, installed, notes };
+
+    const modes = new Map(plan.services.map((service) => [service, config.apply] as const));
+    const current: DeployFacts = { ...facts, mailcow: readMailcow(config.mailcow) };
+    const outcomes = await apply(modes, current, answered, config, host);
+    const failing = await failingServices(outcomes, composeOf(facts), host);
+    const former = failing.length === 0 ? null : formerPair(facts, config.state);
+    if (former !== null) {
+      const fall = { former, failing, outcomes, answered };
+      return await rollBack(fall, plan, current, now, config, host);
+    }
+    remember(outcomes, facts, config.state);
+    return summarize(now, plan, outcomes, facts);
+  } catch (error) {
+    if (error instanceof Failure) return failed(now, "failed", error); // with what is done by now
+    throw error;
+  }
+}
+
+/** The handshakes that give a certificate, and those that did before a run that was cut off. */
+async function askBefore(
+  services: readonly Service[],
+  facts: DeployFacts,
+  config: DeployConfig,
+  host: Host,
+): Promise<Set<string>> {
+  const answers = await askAll(probesFor(services, facts, config), host);
+  const answering = answers.filter(({ served }) => served.kind === "certificate");
+  return new Set([
+    ...readAnswered(config.state),
+    ...answering.map(({ probe }) => formatProbe(probe)),
+  ]);
+}
+
+/** Every endpoint of the services, with the mail hostname as SNI and without SNI. */
+function probesFor(
+  services: readonly Service[],
+  facts: DeployFacts,
+  { endpoints }: DeployConfig,
+): Probe[] {
+  const { conf } = facts.mailcow;
+  return (endpoints ?? conf.endpoints).flatMap((endpoint) => {
+    const service = serviceOf(endpoint.protocol);
+    if (!services.includes(service)) return [];
+    return [mailHostname(facts), null].map((sni) => ({
+      endpoint,
+      sni,
+      expected: expectedLeaves(facts, service, sni),
+    }));
+  });
+}
+
+/**
+ * Before anything is installed: after a crash behind this line the next run must not take the new
+ * files for served ones, nor an endpoint that fell silent for one that always was.
+ */
+function prepare(
+  answered: ReadonlySet<string>,
+  plan: Plan,
+  facts: DeployFacts,
+  { state, rollback }: DeployConfig,
+): void {
+  writeLoaded(state, new Map());
+  writeAnswered(state, [...answered]);
+  // What is gone back to is the previous pair itself, which lies nowhere else until it is installed.
+  if (!rollback) keepReplaced(plan, facts, state);
+}
+
+/** Keeps each good pair that another one takes the place of. */
+function keepReplaced(
+  { directories }: Plan,
+  { mailcow, staged, memory }: DeployFacts,
+  state: string,
+): void {
+  const places = [
+    { ...mailcow.deployed, name: null },
+    ...mailcow.sniDirectories.filter(({ directory }) => directories.includes(directory)),
+  ];
+  for (const { pair, name } of places) {
+    if (pair === null || !keyFits(pair) || memory.rejected.has(pair.leaf.fingerprint)) continue;
+    if (pair.leaf.fingerprint !== staged.leaf.fingerprint) keepPrevious(pair, state, name);
+  }
+}
+
+function installAll(installations: readonly Installation[]): string[] {
+  return installations.flatMap(({ pair, directories }) => {
+    try {
+      return installPair(pair, directories);
+    } catch (error) {
+      throw explain(error, `install the certificate in ${directories.map(quote).join(", ")}`);
+    }
+  });
+}
+
+function composeOf({ mailcow }: Situation): Compose {
+  return { directory: mailcow.directory, version: mailcow.conf.composeVersion };
+}
+
+/** Services side by side: one that takes minutes to come back delays none. */
+function apply(
+  modes: ReadonlyMap<Service, Application["mode"]>,
+  facts: DeployFacts,
+  answered: ReadonlySet<string>,
+  config: DeployConfig,
+  host: Host,
+): Promise<ServiceOutcome[]> {
+  const before = probesFor([...modes.keys()], facts, config).map((probe) => ({
+    probe,
+    hasAnswered: answered.has(formatProbe(probe)),
+  }));
+  return allEnded(Array.from(modes, ([service, mode]) =>
+    applyTo(service, {
+      compose: composeOf(facts),
+      mode,
+      hasSniDirectories: facts.mailcow.sniDirectories.length > 0,
+      settleMs: config.settleMs,
+      restartTimeoutMs: config.restartTimeoutMs,
+      before,
+    }, host)));
+}
+
+/** Those that gave a certificate before and give none now, although they were restarted and run. */
+async function failingServices(
+  outcomes: readonly ServiceOutcome[],
+  compose: Compose,
+  host: Host,
+): Promise<Service[]> {
+  const silent = outcomes.filter(({ action, checks }) =>
+    action === "restarted" && checks.some(({ verdict }) => verdict === "silent")
+  );
+  const failing = await allEnded(
+    silent.map(async ({ service }) =>
+      await isStillStarting(service, compose, host) ? [] : [service]
+    ),
+  );
+  return failing.flat();
+}
+
+/** The container may be up long before the program in it is. */
+async function isStillStarting(service: Service, compose: Compose, host: Host): Promise<boolean> {
+  try {
+    switch (await readContainerState(compose, service, host)) {
+      case "broken":
+        return false;
+      case "starting":
+      case "stopped":
+        return true;
+      case "running":
+      case "unknown": {
+        const command = ["pidof", processNames[service]];
+        return (await composeExec(compose, service, command, host)).kind !== "done";
+      }
+    }
+  } catch (error) {
+    if (error instanceof TimedOut) return true; // the engine is too busy to tell
+    throw error;
+  }
+}
+
+/** What to go back to; never an expired one. */
+function formerPair({ staged, now }: DeployFacts, state: string): Pair | null {
+  const pair = readPrevious(state);
+  const isUsable = pair !== null && keyFits(pair) && now <= pair.leaf.notAfter &&
+    pair.leaf.fingerprint !== staged.leaf.fingerprint;
+  return isUsable ? pair : null;
+}
+
+interface Fall {
+  readonly former: Pair;
+  readonly failing: readonly Service[];
+  readonly outcomes: readonly ServiceOutcome[];
+  readonly answered: ReadonlySet<string>;
+}
+
+async function rollBack(
+  { former, failing, outcomes, answered }: Fall,
+  plan: Plan,
+  facts: DeployFacts,
+  report: DeployReport,
+  config: DeployConfig,
+  host: Host,
+): Promise<DeployReport> {
+  const silence = describeSilence(outcomes);
+  host.tell(`${silence}; putting the previous certificate back`);
+  // First: after a crash it must not be tried again.
+  changeRejected({ add: facts.staged, remove: null }, config.state);
+  writeLoaded(config.state, new Map());
+
+  const back: DeployFacts = { ...facts, memory: readMemory(config.state), staged: former };
+  const kept = (name: string) => readPrevious(config.state, name);
+  installAll(planInstallations(back, carriers(back), kept));
+  const current: DeployFacts = { ...back, mailcow: readMailcow(config.mailcow) };
+  const modes = new Map(
+    serviceNames.map((service) =>
+      [service, failing.includes(service) ? "revive" : config.apply] as const
+    ),
+  );
+  const returned = await apply(modes, current, answered, config, host);
+  remember(returned, back, config.state);
+  const after = summarize(report, plan, returned, back);
+  const { fingerprint, notAfter } = former.leaf;
+  return {
+    ...after,
+    outcome: "rolled-back",
+    notes: [],
+    error: `${silence}; rolled back to ${fingerprint}, valid until ${formatTime(notAfter)}` +
+      (after.error === undefined ? "" : `, but: ${after.error}`),
+    hint: "see the log of the service for why; this certificate is tried again only by " +
+      "certsync deploy --force",
+  };
+}
+
+export function changeRejected(
+  { add, remove }: { readonly add: Pair | null; readonly remove: Pair | null },
+  state: string,
+): void {
+  const { rejected } = readMemory(state);
+  const changed = new Set(rejected);
+  if (remove !== null) changed.delete(remove.leaf.fingerprint);
+  if (add !== null) changed.add(add.leaf.fingerprint);
+  if (changed.symmetricDifference(rejected).size > 0) writeRejected(state, changed);
+}
+
+function remember(outcomes: readonly ServiceOutcome[], facts: DeployFacts, state: string): void {
+  const { fingerprint } = facts.staged.leaf;
+  const loaded = new Map(readMemory(state).loaded);
+  for (const { service, isConfirmed } of outcomes) {
+    if (isConfirmed) loaded.set(service, fingerprint);
+    else loaded.delete(service);
+  }
+  writeLoaded(state, loaded);
+  const owed = outcomes.flatMap(({ checks }) => checks)
+    .filter(({ verdict }) => verdict === "silent" || verdict === "stale");
+  writeAnswered(state, owed.map(({ probe }) => formatProbe(probe)));
+}
+
+function keyChanged({ mailcow, staged }: DeployFacts): boolean {
+  const old = mailcow.deployed.pair?.leaf.publicKey;
+  return old !== undefined && old.toString() !== staged.leaf.publicKey.toString();
+}
