@@ -2,12 +2,12 @@
 
 # All that the binary may do. It never opens a socket itself.
 PERMISSIONS = --allow-read --allow-write \
-  --allow-env=PATH,HOME,SSH_AUTH_SOCK,JOURNAL_STREAM,NO_COLOR --allow-sys=uid,hostname \
+  --allow-env=PATH,HOME,SSH_AUTH_SOCK,JOURNAL_STREAM,NO_COLOR --allow-sys=uid \
   --allow-run=rsync,ssh,openssl,docker,docker-compose,systemctl,getent
 
 SOURCES = main.ts deno.json deno.lock tools/build Makefile $(shell find lib systemd -type f)
 
-.PHONY: all build check test lab demo packages test-packages set-up clean help
+.PHONY: all build man deb deb-test release check test lab bench demo packages test-packages set-up clean help
 .DELETE_ON_ERROR:
 
 all: build
@@ -15,8 +15,23 @@ all: build
 build: dist/certsync ## compile dist/certsync
 
 dist/certsync: $(SOURCES) .tools/built_with
-	tools/build $(PERMISSIONS)
+	tools/build $@ $(PERMISSIONS)
 	@ls -lh $@
+
+man: dist/certsync.1 ## print the man page into dist/certsync.1
+
+dist/certsync.1: $(SOURCES) tools/print_man_page.ts .tools/built_with
+	@mkdir -p dist
+	tools/deno run --no-check tools/print_man_page.ts >$@
+
+deb: build man ## make a Debian package of it all, in dist
+	tools/deb dist dist/certsync.1
+
+deb-test: deb ## let lintian look at the package (installs lintian, as root on Debian)
+	tools/deb_test dist/certsync_*.deb
+
+release: set-up ## compile for x86_64 and aarch64 in dist/release, with SHA256SUMS (takes Deno's own runtime)
+	tools/release $(PERMISSIONS)
 
 # Changes only when another Deno, runtime or registry was chosen.
 .tools/built_with: set-up
@@ -31,13 +46,19 @@ test: ## check, build, and run every test (installs what that needs)
 lab: ## run the end-to-end tests on real mail servers, in a Docker engine of their own (root on Debian)
 	@MAKE=$(MAKE) exec tools/lab
 
+bench: packages build ## measure dist/certsync against the shell that it replaces (minutes)
+	@mkdir -p dist/bench
+	@tools/deno compile --quiet --no-check --no-code-cache --output dist/bench/hello tests/bench/hello.ts
+	@tools/deno run --no-check --allow-all tests/bench/bench.ts
+
 demo: packages build ## run the whole chain on this machine
 	@tools/deno run --no-check --allow-all tests/demo.ts
 
-packages: ## install the Debian packages that demo and tests need
+packages: ## install the Debian packages that the demo needs
 	@tools/debian_packages
 
-test-packages: packages
+test-packages:
+	@tools/debian_packages for-tests
 	@tools/promtool
 
 set-up: ## find or install Deno, its runtime and the packages, in .tools

@@ -2,19 +2,19 @@
 
 import { fstatSync } from "node:fs";
 import { type Flags, parseCommandLine, wantsJson } from "./lib/command_line.ts";
-import { commandHelp, type CommandName, isCommandName, overview } from "./lib/commands.ts";
 import {
-  deployConfig,
-  findConfig,
-  pushConfig,
-  readConfigFile,
-  verifyConfig,
-} from "./lib/config.ts";
+  commandHelp,
+  type CommandName,
+  isCommandName,
+  isReporting,
+  overview,
+  type ReportingCommand,
+} from "./lib/commands.ts";
+import type { DeployConfig, FindConfig, PushConfig, VerifyConfig } from "./lib/config.ts";
 import type { ConfigFile } from "./lib/config_file.ts";
-import { deploy } from "./lib/deploy.ts";
-import { describeDeploy, emptyDeployReport } from "./lib/deploy_report.ts";
+import type { DeployReport } from "./lib/deploy_report.ts";
 import { Failure, UsageFailure } from "./lib/failure.ts";
-import { describeFind, emptyFindReport, findNpmDir } from "./lib/find_npm_dir.ts";
+import type { FindReport } from "./lib/find_npm_dir.ts";
 import type { Host } from "./lib/host.ts";
 import {
   formatDiagnostic,
@@ -23,12 +23,9 @@ import {
   printableJson,
   type Severity,
 } from "./lib/journal.ts";
-import { replaceFile } from "./lib/replace_file.ts";
-import { describePush, emptyPushReport, push } from "./lib/push.ts";
-import { emptyVerifyReport, verify } from "./lib/verify.ts";
-import { isFormat } from "./lib/report_format.ts";
-import { formatVerify } from "./lib/verify_format.ts";
-import { type Status, statuses } from "./lib/verify_verdict.ts";
+import type { PushReport } from "./lib/push.ts";
+import type { VerifyReport } from "./lib/verify.ts";
+import type { Status } from "./lib/verify_verdict.ts";
 
 /** What every report may say, whatever else it holds. */
 interface Report {
@@ -55,41 +52,65 @@ const USAGE = 2;
 /** What monitoring plugins return for "unknown", and for wrong usage. */
 const UNKNOWN = 3;
 
-const pushRunner: Runner<ReturnType<typeof pushConfig>, Awaited<ReturnType<typeof push>>> = {
-  config: pushConfig,
-  run: push,
-  empty: emptyPushReport,
-  describe: describePush,
-  exitCode: ({ error }) => error === undefined ? 0 : FAILED,
-};
+// Each loads what its command needs and no more: reading the whole program at every start would take
+// longer than finding that there is nothing to do.
 
-const deployRunner: Runner<ReturnType<typeof deployConfig>, Awaited<ReturnType<typeof deploy>>> = {
-  config: deployConfig,
-  run: deploy,
-  empty: emptyDeployReport,
-  describe: describeDeploy,
-  exitCode: ({ error }) => error === undefined ? 0 : FAILED,
-};
+async function pushRunner(): Promise<Runner<PushConfig, PushReport>> {
+  const { pushConfig } = await import("./lib/config.ts");
+  const { describePush, emptyPushReport, push } = await import("./lib/push.ts");
+  return {
+    config: pushConfig,
+    run: push,
+    empty: emptyPushReport,
+    describe: describePush,
+    exitCode: ({ error }) => error === undefined ? 0 : FAILED,
+  };
+}
 
-const verifyRunner: Runner<ReturnType<typeof verifyConfig>, Awaited<ReturnType<typeof verify>>> = {
-  config: verifyConfig,
-  run: verify,
-  empty: emptyVerifyReport,
-  describe(report, config, flags) {
-    const wanted = flags.value("format");
-    const thresholds = config && { ...config, now };
-    return formatVerify(isFormat(wanted) ? wanted : "text", report, thresholds, paint);
-  },
-  exitCode: ({ status }) => statuses.indexOf(status),
-};
+async function deployRunner(): Promise<Runner<DeployConfig, DeployReport>> {
+  const { deployConfig } = await import("./lib/config.ts");
+  const { deploy } = await import("./lib/deploy.ts");
+  const { describeDeploy, emptyDeployReport } = await import("./lib/deploy_report.ts");
+  return {
+    config: deployConfig,
+    run: deploy,
+    empty: emptyDeployReport,
+    describe: describeDeploy,
+    exitCode: ({ error }) => error === undefined ? 0 : FAILED,
+  };
+}
 
-const findRunner: Runner<ReturnType<typeof findConfig>, ReturnType<typeof findNpmDir>> = {
-  config: findConfig,
-  run: findNpmDir,
-  empty: emptyFindReport,
-  describe: (report, _config, flags) => describeFind(report, { all: flags.has("all") }),
-  exitCode: ({ error }) => error === undefined ? 0 : FAILED,
-};
+async function verifyRunner(): Promise<Runner<VerifyConfig, VerifyReport>> {
+  const { verifyConfig } = await import("./lib/config.ts");
+  const { emptyVerifyReport, verify } = await import("./lib/verify.ts");
+  const { isFormat } = await import("./lib/report_format.ts");
+  const { formatVerify } = await import("./lib/verify_format.ts");
+  const { statuses } = await import("./lib/verify_verdict.ts");
+  return {
+    config: verifyConfig,
+    run: verify,
+    empty: emptyVerifyReport,
+    describe(report, config, flags) {
+      const wanted = flags.value("format");
+      const thresholds = config && { ...config, now };
+      const finish = flags.value("output") === undefined ? paint : (text: string) => text;
+      return formatVerify(isFormat(wanted) ? wanted : "text", report, thresholds, finish);
+    },
+    exitCode: ({ status }) => statuses.indexOf(status),
+  };
+}
+
+async function findRunner(): Promise<Runner<FindConfig, FindReport>> {
+  const { findConfig } = await import("./lib/config.ts");
+  const { describeFind, emptyFindReport, findNpmDir } = await import("./lib/find_npm_dir.ts");
+  return {
+    config: findConfig,
+    run: findNpmDir,
+    empty: emptyFindReport,
+    describe: (report, _config, flags) => describeFind(report, { all: flags.has("all") }),
+    exitCode: ({ error }) => error === undefined ? 0 : FAILED,
+  };
+}
 
 async function main(argv: readonly string[]): Promise<number> {
   const json = wantsJson(argv);
@@ -106,47 +127,82 @@ async function main(argv: readonly string[]): Promise<number> {
         return 0;
       }
       case "run":
-        return await runCommand(line.command, line.flags, json);
+        return isReporting(line.command)
+          ? await runCommand(line.command, line.flags, json)
+          : await printScript(line.command, line.flags);
     }
   } catch (error) {
     // Only the command line itself can be wrong here: there is no report of a command yet.
     if (!(error instanceof UsageFailure)) throw error;
     if (json && isCommandName(first)) {
-      print(formatJson(first, withError(emptyReport(first), error)));
+      // What setup and completion print, a shell runs.
+      if (isReporting(first)) print(formatJson(first, withError(await emptyReport(first), error)));
     } else if (json) print(formatJson(null, withError({ warnings: [] }, error)));
     diagnose(error);
     return first === "verify" ? UNKNOWN : USAGE;
   }
 }
 
-function runCommand(command: CommandName, flags: Flags, json: boolean): Promise<number> {
-  switch (command) {
-    case "push":
-      return execute(command, pushRunner, flags, json);
-    case "deploy":
-      return execute(command, deployRunner, flags, json);
-    case "verify":
-      return execute(command, verifyRunner, flags, json);
-    case "find-npm-dir":
-      return execute(command, findRunner, flags, json);
+/** The commands whose output a shell is to run: nothing of it where something is wrong. */
+async function printScript(
+  command: Exclude<CommandName, ReportingCommand>,
+  flags: Flags,
+): Promise<number> {
+  try {
+    print(await (command === "setup" ? setUp(flags) : complete(flags)));
+    return 0;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    diagnose(error);
+    return error instanceof UsageFailure ? USAGE : FAILED;
   }
 }
 
-function emptyReport(command: CommandName): Report {
+async function setUp(flags: Flags): Promise<string> {
+  const { readConfigFile } = await import("./lib/config.ts");
+  const { setupConfig } = await import("./lib/setup_config.ts");
+  const { readUnits, setupScript } = await import("./lib/setup.ts");
+  const config = setupConfig(await readConfigFile(flags.value("config")), flags);
+  return setupScript(config, await readUnits(config.role));
+}
+
+async function complete(flags: Flags): Promise<string> {
+  const { completionScript, parseShell } = await import("./lib/completion.ts");
+  return completionScript(parseShell(flags.operands[0]));
+}
+
+async function runCommand(
+  command: ReportingCommand,
+  flags: Flags,
+  json: boolean,
+): Promise<number> {
   switch (command) {
     case "push":
-      return emptyPushReport(null);
+      return await execute(command, await pushRunner(), flags, json);
     case "deploy":
-      return emptyDeployReport(null);
+      return await execute(command, await deployRunner(), flags, json);
     case "verify":
-      return emptyVerifyReport(null);
+      return await execute(command, await verifyRunner(), flags, json);
     case "find-npm-dir":
-      return emptyFindReport(null);
+      return await execute(command, await findRunner(), flags, json);
+  }
+}
+
+async function emptyReport(command: ReportingCommand): Promise<Report> {
+  switch (command) {
+    case "push":
+      return (await pushRunner()).empty(null);
+    case "deploy":
+      return (await deployRunner()).empty(null);
+    case "verify":
+      return (await verifyRunner()).empty(null);
+    case "find-npm-dir":
+      return (await findRunner()).empty(null);
   }
 }
 
 async function execute<Config, R extends Report>(
-  command: CommandName,
+  command: ReportingCommand,
   runner: Runner<Config, R>,
   flags: Flags,
   json: boolean,
@@ -154,6 +210,7 @@ async function execute<Config, R extends Report>(
   let config: Config | null = null;
   let report: R;
   let code: number;
+  const { readConfigFile } = await import("./lib/config.ts");
   try {
     config = runner.config(await readConfigFile(flags.value("config")), flags);
     report = await runner.run(config, makeHost());
@@ -165,12 +222,13 @@ async function execute<Config, R extends Report>(
       stackOf(error).split("\n").forEach((line) => tell("error", line));
     }
   }
-  const lines = json
-    ? [formatJson(command, report)]
-    : runner.describe(printable(report), config, flags);
   const output = flags.value("output");
-  if (output === undefined) lines.forEach(print);
-  else if (!writeOutput(output, lines)) code = UNKNOWN;
+  if (json) print(formatJson(command, report));
+  if (!json || output !== undefined) {
+    const lines = runner.describe(printable(report), config, flags);
+    if (output === undefined) lines.forEach(print);
+    else if (!await writeOutput(output, lines)) code = UNKNOWN;
+  }
   for (const warning of report.warnings) tell("warning", `WARNING: ${warning}`);
   if (report.error !== undefined) diagnose({ message: report.error, hint: report.hint });
   return code;
@@ -221,7 +279,8 @@ function print(line: string): void {
 }
 
 /** Whether it could be written; if not, that is said. */
-function writeOutput(path: string, lines: readonly string[]): boolean {
+async function writeOutput(path: string, lines: readonly string[]): Promise<boolean> {
+  const { replaceFile } = await import("./lib/replace_file.ts");
   try {
     replaceFile(path, lines.map((line) => `${line}\n`).join(""), 0o644);
     return true;
@@ -232,7 +291,7 @@ function writeOutput(path: string, lines: readonly string[]): boolean {
   }
 }
 
-function formatJson(command: CommandName | null, report: Report): string {
+function formatJson(command: ReportingCommand | null, report: Report): string {
   return printableJson({ schema: 1, command, ...report });
 }
 

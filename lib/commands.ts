@@ -10,7 +10,7 @@ export interface Option {
 
 export interface Command {
   readonly summary: string;
-  /** Arguments that are no options, as the usage line shows them. */
+  /** The argument that is no option, as the usage line shows it; `push|deploy` is one of these. */
   readonly operand?: string;
   readonly options: readonly Option[];
   readonly examples: readonly { readonly line: string; readonly does: string }[];
@@ -105,8 +105,8 @@ export const commands = {
       { name: "critical", argument: "AGE", help: "critical with less than this left (10%)" },
       {
         name: "format",
-        argument: "FORMAT",
-        help: "text, nagios (one line, perfdata) or prometheus (for a textfile collector)",
+        argument: "text|nagios|prometheus",
+        help: "a table, one line with perfdata, or for a textfile collector",
       },
       { name: "output", argument: "FILE", help: "replace FILE with it, instead of printing it" },
       json,
@@ -145,12 +145,66 @@ export const commands = {
       { line: "certsync find-npm-dir", does: "list them all" },
     ],
   },
+  setup: {
+    summary: "print the shell script that makes this host a part of the chain",
+    operand: "push|deploy|monitor",
+    options: [
+      { ...domain, help: `${domain.help}; setup push needs it` },
+      {
+        name: "to",
+        argument: "TARGET",
+        repeatable: true,
+        help: "where push sends it, user@host:/dir/; setup push needs it",
+      },
+      {
+        name: "host-key",
+        argument: "LINE",
+        help: "the mail host's ssh key, as setup deploy prints it there",
+      },
+      {
+        name: "authorized-key",
+        argument: "LINE",
+        repeatable: true,
+        help: "the line that setup push prints; setup deploy needs it",
+      },
+      { name: "mailcow", argument: "DIR", help: "mailcow's directory (/opt/mailcow-dockerized)" },
+      config,
+      help,
+    ],
+    examples: [
+      {
+        line:
+          "certsync setup push --domain mail.example --to certsync@mail.example:/home/certsync/incoming/",
+        does: "on the NPM host: read what it prints, then give it to sh, as root",
+      },
+      { line: "certsync setup monitor | sudo sh", does: "verify the chain here every day" },
+    ],
+  },
+  completion: {
+    summary: "print the completion script for a shell",
+    operand: "bash|zsh",
+    options: [help],
+    examples: [
+      { line: 'eval "$(certsync completion bash)"', does: "in ~/.bashrc" },
+      {
+        line: "certsync completion zsh >/usr/local/share/zsh/site-functions/_certsync",
+        does: "for every user, as root",
+      },
+    ],
+  },
 } as const satisfies Record<string, Command>;
 
 export type CommandName = keyof typeof commands;
 
 export function isCommandName(text: string): text is CommandName {
   return Object.hasOwn(commands, text);
+}
+
+/** Those that report what they did, in words or with --json; the others print a script. */
+export type ReportingCommand = Exclude<CommandName, "setup" | "completion">;
+
+export function isReporting(name: CommandName): name is ReportingCommand {
+  return commands[name].options.some((option: Option) => option === json);
 }
 
 export function overview(): string {

@@ -19,11 +19,12 @@ import { parsePushTarget, type PushTarget } from "./push_target.ts";
 import { type Format, parseFormat } from "./report_format.ts";
 import { type Age, parseAge } from "./time.ts";
 
-const STANDARD_FILE = "/etc/certsync/config.yaml";
-const STANDARD_KNOWN_HOSTS = "/etc/certsync/known_hosts";
-const PUSH_STATE = "/var/lib/mailcow-cert-push";
-const MAILCOW = "/opt/mailcow-dockerized";
-const STAGING = "/home/certsync/incoming";
+export const STANDARD_FILE = "/etc/certsync/config.yaml";
+export const STANDARD_KNOWN_HOSTS = "/etc/certsync/known_hosts";
+export const PUSH_STATE = "/var/lib/mailcow-cert-push";
+export const DEPLOY_STATE = "/var/lib/mailcow-cert-deploy";
+export const MAILCOW = "/opt/mailcow-dockerized";
+export const STAGING = "/home/certsync/incoming";
 
 /** A missing standard file is an empty one; a missing named file is an error. */
 export async function readConfigFile(named: string | undefined): Promise<ConfigFile> {
@@ -50,7 +51,7 @@ async function readYaml(path: string): Promise<unknown> {
     }
     throw error;
   }
-  const { parse } = await import("@std/yaml"); // most runs have no config file to parse
+  const { parse } = await import("@std/yaml/parse"); // most runs have no config file to parse
   try {
     return parse(text) ?? {};
   } catch (cause) {
@@ -162,7 +163,7 @@ export function deployConfig({ domain, deploy = {} }: ConfigFile, flags: Flags):
     domain: flagDomain(flags) ?? domain ?? null,
     mailcow: flagPath(flags, "mailcow") ?? deploy.mailcow ?? MAILCOW,
     staging: flagPath(flags, "staging") ?? deploy.staging ?? STAGING,
-    state: deploy.state ?? "/var/lib/mailcow-cert-deploy",
+    state: deploy.state ?? DEPLOY_STATE,
     trust: deploy.trust ?? { kind: "system" },
     apply: deploy.apply ?? "reload",
     settleMs: deploy.settle ?? 30_000,

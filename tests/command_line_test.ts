@@ -2,7 +2,15 @@
 
 import { deepEqual, doesNotMatch, equal, match, throws } from "node:assert/strict";
 import { parseCommandLine, wantsJson } from "../lib/command_line.ts";
-import { commandHelp, type CommandName, commands, overview } from "../lib/commands.ts";
+import {
+  type Command,
+  commandHelp,
+  type CommandName,
+  commands,
+  isReporting,
+  overview,
+  type ReportingCommand,
+} from "../lib/commands.ts";
 import { UsageFailure } from "../lib/failure.ts";
 import { certsync } from "./kit/certsync.ts";
 
@@ -118,6 +126,27 @@ Deno.test("help names every command, and every option of each", () => {
   }
 });
 
+Deno.test("help shows two examples of each command, and both are understood", () => {
+  for (const name of names) {
+    const { examples }: Command = commands[name];
+    equal(examples.length >= 2, true, name);
+    for (const { line } of examples) {
+      match(commandHelp(name), new RegExp(`^ {2}${RegExp.escape(line)}$`, "m"));
+      // What a shell takes for itself, before it and behind it.
+      const [, words = ""] = /certsync ([^|>)]*)/.exec(line) ?? [];
+      equal(run(...words.trim().split(" ")).command, name, line);
+    }
+  }
+});
+
+Deno.test("what a shell is to run stays empty where the usage is wrong, with --json too", async () => {
+  for (const argv of [["setup"], ["setup", "push", "--json"], ["completion", "--json"]]) {
+    const { code, stdout, stderr } = await certsync(argv);
+    deepEqual([code, stdout], [2, ""], argv.join(" "));
+    match(stderr, /^ERROR: [^\n]+\nhint: [^\n]+\n$/);
+  }
+});
+
 Deno.test("help fits a terminal of 100 columns", () => {
   for (const text of [overview(), ...names.map(commandHelp)]) {
     for (const line of text.split("\n")) equal(line.length <= 100, true, line);
@@ -160,7 +189,7 @@ Deno.test("wrong usage is one error on stderr, nothing on stdout, no stack, and 
   }));
 });
 
-const keys: Record<CommandName, string[]> = {
+const keys: Record<ReportingCommand, string[]> = {
   push: ["outcome", "domain", "source", "fingerprint", "notAfter", "tlsa", "targets", "warnings"],
   deploy: [
     ...["outcome", "domain", "fingerprint", "notAfter", "tlsa"],
@@ -172,7 +201,7 @@ const keys: Record<CommandName, string[]> = {
 
 Deno.test("--json answers wrong usage with one object that has every key, and the same exit code", async () => {
   await Promise.all(
-    names.flatMap((name) =>
+    names.filter(isReporting).flatMap((name) =>
       [["--nonsense"], ["--config"], ["--json=1"], ["--domain", "a b"]].map(async (wrong) => {
         const result = await certsync([name, "--json", ...wrong]);
         equal(result.code, name === "verify" ? 3 : 2, `${name} ${wrong}`);

@@ -4,13 +4,21 @@ import { fileURLToPath } from "node:url";
 
 const PACKAGES = {
   bash: "bash",
+  dash: "dash",
+  "dpkg-deb": "dpkg",
+  groff: "groff-base",
+  make: "make",
   openssl: "openssl",
   promtool: "prometheus",
   rsync: "rsync",
+  sftp: "openssh-client",
+  shellcheck: "shellcheck",
   ssh: "openssh-client",
+  "ssh-agent": "openssh-client",
   "ssh-keygen": "openssh-client",
   sshd: "openssh-server",
   "systemd-analyze": "systemd",
+  zsh: "zsh",
 } as const;
 
 export type Program = keyof typeof PACKAGES;

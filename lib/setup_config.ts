@@ -1,0 +1,246 @@
+// What setup is to do: the command line and the config file, checked for what a script may hold.
+
+import { resolve } from "node:path";
+import type { Flags } from "./command_line.ts";
+import {
+  DEPLOY_STATE,
+  MAILCOW,
+  PUSH_STATE,
+  STAGING,
+  STANDARD_FILE,
+  STANDARD_KNOWN_HOSTS,
+} from "./config.ts";
+import type { ConfigFile } from "./config_file.ts";
+import { quote, UsageFailure } from "./failure.ts";
+import { parseHostName } from "./host_name.ts";
+import { parsePushTarget, type PushTarget } from "./push_target.ts";
+import {
+  type AuthorizedKey,
+  type HostKey,
+  parseAuthorizedKey,
+  parseHostKey,
+} from "./ssh_public_key.ts";
+
+export type SetupConfig = PushSetup | DeploySetup | MonitorSetup;
+export type Role = SetupConfig["role"];
+
+interface CommonSetup {
+  /** The config file; the units name it where it is not the standard one. */
+  readonly file: string;
+  /** What the file should say for this setup, and does not. */
+  readonly missing: Settings;
+}
+
+/** Keys of the config file with their values: `push.to`. */
+export type Settings = Readonly<Record<string, string>>;
+
+export interface PushSetup extends CommonSetup {
+  readonly role: "push";
+  readonly domain: string;
+  readonly to: readonly PushTarget[];
+  readonly port: number;
+  readonly identity: string;
+  readonly knownHosts: string;
+  readonly state: string;
+  /** The mail host's ssh key, and by what name push knows it. */
+  readonly hostKey: { readonly name: string; readonly key: HostKey } | null;
+}
+
+export interface DeploySetup extends CommonSetup {
+  readonly role: "deploy";
+  /** Null means MAILCOW_HOSTNAME. */
+  readonly domain: string | null;
+  readonly mailcow: string;
+  readonly staging: string;
+  readonly state: string;
+  readonly authorizedKeys: readonly AuthorizedKey[];
+}
+
+export interface MonitorSetup extends CommonSetup {
+  readonly role: "monitor";
+  /** Null means MAILCOW_HOSTNAME, which is on the mail host alone. */
+  readonly domain: string | null;
+}
+
+const roles: Readonly<Record<Role, readonly string[]>> = {
+  push: ["domain", "to", "host-key"],
+  deploy: ["domain", "authorized-key", "mailcow"],
+  monitor: ["domain"],
+};
+
+/** Throws a UsageFailure for what is lacking, and for what has no place in a script that root runs. */
+export function setupConfig(file: ConfigFile, flags: Flags): SetupConfig {
+  const role = parseRole(flags.operands[0]);
+  const foreign = Object.values(roles).flat()
+    .find((name) => flags.values(name) !== undefined && !roles[role].includes(name));
+  if (foreign !== undefined) {
+    const owners = Object.entries(roles).filter(([, names]) => names.includes(foreign));
+    throw new UsageFailure(`certsync setup ${role} has no --${foreign}`, {
+      hint: `it is an option of certsync setup ${owners.map(([owner]) => owner).join(", ")}`,
+    });
+  }
+  const config = { push: pushSetup, deploy: deploySetup, monitor: monitorSetup }[role](file, flags);
+  checkPaths(config);
+  return config;
+}
+
+function parseRole(text: string | undefined): Role {
+  if (text === "push" || text === "deploy" || text === "monitor") return text;
+  throw new UsageFailure(
+    text === undefined ? "setup needs to know what for" : `setup knows no ${quote(text)}`,
+    { hint: "certsync setup push, certsync setup deploy or certsync setup monitor" },
+  );
+}
+
+function pushSetup(config: ConfigFile, flags: Flags): PushSetup {
+  const { push = {} } = config;
+  const domain = flagDomain(flags) ?? config.domain;
+  const to = flags.values("to")?.map((text) => parsePushTarget(text, "--to")) ?? push.to;
+  if (domain === undefined || to === undefined) {
+    const lacking = [
+      ...(domain === undefined ? ["--domain NAME"] : []),
+      ...(to ? [] : ["--to TARGET"]),
+    ];
+    throw new UsageFailure(`certsync setup push needs ${lacking.join(" and ")}`, {
+      hint: "certsync setup push --domain mail.example.org " +
+        `--to certsync@mail.example.org:${STAGING}/`,
+    });
+  }
+  const identity = push.identity ?? "/root/.ssh/mailcow_certsync";
+  const text = flags.value("host-key");
+  return {
+    role: "push",
+    file: configPath(flags),
+    missing: differing([
+      ["domain", domain, config.domain],
+      ["push.to", targetsText(to), push.to && targetsText(push.to)],
+      ["push.identity", identity, push.identity],
+    ]),
+    domain,
+    to,
+    port: push.port ?? 22,
+    identity,
+    knownHosts: push.known_hosts ?? STANDARD_KNOWN_HOSTS,
+    state: push.state ?? PUSH_STATE,
+    hostKey: text === undefined
+      ? null
+      : nameHostKey(parseHostKey(text, "--host-key"), to, push.port ?? 22),
+  };
+}
+
+/** One target, or a list of them as YAML has it. */
+function targetsText(to: readonly PushTarget[]): string {
+  const [first, ...others] = to.map(({ text }) => text);
+  return others.length === 0
+    ? first ?? ""
+    : `[${[first, ...others].map((text) => JSON.stringify(text)).join(", ")}]`;
+}
+
+/** As known_hosts names a host: in brackets where the port is not ssh's own. */
+export function knownHostName(host: string, port: number): string {
+  return port === 22 ? host : `[${host}]:${port}`;
+}
+
+function nameHostKey(key: HostKey, to: readonly PushTarget[], port: number): PushSetup["hostKey"] {
+  const names = [...new Set(to.map(({ host }) => knownHostName(host, port)))];
+  const [only, ...others] = names;
+  const named = key.names.length === 0 && others.length === 0
+    ? only
+    : names.find((name) => key.names.includes(name));
+  if (named !== undefined) return { name: named, key };
+  throw new UsageFailure(
+    key.names.length === 0
+      ? "--host-key does not tell which of the targets' hosts it is of"
+      : `--host-key is of ${quote(key.names.join(","))}, which is no target's host`,
+    { hint: `put the name that push uses before the key: ${names.join(" or ")}` },
+  );
+}
+
+function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
+  const { deploy = {} } = config;
+  const lines = flags.values("authorized-key");
+  if (lines === undefined) {
+    throw new UsageFailure("certsync setup deploy needs --authorized-key LINE", {
+      hint: "run certsync setup push on the NPM host first: its script prints that line",
+    });
+  }
+  const authorizedKeys = lines.map((line) => parseAuthorizedKey(line, "--authorized-key"));
+  const mailcowFlag = flags.value("mailcow");
+  const mailcow = mailcowFlag === undefined ? deploy.mailcow ?? MAILCOW : resolve(mailcowFlag);
+  const [staging = STAGING] = [deploy.staging, ...authorizedKeys.map(({ directory }) => directory)]
+    .flatMap((path) => path === undefined ? [] : [resolve(path)]);
+  const elsewhere = authorizedKeys.find(({ directory }) => resolve(directory) !== staging);
+  if (elsewhere !== undefined) {
+    throw new UsageFailure(
+      `--authorized-key writes to ${quote(elsewhere.directory)}, but staging is ${quote(staging)}`,
+      { hint: "give push that directory as its target, or set deploy.staging in the config file" },
+    );
+  }
+  const domain = flagDomain(flags) ?? config.domain ?? null;
+  return {
+    role: "deploy",
+    file: configPath(flags),
+    missing: differing([
+      ...(domain === null ? [] : [["domain", domain, config.domain] as const]),
+      ["deploy.mailcow", mailcow, deploy.mailcow ?? MAILCOW],
+      ["deploy.staging", staging, resolve(deploy.staging ?? STAGING)],
+    ]),
+    domain,
+    mailcow,
+    staging,
+    state: deploy.state ?? DEPLOY_STATE,
+    authorizedKeys,
+  };
+}
+
+function monitorSetup(config: ConfigFile, flags: Flags): MonitorSetup {
+  const domain = flagDomain(flags) ?? config.domain ?? null;
+  return {
+    role: "monitor",
+    file: configPath(flags),
+    missing: differing(domain === null ? [] : [["domain", domain, config.domain]]),
+    domain,
+  };
+}
+
+function flagDomain(flags: Flags): string | undefined {
+  const domain = flags.value("domain");
+  return domain === undefined ? undefined : parseHostName(domain, "--domain");
+}
+
+function configPath(flags: Flags): string {
+  const named = flags.value("config");
+  return named === undefined ? STANDARD_FILE : resolve(named);
+}
+
+function differing(
+  settings: readonly (readonly [key: string, wanted: string, found: string | undefined])[],
+): Settings {
+  return Object.fromEntries(
+    settings.flatMap(([key, wanted, found]) => wanted === found ? [] : [[key, wanted]]),
+  );
+}
+
+/** Nothing in it means anything to a shell, to YAML, to a unit file or to ssh. */
+const PLAIN_PATH = /^\/[A-Za-z0-9._/+@-]*$/;
+
+function checkPaths(config: SetupConfig): void {
+  const strange = pathsOf(config).find((path) => !PLAIN_PATH.test(path));
+  if (strange === undefined) return;
+  throw new UsageFailure(`setup takes plain absolute paths only, not ${quote(strange)}`, {
+    hint: "letters, digits and ._/+@- may be in it; with another one, set this host up by hand",
+  });
+}
+
+function pathsOf(config: SetupConfig): readonly string[] {
+  switch (config.role) {
+    case "push": {
+      const directories = config.to.map(({ directory }) => directory);
+      return [config.file, config.identity, config.knownHosts, config.state, ...directories];
+    }
+    case "deploy":
+      return [config.file, config.mailcow, config.staging, config.state];
+    case "monitor":
+      return [config.file];
+  }
+}

@@ -1,0 +1,82 @@
+// The Debian package: what it holds, and what its scripts leave alone.
+
+import { deepEqual, equal, match } from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { parse } from "@std/yaml";
+import { readConfigDocument } from "../lib/config_file.ts";
+import { manPage } from "../lib/man_page.ts";
+import { certsync } from "./kit/certsync.ts";
+import { need } from "./kit/programs.ts";
+import { run, tryRun } from "./kit/run.ts";
+import { tempDir } from "./kit/temp_dir.ts";
+
+const top = fileURLToPath(new URL("..", import.meta.url));
+
+/** Makes the package, unpacked; not compressed, which would take most of the time. */
+async function withPackage(use: (root: string, deb: string) => Promise<void>): Promise<void> {
+  await using dir = await tempDir();
+  const { version } = JSON.parse(await Deno.readTextFile(`${top}/deno.json`));
+  // As make deb has it.
+  await Deno.writeTextFile(`${dir.path}/certsync.1`, `${manPage(version)}\n`);
+  await run(`${top}/tools/deb`, [dir.path, `${dir.path}/certsync.1`], {
+    env: { DEB_COMPRESSION: "none" },
+  });
+  const [deb = ""] = Array.from(Deno.readDirSync(dir.path), ({ name }) => name)
+    .filter((name) => name.endsWith(".deb"));
+  match(deb, new RegExp(`^certsync_${RegExp.escape(version)}_(amd64|arm64)\\.deb$`));
+  await run(need("dpkg-deb"), ["--raw-extract", `${dir.path}/${deb}`, `${dir.path}/root`]);
+  await use(`${dir.path}/root`, `${dir.path}/${deb}`);
+}
+
+Deno.test("the package holds the binary, units, man page, completions and an example config", () =>
+  withPackage(async (root, deb) => {
+    const listing = await run(need("dpkg-deb"), ["--contents", deb]);
+    const files = Array.from(
+      listing.matchAll(/^(-\S+) (\S+) .* \.\/(\S+)$/gm),
+      ([, mode, owner, path]) => `${mode} ${owner} ${path}`,
+    );
+    const units = ["alert@.service"].concat(
+      ["push", "deploy", "verify"].flatMap((name) => [`${name}.service`, `${name}.timer`]),
+    );
+    const completions = {
+      bash: "usr/share/bash-completion/completions/certsync",
+      zsh: "usr/share/zsh/vendor-completions/_certsync",
+    };
+    const expected = [
+      ...units.map((unit) => `usr/lib/systemd/system/mailcow-cert-${unit}`),
+      "usr/share/man/man1/certsync.1.gz",
+      ...Object.values(completions),
+      "usr/share/doc/certsync/examples/config.yaml",
+      "usr/share/doc/certsync/copyright",
+      "usr/share/doc/certsync/changelog.gz",
+    ];
+    for (const path of expected) equal(files.includes(`-rw-r--r-- root/root ${path}`), true, path);
+    equal(files.includes("-rwxr-xr-x root/root usr/bin/certsync"), true);
+    equal(files.some((line) => / etc\//.test(line)), false);
+
+    const version = (path: string) => run(path, ["--version"], { env: { HOME: root } });
+    equal(await version(`${root}/usr/bin/certsync`), await version(`${top}/dist/certsync`));
+    for (const [shell, path] of Object.entries(completions)) {
+      const { stdout } = await certsync(["completion", shell]);
+      equal(await Deno.readTextFile(`${root}/${path}`), stdout);
+    }
+    await run("md5sum", ["--check", "--quiet", "DEBIAN/md5sums"], { cwd: root });
+  }));
+
+Deno.test("the example config has every key, and is right", async () => {
+  const text = await Deno.readTextFile(`${top}/packaging/config.yaml`);
+  const { domain, push, deploy, verify } = readConfigDocument(parse(text), "config.yaml");
+  equal(domain, "mail.example.org");
+  deepEqual([push, deploy, verify].map((section) => Object.keys(section ?? {}).length), [9, 8, 6]);
+});
+
+Deno.test("the package's scripts enable and start nothing, and purge no deployed certificate", async () => {
+  for (const name of ["postinst", "prerm", "postrm"]) {
+    const path = `${top}/packaging/${name}`;
+    const text = await Deno.readTextFile(path);
+    equal(/systemctl .*(enable|start)|invoke start/.test(text), false, name);
+    equal(/mailcow-dockerized|\/home|\/root|userdel/.test(text), false, name);
+    const { code, stdout } = await tryRun(need("shellcheck"), [path]);
+    deepEqual([code, stdout], [0, ""]);
+  }
+});

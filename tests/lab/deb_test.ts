@@ -1,0 +1,125 @@
+// The Debian package on a host with a real systemd: installed, upgraded, removed, purged.
+
+import { deepEqual, equal, match } from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { manPage } from "../../lib/man_page.ts";
+import { run } from "../kit/run.ts";
+import { tempDir } from "../kit/temp_dir.ts";
+import { type Booted, bootFresh } from "./booted.ts";
+
+const top = fileURLToPath(new URL("../..", import.meta.url));
+const TIMER = "mailcow-cert-deploy.timer";
+
+Deno.test("the package is installed, upgraded, removed and purged, and no certificate with it", async (t) => {
+  await using dir = await tempDir();
+  const { deb, newer } = await makePackages(dir.path);
+  await using host = await bootFresh("deb-host", [`${dir.path}:/packages:ro`]);
+  const dpkg = (...args: string[]) => host.run("dpkg", ...args);
+  const enabled = async () => (await host.tryRun("systemctl", "is-enabled", TIMER)).stdout.trim();
+
+  // What a deployed certificate and a staged one are here.
+  const precious = [
+    "/opt/mailcow-dockerized/data/assets/ssl/key.pem",
+    "/home/certsync/incoming/privkey.pem",
+  ];
+  for (const path of precious) await host.write(path, "precious\n");
+
+  await t.step("installed, nothing is enabled and nothing runs", async () => {
+    await dpkg("--install", deb);
+    equal(await enabled(), "disabled");
+    equal(await host.state(TIMER), "inactive");
+    match(await host.run("/usr/bin/certsync", "--version"), /^certsync \d/);
+    await host.run("test", "-s", "/usr/share/man/man1/certsync.1.gz");
+  });
+
+  await t.step(
+    "setup takes the package's units, and removes older ones that hide them",
+    async () => {
+      const unit = "mailcow-cert-deploy.service";
+      await host.write(`/etc/systemd/system/${unit}`, "[Service]\nExecStart=/bin/true\n", "644");
+      const key =
+        (await host.run("cut", "-d", " ", "-f", "1,2", "/etc/ssh/ssh_host_ed25519_key.pub")).trim();
+      const line =
+        `command="rsync --server -logDtprze.iLsfxCIvu . /home/certsync/incoming/",restrict ${key}`;
+      const said = await host.run(
+        "sh",
+        "-c",
+        `certsync setup deploy --authorized-key '${line}' | sh`,
+      );
+      match(said, new RegExp(`^setup: removed: /etc/systemd/system/${unit}, which hid`, "m"));
+      match(said, new RegExp(`^setup: unchanged: /usr/lib/systemd/system/${TIMER}$`, "m"));
+      equal(await enabled(), "enabled");
+      equal(await host.state(TIMER), "active");
+    },
+  );
+
+  await t.step("upgraded, what was enabled stays so, and still runs", async () => {
+    await dpkg("--install", newer);
+    equal(await host.run("dpkg-query", "--show", "--showformat=${Version}", "certsync"), "99");
+    deepEqual([await enabled(), await host.state(TIMER)], ["enabled", "active"]);
+  });
+
+  await t.step(
+    "removed, the timer ends and the config stays; installed again, it is enabled",
+    async () => {
+      await dpkg("--remove", "certsync");
+      equal(await host.state(TIMER), "inactive");
+      equal((await host.tryRun("test", "-e", "/usr/bin/certsync")).code, 1);
+      await host.run("test", "-s", "/etc/certsync/config.yaml");
+      await dpkg("--install", newer);
+      equal(await enabled(), "enabled");
+    },
+  );
+
+  await t.step(
+    "purged, config and memory are gone, certificates and the alert are not",
+    async () => {
+      await host.write("/var/lib/mailcow-cert-deploy/previous/key.pem", "old\n");
+      await host.write("/etc/certsync/alert", "#!/bin/sh\n", "755");
+      await dpkg("--purge", "certsync");
+      const gone = [
+        "/etc/certsync/config.yaml",
+        "/var/lib/mailcow-cert-deploy",
+        `/etc/systemd/system/timers.target.wants/${TIMER}`,
+        `/usr/lib/systemd/system/${TIMER}`,
+      ];
+      for (const path of gone) equal(await isThere(host, path), false, path);
+      for (const path of [...precious, "/etc/certsync/alert"]) {
+        equal(
+          await isThere(host, path),
+          true,
+          path,
+        );
+      }
+      equal(await host.run("cat", precious[0] ?? ""), "precious\n");
+      equal(await host.run("systemctl", "is-system-running"), "running\n");
+    },
+  );
+});
+
+async function isThere(host: Booted, path: string): Promise<boolean> {
+  return (await host.tryRun("test", "-L", path)).code === 0 ||
+    (await host.tryRun("test", "-e", path)).code === 0;
+}
+
+/** The package, and one of a later version; their paths on the host. */
+async function makePackages(dir: string): Promise<{ deb: string; newer: string }> {
+  await Deno.writeTextFile(`${dir}/certsync.1`, `${manPage("0")}\n`);
+  await run(`${top}/tools/deb`, [dir, `${dir}/certsync.1`], { env: { DEB_COMPRESSION: "none" } });
+  const [name = ""] = Array.from(Deno.readDirSync(dir), ({ name }) => name)
+    .filter((name) => name.endsWith(".deb"));
+  await run("dpkg-deb", ["--raw-extract", `${dir}/${name}`, `${dir}/tree`]);
+  const control = await Deno.readTextFile(`${dir}/tree/DEBIAN/control`);
+  await Deno.writeTextFile(
+    `${dir}/tree/DEBIAN/control`,
+    control.replace(/^Version: .*$/m, "Version: 99"),
+  );
+  await run("dpkg-deb", [
+    "--root-owner-group",
+    "-Znone",
+    "--build",
+    `${dir}/tree`,
+    `${dir}/newer.deb`,
+  ]);
+  return { deb: `/packages/${name}`, newer: "/packages/newer.deb" };
+}

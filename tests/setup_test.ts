@@ -1,0 +1,440 @@
+// certsync setup: what its scripts hold, and what is refused before one is printed.
+
+import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import { parse } from "@std/yaml";
+import { fileURLToPath } from "node:url";
+import { parseCommandLine } from "../lib/command_line.ts";
+import { deployConfig, pushConfig, verifyConfig } from "../lib/config.ts";
+import { readConfigDocument } from "../lib/config_file.ts";
+import { parseServerCommand } from "../lib/rsync.ts";
+import { certsync } from "./kit/certsync.ts";
+import { need } from "./kit/programs.ts";
+import { run, tryRun } from "./kit/run.ts";
+import { setup } from "./kit/setup_script.ts";
+import { tempDir } from "./kit/temp_dir.ts";
+
+const TARGET = "certsync@mail.example.org:/home/certsync/incoming/";
+const PUSH = ["push", "--domain", "mail.example.org", "--to", TARGET];
+const FORCED = "rsync --server -logDtprze.iLsfxCIvu . /home/certsync/incoming/";
+
+const KEY = publicKey("ssh-ed25519", 32, 1);
+const OTHER_KEY = publicKey("ssh-ed25519", 32, 2);
+const LINE = `command="${FORCED}",restrict ${KEY} certsync-push@npm`;
+const DEPLOY = ["deploy", "--authorized-key", LINE];
+
+/** One of the right form, which is all that setup can see. */
+function publicKey(type: string, length: number, filling: number): string {
+  const field = (bytes: Uint8Array) => [0, 0, 0, bytes.length, ...bytes];
+  const blob = [
+    ...field(new TextEncoder().encode(type)),
+    ...field(new Uint8Array(length).fill(filling)),
+  ];
+  return `${type} ${btoa(String.fromCharCode(...blob))}`;
+}
+
+/** Run as an empty config file has it, whatever this host has in /etc. */
+async function withConfig<T>(text: string, use: (args: string[], path: string) => Promise<T>) {
+  await using dir = await tempDir();
+  const path = `${dir.path}/config.yaml`;
+  await Deno.writeTextFile(path, text);
+  return await use(["--config", path], path);
+}
+
+/** Every kind of script, as far as they differ. */
+async function allScripts() {
+  const config = `domain: mail.example.org
+push: {state: /data/push, port: 2222, to: ["a@b.example:/in/", "c@[2001:db8::1]:/in/"]}
+deploy: {state: /data/deploy, mailcow: /srv/mailcow}
+`;
+  return await withConfig(config, (file) =>
+    Promise.all([
+      setup(PUSH),
+      setup([...PUSH, "--host-key", KEY]),
+      setup(["push", ...file]),
+      setup(DEPLOY),
+      setup([...DEPLOY, "--authorized-key", LINE, "--mailcow", "/srv/mail-cow"]),
+      setup([...DEPLOY, ...file]),
+      setup(["monitor"]),
+      setup(["monitor", "--domain", "mail.example.org", ...file]),
+    ]));
+}
+
+Deno.test("shellcheck finds nothing in the scripts, and dash takes them", async () => {
+  await using dir = await tempDir();
+  const paths = (await allScripts()).map(({ text }, index) => {
+    const path = `${dir.path}/${index}.sh`;
+    Deno.writeTextFileSync(path, text);
+    return path;
+  });
+  const { code, stdout } = await tryRun(need("shellcheck"), ["--shell=sh", ...paths]);
+  deepEqual([code, stdout], [0, ""]);
+  for (const path of paths) await run(need("dash"), ["-n", path]);
+});
+
+Deno.test("shellcheck finds nothing in tools/", async () => {
+  const tools = fileURLToPath(new URL("../tools", import.meta.url));
+  const scripts = Array.from(Deno.readDirSync(tools), ({ name }) => name)
+    .filter((name) => !name.includes(".")).sort();
+  const { stdout } = await tryRun(
+    need("shellcheck"),
+    ["--external-sources", ...scripts.map((name) => `tools/${name}`)],
+    { cwd: fileURLToPath(new URL("..", import.meta.url)) },
+  );
+  equal(stdout, "");
+});
+
+Deno.test("a script that was cut off does nothing", async () => {
+  for (const { text } of await allScripts()) {
+    equal(text.endsWith("\n}\n\nmain </dev/null\n"), true);
+    const cut = text.slice(0, text.lastIndexOf("main"));
+    deepEqual(await tryRun(need("dash"), ["-s"], { stdin: cut }), {
+      code: 0,
+      stdout: "",
+      stderr: "",
+    });
+  }
+});
+
+Deno.test("a script that is not run by root says so, and does nothing", async () => {
+  for (const { text } of await allScripts()) {
+    const { code, stdout, stderr } = await tryRun(need("dash"), ["-s"], {
+      stdin: text.replace("(id -u)", "(echo 1000)"),
+    });
+    deepEqual([code, stdout], [1, ""]);
+    match(stderr, /^ERROR: this is not root\nhint: .*sudo sh\n$/);
+  }
+});
+
+Deno.test("the units in the scripts are the files in systemd/, and each role has its own", async () => {
+  const expected = { push: PUSH, deploy: DEPLOY, verify: ["monitor"] };
+  for (const [name, args] of Object.entries(expected)) {
+    const script = await setup(args);
+    const units = [
+      `mailcow-cert-${name}.service`,
+      `mailcow-cert-${name}.timer`,
+      "mailcow-cert-alert@.service",
+    ];
+    deepEqual(Array.from(script.text.matchAll(/^ *unit (\S+) </gm), ([, unit]) => unit), units);
+    for (const unit of units) {
+      const file = await Deno.readTextFile(new URL(`../systemd/${unit}`, import.meta.url));
+      equal(script.fed(`unit ${unit}`), file);
+    }
+    match(script.text, new RegExp(`^ *start mailcow-cert-${name}.timer$`, "m"));
+  }
+});
+
+Deno.test("setup itself changes nothing and runs nothing", async () => {
+  await using dir = await tempDir();
+  const { code, stderr } = await certsync(["setup", ...PUSH], {
+    cwd: dir.path,
+    env: { PATH: dir.path, HOME: dir.path },
+  });
+  deepEqual([code, stderr], [0, ""]);
+  deepEqual([...Deno.readDirSync(dir.path)], []);
+});
+
+Deno.test("the forced command in the printed line is what this host's rsync asks for", async () => {
+  const script = await setup(PUSH);
+  for (const directory of ["/home/certsync/incoming/", "/in+com@ing/a_b-c.d"]) {
+    for (const host of ["mail.example.org", "[2001:db8::1]"]) {
+      const target = `certsync@${host}:${directory}`;
+      const asked = await script.call(`server_command '${target}'`);
+      const { stdout, stderr } = await tryRun(need("rsync"), [
+        ...["-azL", "--debug=CMD", "-e", "/bin/false", "--", "/dev/null", target],
+      ]);
+      equal(asked.trim(), parseServerCommand(stdout + stderr));
+      match(asked, new RegExp(`^rsync --server -\\S+z\\S+ \\. ${RegExp.escape(directory)}\n$`));
+    }
+  }
+});
+
+Deno.test("rsync settings of whoever runs the script do not change the forced command", async () => {
+  const script = await setup(PUSH);
+  const plain = await script.call(`server_command '${TARGET}'`);
+  const settings = "RSYNC_PROTECT_ARGS=1 RSYNC_OLD_ARGS=1 RSYNC_RSH=rsh; export RSYNC_PROTECT_ARGS";
+  equal(await script.call(`${settings}\nserver_command '${TARGET}'`), plain);
+});
+
+Deno.test("the line that setup push prints is one that setup deploy takes", async () => {
+  for (const directory of ["/home/certsync/incoming/", "/srv/in/"]) {
+    const script = await setup(["push", "--domain", "a.b", "--to", `certsync@a.b:${directory}`]);
+    const asked = await script.call(`server_command 'certsync@a.b:${directory}'`);
+    const line = `command="${asked.trim()}",restrict ${KEY} certsync-push@npm`;
+    const deploy = await setup(["deploy", "--authorized-key", line]);
+    equal(deploy.fed("put 644 /home/certsync/.ssh/authorized_keys"), `${line}\n`);
+  }
+});
+
+Deno.test("the config files that the scripts write say what setup was told", async () => {
+  const read = (text: string | undefined) =>
+    readConfigDocument(parse(text ?? "") ?? {}, "/etc/certsync/config.yaml");
+  const flags = (command: string) => {
+    const line = parseCommandLine([command]);
+    if (line.kind !== "run") throw new Error(command);
+    return line.flags;
+  };
+  const config = (args: string[]) =>
+    setup(args).then((script) => read(script.fed("config /etc/certsync/config.yaml")));
+
+  const push = pushConfig(await config(PUSH), flags("push"));
+  deepEqual(
+    [push.domain, push.to.map(({ text }) => text), push.identity, push.knownHosts],
+    ["mail.example.org", [TARGET], "/root/.ssh/mailcow_certsync", ["/etc/certsync/known_hosts"]],
+  );
+  deepEqual([push.port, push.state], [22, "/var/lib/mailcow-cert-push"]);
+  const to = ["a@b.example:/in/", "[2001:db8::1]:/in/", "1.2.3.4:/in/", "a@null:/in/"];
+  for (const domain of ["mail.example.org", "1.5", "1e3", "null", "yes", "2027-01-01"]) {
+    const args = ["push", "--domain", domain, ...to.flatMap((target) => ["--to", target])];
+    const many = pushConfig(await config(args), flags("push"));
+    deepEqual([many.domain, many.to.map(({ text }) => text)], [domain, to]);
+  }
+
+  const deploy = deployConfig(await config(DEPLOY), flags("deploy"));
+  deepEqual(deploy, deployConfig({}, flags("deploy")));
+  const elsewhere = `command="${
+    FORCED.replace("/home/certsync/incoming/", "/srv/in/")
+  }",restrict ${KEY}`;
+  const other = deployConfig(
+    await config(["deploy", "--authorized-key", elsewhere, "--mailcow", "/srv/mailcow"]),
+    flags("deploy"),
+  );
+  deepEqual([other.mailcow, other.staging], ["/srv/mailcow", "/srv/in"]);
+
+  const monitor = await config(["monitor", "--domain", "mail.example.org"]);
+  equal(verifyConfig(monitor, flags("verify")).domain, "mail.example.org");
+});
+
+Deno.test("every key that a config file can have is in the comments, and right once they are taken away", async () => {
+  const uncommented = async (args: string[]) => {
+    const text = (await setup(args)).fed("config /etc/certsync/config.yaml") ?? "";
+    return readConfigDocument(
+      parse(text.replace(/^( *)# (?=[a-z_]+: )/gm, "$1")),
+      "/etc/certsync/config.yaml",
+    );
+  };
+  deepEqual(Object.keys((await uncommented(PUSH)).push ?? {}).sort(), [
+    ...["identity", "known_hosts", "live", "port", "source", "state", "timeout", "to", "trust"],
+  ]);
+  deepEqual(Object.keys((await uncommented(DEPLOY)).deploy ?? {}).sort(), [
+    ...["apply", "endpoints", "mailcow", "restart_timeout", "settle", "staging", "state", "trust"],
+  ]);
+  const monitor = await uncommented(["monitor", "--domain", "a.b"]);
+  deepEqual(Object.keys(monitor.verify ?? {}).sort(), [
+    ...["critical", "deployed", "endpoints", "source", "timeout", "warn"],
+  ]);
+});
+
+Deno.test("paths other than the defaults become drop-ins", async () => {
+  const dropIn = async (args: string[], unit: string) =>
+    (await setup(args)).fed(`drop_in mailcow-cert-${unit}.service`);
+  equal(await dropIn(PUSH, "push"), "");
+  equal(await dropIn(DEPLOY, "deploy"), "");
+  equal(await dropIn(["monitor"], "verify"), "");
+  equal(
+    await dropIn([...DEPLOY, "--mailcow", "/srv/mailcow"], "deploy"),
+    "# What differs from the standard on this host.\n[Service]\n" +
+      "ReadWritePaths=-/srv/mailcow/data/assets/ssl\n",
+  );
+  const text = `domain: a.b\npush: {state: /data/p}\ndeploy: {state: /data/d, mailcow: /srv/m}\n`;
+  await withConfig(text, async (file, path) => {
+    match(
+      await dropIn(["push", "--to", TARGET, ...file], "push") ?? "",
+      new RegExp(
+        `^ExecStart=\nExecStart=certsync push --config ${path}\nReadWritePaths=/data/p$`,
+        "m",
+      ),
+    );
+    match(
+      await dropIn([...DEPLOY, ...file], "deploy") ?? "",
+      /^ReadWritePaths=-\/srv\/m\/data\/assets\/ssl\nReadWritePaths=\/data\/d$/m,
+    );
+    match(
+      await dropIn(["monitor", ...file], "verify") ?? "",
+      new RegExp(`^ExecStart=certsync verify --config ${path}$`, "m"),
+    );
+  });
+});
+
+Deno.test("what a config file that is kept lacks is left to a person", async () => {
+  await withConfig("domain: a.b\npush: {identity: /root/key}\n", async (file) => {
+    const { text } = await setup([...PUSH, ...file]);
+    match(
+      text,
+      /^ *sum_up mailcow-cert-push.timer 'domain: mail.example.org' push: ' {2}to: \S+'$/m,
+    );
+  });
+  await withConfig(
+    `domain: a.b\npush: {identity: /root/key, to: "${TARGET}"}\n`,
+    async (file) => {
+      match((await setup(["push", ...file])).text, /^ *sum_up mailcow-cert-push.timer$/m);
+    },
+  );
+});
+
+Deno.test("what is needed and lacks is named", async () => {
+  const cases: [argv: string[], message: RegExp][] = [
+    [[], /what for/],
+    [["pull"], /knows no "pull"/],
+    [["push"], /--domain NAME and --to TARGET$/m],
+    [["push", "--domain", "a.b"], /needs --to TARGET$/m],
+    [["push", "--to", TARGET], /needs --domain NAME$/m],
+    [["deploy"], /needs --authorized-key LINE$/m],
+    [["deploy", "--authorized-key", LINE, "--to", TARGET], /has no --to\n.*setup push/],
+    [["push", "--mailcow", "/srv/m"], /has no --mailcow\n.*setup deploy/],
+    [["monitor", "--authorized-key", LINE], /has no --authorized-key\n.*setup deploy/],
+  ];
+  await Promise.all(cases.map(async ([argv, message]) => {
+    const { code, stdout, stderr } = await certsync(["setup", ...argv]);
+    deepEqual([code, stdout], [2, ""], argv.join(" "));
+    match(stderr, message);
+    match(stderr, /^ERROR: [^\n]+\nhint: [^\n]+\n$/);
+  }));
+});
+
+Deno.test("what has no place in a script that root runs is refused", async () => {
+  const target = (directory: string) => [
+    ...["push", "--domain", "a.b", "--to", `certsync@a.b:${directory}`],
+  ];
+  const authorized = (line: string) => ["deploy", "--authorized-key", line];
+  const hostKey = (line: string) => [...PUSH, "--host-key", line];
+  const cases = [
+    ["push", "--domain", "a.b'; id; '", "--to", TARGET],
+    ["push", "--domain", "$(id).b", "--to", TARGET],
+    ["push", "--domain", 'a".b', "--to", TARGET],
+    ["push", "--domain", "a.b", "--to", "a'b@c.d:/in/"],
+    ["push", "--domain", "a.b", "--to", "-oProxyCommand=id:/in/"],
+    ["push", "--domain", "a.b", "--to", "$(id)@c.d:/in/"],
+    ...["/in'/", '/in"/', "/$(id)/", "/`id`/", "/in;id/", "/in dir/", "/in\\/", "/in%h/", "in/"]
+      .map(target),
+    ["push", "--domain", "a.b", "--to", "c.d:/in\n/"],
+    ["deploy", "--authorized-key", LINE, "--mailcow", "/srv/$(id)"],
+    ["deploy", "--authorized-key", LINE, "--mailcow", "/srv/it's"],
+    ["deploy", "--authorized-key", LINE, "--domain", "a.b;id"],
+    ["monitor", "--domain", "`id`"],
+    authorized(KEY),
+    authorized(`restrict ${KEY}`),
+    authorized(`command="${FORCED}" ${KEY}`),
+    authorized(`command="${FORCED}",restrict,pty ${KEY}`),
+    authorized(`command="/bin/sh",restrict ${KEY}`),
+    authorized(`command="rsync --server --sender -logDtpre.iLsfxCIvu . /etc/",restrict ${KEY}`),
+    authorized(`command="rsync --server -logDtpr --rsync-path=x . /in/",restrict ${KEY}`),
+    authorized(`command="rsync --server -logDtpr . /in/;id",restrict ${KEY}`),
+    authorized(`command="rsync --server -logDtpr . /in/ /etc/",restrict ${KEY}`),
+    authorized(`command="rsync --server -logDtpr . /$(id)/",restrict ${KEY}`),
+    authorized(`command="${FORCED}",restrict ${KEY} it's`),
+    authorized(`${LINE}\n${KEY}`),
+    authorized(LINE.slice(0, -30)),
+    authorized(LINE.replace("ssh-ed25519", "ssh-rsa")),
+    hostKey("mail.example.org"),
+    hostKey("ssh-ed25519 AAAA"),
+    hostKey(KEY.slice(0, -4)),
+    hostKey(`${KEY}\n${KEY}`),
+    hostKey(`other.example.org ${KEY}`),
+    hostKey(`@cert-authority * ${KEY}`),
+    hostKey(`$(id) ${KEY}`),
+  ];
+  await Promise.all(cases.map(async (argv) => {
+    const { code, stdout, stderr } = await certsync(["setup", ...argv]);
+    deepEqual([code, stdout], [2, ""], argv.join(" "));
+    match(stderr, /^ERROR: [^\n]+\n(hint: [^\n]+\n)?$/);
+  }));
+});
+
+Deno.test("paths of the config file are checked like those of the command line", async () => {
+  for (const push of ["state: /a b", "identity: /it's", "known_hosts: /$(id)"]) {
+    await withConfig(`domain: a.b\npush:\n  to: ${TARGET}\n  ${push}\n`, async (file) => {
+      const { code, stdout, stderr } = await certsync(["setup", "push", ...file]);
+      deepEqual([code, stdout], [2, ""]);
+      match(stderr, /^ERROR: setup takes plain absolute paths only/);
+    });
+  }
+});
+
+Deno.test("a key that writes elsewhere than into staging is refused", async () => {
+  await withConfig("deploy: {staging: /srv/in}\n", async (file) => {
+    const { code, stderr } = await certsync(["setup", ...DEPLOY, ...file]);
+    equal(code, 2);
+    match(stderr, /writes to "\/home\/certsync\/incoming\/", but staging is "\/srv\/in"/);
+  });
+});
+
+Deno.test("a private key that was pasted by mistake is not repeated", async () => {
+  const secret = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk";
+  for (
+    const argv of [[...PUSH, `--host-key=${secret}`], ["deploy", `--authorized-key=${secret}`]]
+  ) {
+    const { code, stdout, stderr } = await certsync(["setup", ...argv]);
+    equal(code, 2);
+    doesNotMatch(stdout + stderr, /PRIVATE KEY|b3Blb/);
+  }
+});
+
+Deno.test("a host key may come with its host's name and a comment", async () => {
+  for (
+    const line of [
+      KEY,
+      `${KEY} root@mail`,
+      `mail.example.org ${KEY}`,
+      `10.0.0.1,mail.example.org ${KEY} x`,
+    ]
+  ) {
+    const { text } = await setup([...PUSH, "--host-key", line]);
+    match(text, new RegExp(`^ *known_host mail.example.org '${RegExp.escape(KEY)}' `, "m"));
+  }
+});
+
+Deno.test("of several targets the host key's name tells which it is of", async () => {
+  const args = [...PUSH, "--to", "certsync@second.example.org:/in/"];
+  const { code, stderr } = await certsync(["setup", ...args, "--host-key", KEY]);
+  equal(code, 2);
+  match(stderr, /which of the targets/);
+  const { text } = await setup([...args, "--host-key", `second.example.org ${KEY}`]);
+  match(text, /^ *known_host second.example.org /m);
+});
+
+/** The file after the script gave a host this key; `put` as far as it does not need root. */
+async function knownHosts(before: string | null, name = "mail.example.org", key = KEY) {
+  await using dir = await tempDir();
+  const path = `${dir.path}/known_hosts`;
+  if (before !== null) await Deno.writeTextFile(path, before);
+  const script = await setup([...PUSH, "--host-key", KEY]);
+  await script.call(`put() { cat >"$2"; }\nknown_host '${name}' '${key}' '${path}'`);
+  return await Deno.readTextFile(path);
+}
+
+Deno.test("a host key replaces that host's entry, and no other", async () => {
+  const entry = `mail.example.org ${KEY}\n`;
+  const others = `# a comment
+mail.example.org.evil ${OTHER_KEY}
+notmail.example.org ${OTHER_KEY}
+[mail.example.org]:2222 ${OTHER_KEY}
+*.example.org ${OTHER_KEY}
+@cert-authority mail.example.org ${OTHER_KEY}
+`;
+  equal(await knownHosts(null), entry);
+  equal(await knownHosts(""), entry);
+  equal(await knownHosts(others), others + entry);
+  equal(await knownHosts(`mail.example.org ${OTHER_KEY}\n${others}`), entry + others);
+  equal(
+    await knownHosts(`mail.example.org ${OTHER_KEY}\nmail.example.org ${OTHER_KEY} x\n${others}`),
+    entry + others,
+  );
+  equal(
+    await knownHosts(`10.0.0.1,mail.example.org ${OTHER_KEY} a comment\n`),
+    `${entry}10.0.0.1 ${OTHER_KEY} a comment\n`,
+  );
+  equal(
+    await knownHosts(others, "[mail.example.org]:2222"),
+    others.replace(/^\[mail.*$/m, `[mail.example.org]:2222 ${KEY}`),
+  );
+  equal(await knownHosts(entry + others), entry + others);
+});
+
+Deno.test("a host key replaces that host's entry where its name is hashed", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/known_hosts`;
+  await Deno.writeTextFile(path, `mail.example.org ${OTHER_KEY}\nother.example.org ${OTHER_KEY}\n`);
+  await run(need("ssh-keygen"), ["-H", "-f", path]);
+  const hashed = await Deno.readTextFile(path);
+  equal(await knownHosts(hashed), `mail.example.org ${KEY}\n${hashed.split("\n")[1]}\n`);
+});
