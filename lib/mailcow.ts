@@ -77,7 +77,12 @@ export function readMailcow(directory: string): Mailcow {
       sniDirectories: readSniDirectories(sslDirectory),
     };
   } catch (error) {
-    throw explain(error, `read ${quote(sslDirectory)}`);
+    const failure = explain(error, `read ${quote(sslDirectory)}`);
+    if (!(failure instanceof Failure)) throw failure;
+    throw new Failure(failure.message, {
+      hint: failure.hint ?? "is this mailcow's directory, and was it ever started there?",
+      cause: error,
+    });
   }
 }
 

@@ -14,14 +14,13 @@ export type Pem =
 
 /** Finds every block, and whether anything but blocks and white space is there. */
 export function scanPem(bytes: Uint8Array): Pem {
-  if (bytes.some((byte) => byte > 126 || (byte < 32 && byte !== 9 && byte !== 10 && byte !== 13))) {
-    return { kind: "binary" };
-  }
+  const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+  if (/[^\t\n\r -~]/.test(text)) return { kind: "binary" };
   const blocks: PemBlock[] = [];
   let hasOtherText = false;
   let open: { label: string; lines: string[] } | null = null;
   // One after the other: a file of nothing but short lines would take a hundred times its size.
-  for (const [line] of new TextDecoder().decode(bytes).matchAll(/[^\r\n]+/g)) {
+  for (const [line] of text.matchAll(/[^\r\n]+/g)) {
     const boundary = /^-----(BEGIN|END) ([A-Z0-9 ]+)-----[ \t]*$/.exec(line);
     if (boundary?.[1] === "BEGIN" && open === null) {
       open = { label: boundary[2] ?? "", lines: [] };
@@ -44,8 +43,7 @@ function makeBlock(label: string, lines: string[]): PemBlock {
     label,
     hasHeaders: lines.some((line) => line.includes(":")),
     der() {
-      const base64 = lines.join("").replace(/[ \t]/g, "");
-      return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+      return Uint8Array.fromBase64(lines.join(""));
     },
   };
 }

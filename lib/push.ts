@@ -11,7 +11,7 @@ import { type Host, pause } from "./host.ts";
 import { namesCover } from "./host_name.ts";
 import { judgePair } from "./judgement.ts";
 import { formatLastPushed, type LastPushed, parseLastPushed } from "./last_fp.ts";
-import { CERTIFICATE_MODE, KEY_MODE, keyFits, type Pair, writeSynced } from "./pair.ts";
+import { CERTIFICATE_MODE, KEY_MODE, type Pair, writeSynced } from "./pair.ts";
 import { readSource, type Source } from "./push_source.ts";
 import type { PushTarget } from "./push_target.ts";
 import { type Mode, serverCommand, transfer, type TransferFailure } from "./rsync.ts";
@@ -72,7 +72,7 @@ export async function push(config: PushConfig, host: Host): Promise<PushReport> 
     outcome: "unchanged",
     targets: all(config.to, "unchanged"),
   } as const;
-  if (stale.length === 0 && isSound(pair, config, host.now)) return unchanged;
+  if (stale.length === 0 && source.keyFits && isSound(pair, config, host.now)) return unchanged;
 
   const refusal = await judgePair(
     pair,
@@ -152,7 +152,7 @@ export function targetsLacking(
 /** Whether an unchanged pair needs no second look. */
 function isSound(pair: Pair, { domain }: PushConfig, now: Date): boolean {
   return timeState(pair.leaf, now) === "valid" &&
-    namesCover(pair.leaf.names, domain) !== null && keyFits(pair);
+    namesCover(pair.leaf.names, domain) !== null;
 }
 
 interface Sending {

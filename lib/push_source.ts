@@ -1,6 +1,6 @@
 // The pair that push sends, read as one snapshot while a renewal may be under way.
 
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { SourceConfig } from "./config.ts";
 import { Failure, quote } from "./failure.ts";
 import { FileProblem, readFile } from "./file.ts";
@@ -13,6 +13,8 @@ export interface Source {
   readonly directory: string;
   readonly warnings: readonly string[];
   readonly pair: Pair | Failure;
+  /** Whether key and certificate belong together, as far as can be told without a process. */
+  readonly keyFits: boolean;
 }
 
 const ATTEMPTS = 40;
@@ -33,8 +35,9 @@ export async function readSource(
       const choice = chooseDirectory(config, host.now);
       if (isLast || !choice.isChanging) {
         const pair = readPair(choice.directory);
-        if (isLast || (!(pair instanceof Failure) && keyFits(pair))) {
-          return { directory: choice.directory, warnings: choice.warnings, pair };
+        const fits = !(pair instanceof Failure) && keyFits(pair);
+        if (isLast || fits) {
+          return { directory: choice.directory, warnings: choice.warnings, pair, keyFits: fits };
         }
       }
     } catch (error) {
@@ -65,8 +68,12 @@ function chooseDirectory(
   const hint = "see what is there with: certsync find-npm-dir";
   const lineages = readLineages(liveDirectories(live), now);
   if (source.kind === "lineage") {
-    const named = lineages.find(({ directory }) => directory.endsWith(`/${source.name}`));
-    if (named !== undefined) return { directory: named.directory, isChanging: false, warnings: [] };
+    // Both standard directories may have one of that name.
+    const named = lineages.filter(({ directory }) => basename(directory) === source.name);
+    const lineage = chooseLineage(named, domain).best ?? named[0];
+    if (lineage !== undefined) {
+      return { directory: lineage.directory, isChanging: false, warnings: [] };
+    }
     throw new Failure(`there is no ${source.name} in the live directories`, { hint });
   }
   const { best, equals } = chooseLineage(lineages, domain);

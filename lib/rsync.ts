@@ -111,6 +111,9 @@ function failure({ cause, hint }: Trouble, words: string) {
 }
 
 function explainFarSide(code: number, stderr: string, target: PushTarget): Trouble | null {
+  if (/Failed to exec ssh/.test(stderr)) {
+    return { cause: "ssh is not installed on this host", hint: "install openssh-client" };
+  }
   if (/No space left on device|Disk quota exceeded/.test(stderr)) {
     return {
       cause: "no space left on the mail host",

@@ -468,7 +468,7 @@ Deno.test("deploy says what is wrong with mailcow's directory", async () => {
       },
       1,
       /^cannot read ".*\/data\/assets\/ssl": no such file or directory$/,
-      /^$/,
+      /is this mailcow's directory, and was it ever started there/,
     ],
     [
       () => Deno.remove(host.mailcow.confFile),

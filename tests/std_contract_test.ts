@@ -6,7 +6,7 @@ import { crypto } from "@std/crypto/crypto";
 import { timingSafeEqual } from "@std/crypto/timing-safe-equal";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { walk, type WalkOptions, walkSync } from "@std/fs/walk";
-import { parse } from "@std/yaml";
+import { parse } from "@std/yaml/parse";
 
 type ParseOptions = NonNullable<Parameters<typeof parseArgs>[1]>;
 

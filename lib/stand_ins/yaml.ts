@@ -1,4 +1,4 @@
-/** Stands in for `@std/yaml` over js-yaml, which that one was ported from. */
+/** Stands in for `@std/yaml/parse` over js-yaml, which that one was ported from. */
 // @ts-types="./js_yaml.d.ts"
 import { FAILSAFE_SCHEMA, loadAll, Type, types, YAMLException } from "js-yaml";
 

@@ -284,9 +284,14 @@ export async function mailServices(
         if (endpoint.listeners.length > 0) return;
         await Promise.all(endpoint.accepting);
         if (!isOpen(name) || endpoint.listeners.length > 0) return;
-        endpoint.listeners = addresses.map((hostname) =>
-          Deno.listen({ hostname, port: ports[name] })
+        const listeners = await Promise.all(
+          addresses.map((hostname) => listenAgain(hostname, ports[name])),
         );
+        if (endpoint.listeners.length > 0 || !isOpen(name)) {
+          for (const listener of listeners) listener.close();
+          return;
+        }
+        endpoint.listeners = listeners;
         endpoint.accepting = endpoint.listeners.map((listener) => accept(name, endpoint, listener));
       }),
     );
@@ -483,6 +488,21 @@ async function readServerName(client: Wire): Promise<string | undefined> {
 
 async function untilEnd(client: Wire): Promise<void> {
   while (await client.more());
+}
+
+/**
+ * A process that is being started holds a copy of every listener between fork and exec: a port that
+ * was closed just then is free only when it has come that far.
+ */
+async function listenAgain(hostname: string, port: number): Promise<Deno.TcpListener> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return Deno.listen({ hostname, port });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse) || attempt === 200) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
 }
 
 function close(endpoint: EndpointState): void {

@@ -1,0 +1,97 @@
+// How many outside programs a run starts: what made the shell slow must not come back.
+
+import { deepEqual } from "node:assert/strict";
+import { authority } from "./kit/authority.ts";
+import { certsync, type CertsyncResult } from "./kit/certsync.ts";
+import { counted } from "./kit/counted.ts";
+import { mailHost } from "./kit/mail_host.ts";
+import { ENDPOINT_NAMES } from "./kit/mail_services.ts";
+import { npmTree } from "./kit/npm_tree.ts";
+import { sshServer } from "./kit/ssh_server.ts";
+import { tempDir } from "./kit/temp_dir.ts";
+
+const NAME = "mail.example.org";
+const PROGRAMS = ["openssl", "rsync", "ssh", "docker", "docker-compose", "systemctl", "getent"];
+
+/** Runs it with every program counted; fails unless it ends with code 0. */
+async function countedRun(
+  run: (path: string) => Promise<CertsyncResult>,
+  before = "",
+): Promise<Record<string, number>> {
+  await using count = await counted(PROGRAMS, `${before}:${Deno.env.get("PATH")}`);
+  const { code, stderr } = await run(count.bin);
+  deepEqual({ code, stderr: code === 0 ? "" : stderr }, { code: 0, stderr: "" });
+  const names = Map.groupBy(count.taken(), (name) => name);
+  return Object.fromEntries(Array.from(names, ([name, { length }]) => [name, length]));
+}
+
+Deno.test("push starts three openssl and one rsync with its ssh, and nothing once that is done", async () => {
+  await using dir = await tempDir();
+  await using ca = await authority();
+  await using ssh = await sshServer();
+  const npm = await npmTree(`${dir.path}/npm`);
+  await npm.add(5, await ca.issue({ names: [NAME] }));
+  await Deno.mkdir(`${dir.path}/incoming`);
+  const config = `${dir.path}/config.yaml`;
+  await Deno.writeTextFile(
+    config,
+    JSON.stringify({
+      domain: NAME,
+      push: {
+        ...{ live: [npm.live], to: ssh.target(`${dir.path}/incoming/`), port: ssh.port },
+        ...{ identity: ssh.identity, known_hosts: ssh.knownHosts },
+        ...{ state: `${dir.path}/state`, trust: ca.rootFile },
+      },
+    }),
+  );
+  const push = () => countedRun((path) => certsync(["push", "--config", config], { path }));
+
+  deepEqual(await push(), { openssl: 3, rsync: 1, ssh: 1 });
+  deepEqual(await push(), {});
+});
+
+Deno.test("deploy starts three openssl, one handshake a question, one docker a service, and nothing once that is done", async () => {
+  await using ca = await authority();
+  await using host = await mailHost({
+    trust: ca.rootFile,
+    deployed: await ca.issue({ names: [NAME] }),
+    staged: await ca.issue({ names: [NAME] }),
+  });
+  const deploy = () =>
+    countedRun(
+      (path) =>
+        certsync(["deploy", "--config", host.config], { path: `${path}:${host.docker.bin}` }),
+      host.docker.bin,
+    );
+  const questions = ENDPOINT_NAMES.length * 2; // with and without SNI
+
+  // Once before and twice after.
+  deepEqual(await deploy(), { openssl: 3 + 3 * questions, docker: 3 });
+  deepEqual(await deploy(), {});
+});
+
+Deno.test("verify starts one handshake a question, and looks at the timers once", async () => {
+  await using dir = await tempDir();
+  await using ca = await authority();
+  const leaf = await ca.issue({ names: [NAME] });
+  await using host = await mailHost({ trust: ca.rootFile, deployed: leaf });
+  const config = `${dir.path}/config.yaml`;
+  await Deno.writeTextFile(config, `domain: ${NAME}\n`);
+  const endpoints = ENDPOINT_NAMES.flatMap((name) => ["--endpoint", host.services.url(name)]);
+  const { systemctl: _, ...others } = await countedRun((path) =>
+    certsync(["verify", "--config", config, ...endpoints], { path })
+  );
+  deepEqual(others, { openssl: 2 * ENDPOINT_NAMES.length });
+});
+
+Deno.test("find-npm-dir starts nothing, however many directories there are", async () => {
+  await using dir = await tempDir();
+  await using ca = await authority();
+  const npm = await npmTree(dir.path);
+  const leaf = await ca.issue({ names: [NAME] });
+  for (let n = 1; n <= 50; n++) await npm.add(n, leaf);
+  const config = `${dir.path}/config.yaml`;
+  await Deno.writeTextFile(config, "");
+  const args = ["find-npm-dir", NAME, "--live", npm.live, "--config", config];
+  deepEqual(await countedRun((path) => certsync(args, { path })), {});
+});
