@@ -283,15 +283,16 @@ export async function mailServices(
         if (!isOpen(name)) close(endpoint);
         if (endpoint.listeners.length > 0) return;
         await Promise.all(endpoint.accepting);
-        if (!isOpen(name) || endpoint.listeners.length > 0) return;
-        const listeners = await Promise.all(
-          addresses.map((hostname) => listenAgain(hostname, ports[name])),
-        );
-        if (endpoint.listeners.length > 0 || !isOpen(name)) {
-          for (const listener of listeners) listener.close();
-          return;
+        if (endpoint.listeners.length > 0) return;
+        // A process that is being started holds a copy of every listener between fork and exec: a
+        // port that was closed just then is free only when it has come that far.
+        for (let attempt = 1; endpoint.listeners.length === 0; attempt++) {
+          if (!isOpen(name)) return;
+          endpoint.listeners = listenOn(addresses, ports[name], attempt === 200);
+          if (endpoint.listeners.length > 0) break;
+          await new Promise((resolve) => setTimeout(resolve, 10));
+          if (endpoint.listeners.length > 0) return; // somebody else has come that far
         }
-        endpoint.listeners = listeners;
         endpoint.accepting = endpoint.listeners.map((listener) => accept(name, endpoint, listener));
       }),
     );
@@ -490,18 +491,16 @@ async function untilEnd(client: Wire): Promise<void> {
   while (await client.more());
 }
 
-/**
- * A process that is being started holds a copy of every listener between fork and exec: a port that
- * was closed just then is free only when it has come that far.
- */
-async function listenAgain(hostname: string, port: number): Promise<Deno.TcpListener> {
-  for (let attempt = 1;; attempt++) {
-    try {
-      return Deno.listen({ hostname, port });
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse) || attempt === 200) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 10));
+/** On all of the addresses, or none, where that is no error yet. */
+function listenOn(addresses: string[], port: number, isLast: boolean): Deno.TcpListener[] {
+  const listeners: Deno.TcpListener[] = [];
+  try {
+    for (const hostname of addresses) listeners.push(Deno.listen({ hostname, port }));
+    return listeners;
+  } catch (error) {
+    for (const listener of listeners) listener.close();
+    if (isLast || !(error instanceof Deno.errors.AddrInUse)) throw error;
+    return [];
   }
 }
 
