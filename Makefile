@@ -7,7 +7,7 @@ PERMISSIONS = --allow-read --allow-write \
 
 SOURCES = main.ts deno.json deno.lock tools/build Makefile $(shell find lib systemd -type f)
 
-.PHONY: all build man deb deb-test release check test lab bench demo packages test-packages set-up clean help
+.PHONY: all build man deb deb-test release check test torture lab bench demo packages test-packages set-up clean help
 .DELETE_ON_ERROR:
 
 all: build
@@ -45,6 +45,9 @@ test: ## check, build, and run every test (installs what that needs)
 
 lab: ## run the end-to-end tests on real mail servers, in a Docker engine of their own (root on Debian)
 	@MAKE=$(MAKE) exec tools/lab
+
+torture: ## attack the binary: kills, errors, hostile staging, races, generated inputs (minutes)
+	@MAKE=$(MAKE) tools/torture
 
 bench: packages build ## measure dist/certsync against the shell that it replaces (minutes)
 	@mkdir -p dist/bench

@@ -215,7 +215,8 @@ async function execute<Config, R extends Report>(
     config = runner.config(await readConfigFile(flags.value("config")), flags);
     report = await runner.run(config, makeHost());
     code = runner.exitCode(report);
-  } catch (error) {
+  } catch (thrown) {
+    const error = firstOf(thrown);
     report = withError(runner.empty(config), error);
     code = command === "verify" ? UNKNOWN : error instanceof UsageFailure ? USAGE : FAILED;
     if (!(error instanceof Failure)) {
@@ -232,6 +233,11 @@ async function execute<Config, R extends Report>(
   for (const warning of report.warnings) tell("warning", `WARNING: ${warning}`);
   if (report.error !== undefined) diagnose({ message: report.error, hint: report.hint });
   return code;
+}
+
+/** The fault itself, where clearing up after it did not succeed either. */
+function firstOf(error: unknown): unknown {
+  return error instanceof SuppressedError ? firstOf(error.suppressed) : error;
 }
 
 function withError<R extends Report>(report: R, error: unknown): R {

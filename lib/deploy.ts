@@ -27,7 +27,7 @@ import { judgePair, keyMatches } from "./judgement.ts";
 import { removeLeftovers } from "./leftovers.ts";
 import { type Mailcow, readMailcow } from "./mailcow.ts";
 import type { Pair } from "./pair.ts";
-import { previousDirectory, readPrevious } from "./previous.ts";
+import { previousDirectories, previousDirectory, readPrevious } from "./previous.ts";
 import { readStaged, stagedPaths } from "./staging.ts";
 import { holdState } from "./state.ts";
 import { formatTime } from "./time.ts";
@@ -38,6 +38,7 @@ export async function deploy(config: DeployConfig, host: Host): Promise<DeployRe
   using _lock = config.dryRun ? null : await holdState(config.state, host);
 
   const mailcow = readMailcow(config.mailcow);
+  checkReadable(mailcow);
   if (!config.dryRun) sweep(mailcow, config.state);
   const situation: Situation = {
     mailcow,
@@ -73,14 +74,23 @@ function isForced({ force, rollback }: DeployConfig): boolean {
   return force || rollback;
 }
 
+/** What cannot be read now may be good: it must neither be replaced by older nor be lost. */
+function checkReadable({ deployed, sniDirectories }: Mailcow): void {
+  const unreadable = [deployed, ...sniDirectories].find(({ isReadable }) => !isReadable);
+  if (unreadable === undefined) return;
+  const { directory, problem } = unreadable;
+  throw new Failure(`the deployed pair in ${quote(directory)} ${problem}`, {
+    hint: "nothing was changed; run this as root, and look at the disk: dmesg tells more",
+  });
+}
+
 function sweep({ sslDirectory, sniDirectories }: Mailcow, state: string): void {
-  const sni = sniDirectories.map(({ directory }) => directory);
-  for (const directory of [sslDirectory, ...sni, previousDirectory(state)]) {
-    try {
-      removeLeftovers(directory);
-    } catch (error) {
-      throw explain(error, `remove the temporary files of an earlier run in ${quote(directory)}`);
-    }
+  try {
+    const sni = sniDirectories.map(({ directory }) => directory);
+    [sslDirectory, ...sni, ...previousDirectories(state)].forEach(removeLeftovers);
+  } catch (error) {
+    const where = `${quote(sslDirectory)} or ${quote(previousDirectory(state))}`;
+    throw explain(error, `remove the temporary files of an earlier run in ${where}`);
   }
 }
 

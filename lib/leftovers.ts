@@ -4,9 +4,8 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { TEMPORARY_PREFIX } from "./pair.ts";
 
-/** Removes our temporary files from the directory, if there is one. */
+/** Removes our temporary files from the directory. */
 export function removeLeftovers(directory: string): void {
-  if (!fs.existsSync(directory)) return;
   for (const name of fs.readdirSync(directory)) {
     if (name.startsWith(TEMPORARY_PREFIX)) fs.rmSync(join(directory, name), { force: true });
   }

@@ -54,6 +54,8 @@ export interface Installed {
   readonly pair: Pair | null;
   /** Why there is no pair. */
   readonly problem: string | null;
+  /** False where something stands there that could not be read: nobody knows what it is. */
+  readonly isReadable: boolean;
   /** Both are real files of ours, with the modes that they should have. */
   readonly isTidy: boolean;
 }
@@ -110,10 +112,12 @@ export function readInstalled(directory: string): Installed {
       keyPem: readFile(key, { follow: true }).bytes,
     };
     const isTidy = isOurs(chain, CERTIFICATE_MODE) && isOurs(key, KEY_MODE);
-    return { directory, pair: parsePair(files, { chain, key }), problem: null, isTidy };
+    const pair = parsePair(files, { chain, key });
+    return { directory, pair, problem: null, isReadable: true, isTidy };
   } catch (error) {
     if (!(error instanceof FileProblem || error instanceof Failure)) throw error;
-    return { directory, pair: null, problem: error.message, isTidy: false };
+    const isReadable = !(error instanceof FileProblem && error.kind === "unreadable");
+    return { directory, pair: null, problem: error.message, isReadable, isTidy: false };
   }
 }
 

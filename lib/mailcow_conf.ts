@@ -51,15 +51,16 @@ export function parseMailcowConf(text: string, path: string): MailcowConf {
 function readAssignments(text: string): Map<string, string> {
   const values = new Map<string, string>();
   for (const line of text.split(/\r\n|\r|\n/)) {
-    const [, key, value] = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$/.exec(line) ?? [];
+    const [, key, value] = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$/s.exec(line) ?? [];
     if (key !== undefined && value !== undefined) values.set(key, unquote(value));
   }
   return values;
 }
 
 function unquote(value: string): string {
-  const [, double, single] = /^\s*(?:"([^"]*)"|'([^']*)')/.exec(value) ?? [];
-  return double ?? single ?? value.replace(/(^|\s)#.*$/, "").trim();
+  const [, double, single] = /^[ \t]*(?:"([^"]*)"|'([^']*)')/.exec(value) ?? [];
+  // Neither a shell nor docker compose takes any other space for one.
+  return double ?? single ?? value.replace(/(^|[ \t])#.*$/s, "").replace(/^[ \t]+|[ \t]+$/g, "");
 }
 
 /** Published on all interfaces means: on loopback too. */

@@ -26,11 +26,16 @@ export async function judgeLeaf(
   hostName: string,
   host: Host,
 ): Promise<LeafJudgement> {
-  const { code, stdout, stderr } = await openssl(
+  const completion = await openssl(
     ["x509", "-noout", "-pubkey", "-checkhost", hostName],
     { stdin: chainPem, timeoutMs: TIMEOUT_MS, environment: withoutBundle },
     host,
   );
+  return parseLeafJudgement(completion);
+}
+
+/** Pure. */
+export function parseLeafJudgement({ code, stdout, stderr }: Completion): LeafJudgement {
   return {
     publicKey: publicKeyIn(stdout),
     // Before 3.2 a mismatch is told by the words alone; the exit code stays 0.
@@ -69,7 +74,7 @@ export async function verifyChain(
   host: Host,
 ): Promise<ChainError | null> {
   const anchors = trust.kind === "file" ? ["-CAfile", trust.path, "-no-CApath", "-no-CAstore"] : [];
-  const { code, stderr, stdout } = await openssl(
+  const completion = await openssl(
     [
       "verify",
       "-purpose",
@@ -87,6 +92,11 @@ export async function verifyChain(
     },
     host,
   );
+  return parseChainError(completion);
+}
+
+/** Pure. */
+export function parseChainError({ code, stderr, stdout }: Completion): ChainError | null {
   if (code === 0) return null;
   const error = /^error (\d+) at \d+ depth lookup: *(.+)$/m.exec(stderr + stdout);
   return error === null

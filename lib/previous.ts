@@ -1,7 +1,7 @@
 // The pair that was served before the one that is deployed, kept for going back to it.
 
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { explain, quote } from "./failure.ts";
 import { readInstalled } from "./mailcow.ts";
 import { installPair, type Pair, syncDirectory } from "./pair.ts";
@@ -9,6 +9,14 @@ import { installPair, type Pair, syncDirectory } from "./pair.ts";
 /** Outside of mailcow's SSL directory, where it would be served. */
 export function previousDirectory(state: string, sni: string | null = null): string {
   return join(state, "previous", sni ?? "");
+}
+
+/** Those that there are. */
+export function previousDirectories(state: string): string[] {
+  const top = previousDirectory(state);
+  if (!fs.existsSync(top)) return [];
+  const sni = fs.readdirSync(top, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  return [top, ...sni.map(({ name }) => join(top, name))];
 }
 
 /** Of the top level, or of the SNI directory of that name. */
@@ -20,7 +28,7 @@ export function keepPrevious(pair: Pair, state: string, sni: string | null): voi
   const directory = previousDirectory(state, sni);
   try {
     const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
-    if (created !== undefined) syncDirectory(state);
+    if (created !== undefined) [dirname(created), dirname(directory)].forEach(syncDirectory);
     // First, so that a crash leaves no pair rather than a certificate with another one's key.
     fs.rmSync(join(directory, "cert.pem"), { force: true });
     installPair(pair, [directory]);

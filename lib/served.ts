@@ -5,8 +5,7 @@ import { type Endpoint, protocols } from "./endpoint_url.ts";
 import { Failure } from "./failure.ts";
 import type { Host } from "./host.ts";
 import { connect } from "./openssl.ts";
-import { scanPem } from "./pem.ts";
-import { lastWords, MissingProgram, TimedOut } from "./run.ts";
+import { type Completion, lastWords, MissingProgram, TimedOut } from "./run.ts";
 
 /** To answer means to give a certificate: without one there is only a reason. */
 export type Served =
@@ -21,13 +20,7 @@ export async function readServed(
   host: Host,
 ): Promise<Served> {
   try {
-    const { stdout, stderr } = await connect(endpoint, sni, timeoutMs, host);
-    const pem = certificateBlocks(stdout);
-    const scanned = scanPem(pem);
-    const chainLength = scanned.kind === "text" ? scanned.blocks.length : 0;
-    return chainLength === 0
-      ? { kind: "none", reason: explainSilence(stdout, stderr, endpoint) }
-      : { kind: "certificate", leaf: parseFirst(pem, "what it served"), chainLength };
+    return parseHandshake(await connect(endpoint, sni, timeoutMs, host), endpoint);
   } catch (error) {
     host.stop.throwIfAborted();
     if (!(error instanceof Failure) || error instanceof MissingProgram) throw error;
@@ -38,11 +31,27 @@ export async function readServed(
   }
 }
 
+/** Pure. Throws a Failure where what was served is no certificate. */
+export function parseHandshake(
+  { stdout, stderr }: Pick<Completion, "stdout" | "stderr">,
+  endpoint: Endpoint,
+): Served {
+  const [leaf, ...others] = certificateBlocks(stdout);
+  if (leaf === undefined) {
+    return { kind: "none", reason: explainSilence(stdout, stderr, endpoint) };
+  }
+  return {
+    kind: "certificate",
+    leaf: parseFirst(new TextEncoder().encode(leaf), "what it served"),
+    chainLength: 1 + others.length,
+  };
+}
+
 /** Of the chain alone: what the server says after the handshake may look like a certificate too. */
-function certificateBlocks(stdout: string): Uint8Array {
+function certificateBlocks(stdout: string): string[] {
   const [chain = ""] = stdout.split("\nServer certificate\n", 1);
   const block = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
-  return new TextEncoder().encode((chain.match(block) ?? []).join("\n"));
+  return chain.match(block) ?? [];
 }
 
 /** The first that fits; openssl complains of a missing STARTTLS also where nothing came at all. */

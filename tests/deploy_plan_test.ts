@@ -46,7 +46,7 @@ const [old, fresh, own, expired, wide] = await Promise.all([
 ]);
 
 function installed(pair: Pair | null, more: Partial<Installed> = {}): Installed {
-  return { directory: SSL, pair, problem: null, isTidy: true, ...more };
+  return { directory: SSL, pair, problem: null, isReadable: true, isTidy: true, ...more };
 }
 
 function sni(name: string, domains: string[], pair: Pair | null): SniDirectory {

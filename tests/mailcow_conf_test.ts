@@ -110,6 +110,15 @@ Deno.test("docker-compose is called where the file says standalone", () => {
   equal(parse("DOCKER_COMPOSE_VERSION=").composeVersion, "native");
 });
 
+Deno.test("a value ends where the line ends, and only blanks and tabs stand beside it", () => {
+  equal(parse("SKIP_LETS_ENCRYPT=y \t# so").skipsLetsEncrypt, true);
+  for (const odd of ["\u00a0", "\u2028", "\u2003", "\ufeff", "\v", "\f"]) {
+    equal(parse(`SKIP_LETS_ENCRYPT=y${odd}`).skipsLetsEncrypt, false);
+    equal(parse(`SKIP_LETS_ENCRYPT=y\nSKIP_LETS_ENCRYPT=n${odd}`).skipsLetsEncrypt, false);
+    equal(parse(`SKIP_LETS_ENCRYPT=${odd}y`).skipsLetsEncrypt, false);
+  }
+});
+
 Deno.test("a setting that cannot be right is refused by its name and file", () => {
   const cases: [line: string, words: RegExp][] = [
     ["IMAPS_PORT=imaps", /^IMAPS_PORT in conf is not a port: "imaps"$/],

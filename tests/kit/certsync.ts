@@ -15,6 +15,8 @@ export interface CertsyncOptions {
   stdin?: string;
   /** When to kill it and fail; default 60 s. */
   timeoutMs?: number;
+  /** A program that runs it, with its arguments: strace, for one. */
+  under?: string[];
   /** "journal": stderr is what JOURNAL_STREAM names, as under systemd. */
   stderr?: "pipe" | "journal";
 }
@@ -51,9 +53,10 @@ export function startCertsync(
 ): Started {
   assertBuilt();
   const home = Deno.makeTempDirSync({ prefix: "certsync-home-" });
-  const [command, ...commandArgs] = options.stderr === "journal"
-    ? ["/bin/sh", "-c", UNDER_JOURNAL, BINARY, ...args]
-    : [BINARY, ...args];
+  const argv = [...(options.under ?? []), BINARY, ...args];
+  const [command = BINARY, ...commandArgs] = options.stderr === "journal"
+    ? ["/bin/sh", "-c", UNDER_JOURNAL, ...argv]
+    : argv;
   const child = new Deno.Command(command, {
     args: commandArgs,
     cwd: options.cwd ?? home,

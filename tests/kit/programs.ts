@@ -17,6 +17,7 @@ const PACKAGES = {
   "ssh-agent": "openssh-client",
   "ssh-keygen": "openssh-client",
   sshd: "openssh-server",
+  strace: "strace",
   "systemd-analyze": "systemd",
   zsh: "zsh",
 } as const;
