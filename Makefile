@@ -46,8 +46,8 @@ test: ## check, build, and run every test (installs what that needs)
 lab: ## run the end-to-end tests on real mail servers, in a Docker engine of their own (root on Debian)
 	@MAKE=$(MAKE) exec tools/lab
 
-torture: ## attack the binary: kills, errors, hostile staging, races, generated inputs (minutes)
-	@MAKE=$(MAKE) tools/torture
+torture: ## attack the binary: kills, errors, hostile staging, races, generated inputs (SIZE=ci for less)
+	@MAKE=$(MAKE) tools/torture $(SIZE)
 
 bench: packages build ## measure dist/certsync against the shell that it replaces (minutes)
 	@mkdir -p dist/bench

@@ -30,7 +30,7 @@ Deno.test("an error of the file system leaves a whole pair, and is said", async 
       });
       const all = injections(calls.filter(({ text }) => !text.includes("/config.yaml")));
       ok(all.length > 0);
-      const chosen = some(all, sized({ quick: 8, ci: 70, full: Infinity }));
+      const chosen = some(all, sized({ quick: 5, ci: 60, full: Infinity }));
       const faults = new Faults();
       await inPlaces(hosts, chosen, async (injection, place) => {
         const { call, error } = injection;

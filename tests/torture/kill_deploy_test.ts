@@ -29,7 +29,7 @@ Deno.test("deploy killed at any point is healed by the next run", async (t) => {
         { call, kill: "before" as const, check: assertHealed },
         { call, kill: "after" as const, check: assertRecovered },
       ]);
-      const chosen = some(points, sized({ quick: 6, full: Infinity }));
+      const chosen = some(points, sized({ quick: 5, ci: 50, full: Infinity }));
       const faults = new Faults();
       let killed = 0;
       await inPlaces(hosts, chosen, async ({ call, kill, check }, place) => {

@@ -55,7 +55,7 @@ async function begin(host: MailHost, deployed: Leaf, staged: Leaf): Promise<void
   host.docker.forget();
 }
 
-async function restartAll({ services }: MailHost): Promise<void> {
+export async function restartAll({ services }: MailHost): Promise<void> {
   await Promise.all((["postfix", "dovecot", "nginx"] as const).map(services.restart));
 }
 

@@ -23,7 +23,7 @@ import { tempDir } from "../kit/temp_dir.ts";
 import { generator, mutate } from "./mutation.ts";
 import { sized, tell } from "./size.ts";
 
-const INPUTS = sized({ quick: 3_000, ci: 10_000, full: 100_000 });
+const INPUTS = sized({ quick: 2_000, ci: 10_000, full: 100_000 });
 const MAX_MS = 1_000;
 
 await using stack = new AsyncDisposableStack();

@@ -24,7 +24,7 @@ Deno.test("push killed at any point is healed by the next run", async () => {
   const points = calls.filter(({ changes }) => changes).flatMap((call) =>
     (["before", "after"] as const).map((kill) => ({ call, kill }))
   );
-  const chosen = some(points, sized({ quick: 8, full: Infinity }));
+  const chosen = some(points, sized({ quick: 5, full: Infinity }));
   const faults = new Faults();
   let killed = 0;
   await inPlaces(sides, chosen, async ({ call, kill }, side) => {

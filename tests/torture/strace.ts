@@ -50,13 +50,15 @@ export async function trace(root: string, prepare: () => Promise<Run>): Promise<
   const log = `${dir.path}/log`;
   const begin = async (...more: string[]) => {
     const { args, options } = await prepare();
-    const under = [strace, "-qq", "-y", "-o", log, "-e", TRACED, ...more];
+    const under = [strace, "-qq", "-y", "-s", "100000", "-o", log, "-e", TRACED, ...more];
     const result = await startCertsync(args, { ...options, under }).result;
     return { result, lines: (await Deno.readTextFile(log)).split("\n") };
   };
   const found = new Set<string>();
   for (const line of (await begin()).lines) {
-    for (const path of pathsIn(line)) if (path.startsWith(`${root}/`)) found.add(path);
+    for (const path of pathsIn(line)) {
+      if (path === root || path.startsWith(`${root}/`)) found.add(path);
+    }
   }
   const paths = [...found];
   const { result, lines } = await begin(...paths.flatMap((path) => ["-P", path]));
