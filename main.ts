@@ -286,7 +286,7 @@ function print(line: string): void {
 
 /** Whether it could be written; if not, that is said. */
 async function writeOutput(path: string, lines: readonly string[]): Promise<boolean> {
-  const { replaceFile } = await import("./lib/replace_file.ts");
+  const { replaceFile } = await import("./lib/write_file.ts");
   try {
     replaceFile(path, lines.map((line) => `${line}\n`).join(""), 0o644);
     return true;

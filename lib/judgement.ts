@@ -8,9 +8,10 @@ import { explain, Failure, quote } from "./failure.ts";
 import type { Host } from "./host.ts";
 import { namesCover } from "./host_name.ts";
 import { type ChainError, judgeLeaf, publicKeyOf, verifyChain } from "./openssl.ts";
-import { keyFits, type Pair, writeSynced } from "./pair.ts";
+import { keyFits, type Pair } from "./pair.ts";
 import { makeScratch } from "./state.ts";
 import { formatTime } from "./time.ts";
+import { writeSynced } from "./write_file.ts";
 
 export interface Demands {
   readonly domain: string;

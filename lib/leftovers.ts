@@ -2,7 +2,7 @@
 
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { TEMPORARY_PREFIX } from "./pair.ts";
+import { TEMPORARY_PREFIX } from "./write_file.ts";
 
 /** Removes our temporary files from the directory. */
 export function removeLeftovers(directory: string): void {

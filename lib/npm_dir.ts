@@ -27,7 +27,7 @@ export interface Lineage {
   readonly notAfter: Date | null;
   /** From 1 at the beginning of its life to 0 at its end. */
   readonly lifeLeft: number;
-  /** Changed a moment ago: a renewal replaces its links one by one. */
+  /** Changed a moment ago, or since `now`: a renewal replaces its links one by one. */
   readonly isChanging: boolean;
 }
 
@@ -96,7 +96,7 @@ function readLineage(directory: string, now: Date): Lineage {
       notBefore: null,
       notAfter: null,
       lifeLeft: 0,
-      isChanging: Math.abs(now.getTime() - changed) < SETTLING_MS,
+      isChanging: changed > now.getTime() - SETTLING_MS,
     };
   }
 }

@@ -7,6 +7,7 @@ import { timingSafeEqual } from "@std/crypto/timing-safe-equal";
 import { type Certificate, parseChain } from "./certificate.ts";
 import { Failure, quote } from "./failure.ts";
 import { type PemBlock, scanPem } from "./pem.ts";
+import { syncDirectory, TEMPORARY_PREFIX, writeSynced } from "./write_file.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -68,9 +69,6 @@ export function sameBytes(a: Pair, b: Pair): boolean {
 
 export const CERTIFICATE_MODE = 0o644;
 export const KEY_MODE = 0o600;
-
-/** What our temporary files are called, so that they can be told from everything else. */
-export const TEMPORARY_PREFIX = ".certsync-";
 
 /**
  * Puts cert.pem and key.pem into each directory: every file is written and synced beside its place
@@ -135,28 +133,4 @@ function checkReplaceable(path: string): void {
   throw new Failure(`there is a directory where a file belongs: ${quote(path)}`, {
     hint: "remove it; docker makes one where a file that it should mount is missing",
   });
-}
-
-/** A new file that nobody else could read at any moment, on the disk when this returns. */
-export function writeSynced(path: string, bytes: Uint8Array, mode: number): void {
-  fs.rmSync(path, { force: true }); // left by a run that was killed
-  const fd = fs.openSync(path, "wx", mode & 0o600);
-  try {
-    for (let offset = 0; offset < bytes.length;) {
-      offset += fs.writeSync(fd, bytes, offset, bytes.length - offset);
-    }
-    fs.fchmodSync(fd, mode);
-    fs.fsyncSync(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
-}
-
-export function syncDirectory(directory: string): void {
-  const fd = fs.openSync(directory, "r");
-  try {
-    fs.fsyncSync(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
 }

@@ -4,7 +4,8 @@ import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import { explain, quote } from "./failure.ts";
 import { readInstalled } from "./mailcow.ts";
-import { installPair, type Pair, syncDirectory } from "./pair.ts";
+import { CERTIFICATE_MODE, KEY_MODE, type Pair } from "./pair.ts";
+import { removeFile, replaceFile, syncDirectory } from "./write_file.ts";
 
 /** Outside of mailcow's SSL directory, where it would be served. */
 export function previousDirectory(state: string, sni: string | null = null): string {
@@ -24,14 +25,16 @@ export function readPrevious(state: string, sni: string | null = null): Pair | n
   return readInstalled(previousDirectory(state, sni)).pair;
 }
 
+/** One file after the other, each on the disk before the next: a crash leaves no pair, never a
+ * certificate with another one's key. */
 export function keepPrevious(pair: Pair, state: string, sni: string | null): void {
   const directory = previousDirectory(state, sni);
   try {
     const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
     if (created !== undefined) [dirname(created), dirname(directory)].forEach(syncDirectory);
-    // First, so that a crash leaves no pair rather than a certificate with another one's key.
-    fs.rmSync(join(directory, "cert.pem"), { force: true });
-    installPair(pair, [directory]);
+    removeFile(join(directory, "cert.pem"));
+    replaceFile(join(directory, "key.pem"), pair.keyPem, KEY_MODE);
+    replaceFile(join(directory, "cert.pem"), pair.chainPem, CERTIFICATE_MODE);
   } catch (error) {
     throw explain(error, `keep the previous certificate in ${quote(directory)}`);
   }

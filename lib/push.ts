@@ -11,13 +11,14 @@ import { type Host, pause } from "./host.ts";
 import { namesCover } from "./host_name.ts";
 import { judgePair } from "./judgement.ts";
 import { formatLastPushed, type LastPushed, parseLastPushed } from "./last_fp.ts";
-import { CERTIFICATE_MODE, KEY_MODE, type Pair, writeSynced } from "./pair.ts";
+import { CERTIFICATE_MODE, KEY_MODE, type Pair } from "./pair.ts";
 import { readSource, type Source } from "./push_source.ts";
 import type { PushTarget } from "./push_target.ts";
 import { type Mode, serverCommand, transfer, type TransferFailure } from "./rsync.ts";
 import { holdState, makeScratch, readState, writeState } from "./state.ts";
 import { formatTime } from "./time.ts";
 import { tlsaRecord } from "./tlsa.ts";
+import { writeSynced } from "./write_file.ts";
 
 export interface PushReport {
   readonly outcome: "pushed" | "unchanged" | "would-push" | "refused" | "failed";
@@ -175,9 +176,13 @@ async function send(
   const memory = new Map(pushed);
   return await allEnded(targets.map(async (target) => {
     const sending = await sendTo(target, outgoing.directory, config, host);
-    if (sending.failure === null) {
-      memory.set(target.text, pair.leaf.fingerprint);
+    if (sending.failure !== null) return sending;
+    memory.set(target.text, pair.leaf.fingerprint);
+    try {
       writeState(config.state, STATE_FILE, formatLastPushed(memory));
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      return { ...sending, failure: { error: `sent, but ${error.message}`, hint: error.hint } };
     }
     return sending;
   }));

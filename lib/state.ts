@@ -6,7 +6,7 @@ import { ensureDir } from "@std/fs/ensure-dir";
 import { explain, Failure, quote } from "./failure.ts";
 import { FileProblem, readFile } from "./file.ts";
 import type { Host } from "./host.ts";
-import { syncDirectory, TEMPORARY_PREFIX, writeSynced } from "./pair.ts";
+import { removeFile, replaceFile, syncDirectory, TEMPORARY_PREFIX } from "./write_file.ts";
 
 const LOCK_WAIT_MS = 60_000;
 
@@ -88,18 +88,8 @@ export function readState(directory: string, name: string): string {
 /** Replaces a state file by a rename; an empty text removes it. */
 export function writeState(directory: string, name: string, text: string): void {
   const path = join(directory, name);
-  try {
-    if (text === "") {
-      fs.rmSync(path, { force: true });
-    } else {
-      const temporary = join(directory, TEMPORARY_PREFIX + name);
-      writeSynced(temporary, new TextEncoder().encode(text), 0o600);
-      fs.renameSync(temporary, path);
-    }
-    syncDirectory(directory);
-  } catch (error) {
-    throw explain(error, `write ${quote(path)}`);
-  }
+  if (text === "") removeFile(path);
+  else replaceFile(path, text, 0o600);
 }
 
 function makeDirectory(state: string | null): string {

@@ -159,6 +159,17 @@ test("a failed transfer leaves last_fp and what was delivered as they were", asy
   assertSame(incoming, await snapshot(scene.incoming));
 });
 
+test("a target that cannot be remembered has failed, and the report says that it was sent", async () => {
+  await using scene = await pushScene();
+  await Deno.mkdir(`${scene.state}/last_fp`, { recursive: true });
+  const result = await scene.push(["--json"]);
+  deepEqual([result.code, result.json().outcome], [1, "failed"]);
+  equal(result.json().fingerprint, first.fingerprint);
+  match(result.json().targets[0].error, /^sent, but cannot write ".*last_fp": it is a directory$/);
+  await scene.assertArrived(first);
+  deepEqual(namesIn(scene.state), ["last_fp", "lock"]);
+});
+
 test("push succeeds at once where the forced command matches", async () => {
   await using scene = await pushScene();
   await scene.server.force(forcedCommand("-azL", scene.incoming));

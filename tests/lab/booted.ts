@@ -75,12 +75,19 @@ export async function bootFresh(
     await must("journalctl", "--sync");
     const lines = await must("journalctl", "--output=json", `--unit=${unit}`);
     const entries = lines.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
-    const end = entries.findLast(({ JOB_RESULT, JOB_TYPE }) => JOB_RESULT && JOB_TYPE === "start");
+    const ends = entries.filter(({ JOB_RESULT, JOB_TYPE }) => JOB_RESULT && JOB_TYPE === "start");
+    const end = ends.at(-1);
     if (end === undefined) return null;
+    const invocation: string = end.INVOCATION_ID;
+    const previousEnd = entries.indexOf(ends.at(-2));
     return {
-      invocation: end.INVOCATION_ID,
+      invocation,
       isSuccess: end.JOB_RESULT === "done",
-      journal: entries.filter((entry) => entry._SYSTEMD_INVOCATION_ID === end.INVOCATION_ID)
+      journal: entries
+        .filter(({ _SYSTEMD_UNIT, _SYSTEMD_INVOCATION_ID = invocation }, i) =>
+          // Of a program that was gone before journald looked at it, only the unit is known.
+          _SYSTEMD_UNIT === unit && _SYSTEMD_INVOCATION_ID === invocation && i > previousEnd
+        )
         .map(({ MESSAGE, PRIORITY }) => ({
           message: String(MESSAGE),
           priority: Number(PRIORITY),

@@ -50,12 +50,15 @@ Deno.test("push and deploy run from their units and timers, and journald holds w
     const drop = "/etc/systemd/system/mailcow-cert-deploy.service.d/probe.conf";
     const touched = "/opt/mailcow-dockerized/touched";
     await mailHost.write(drop, `[Service]\nExecStartPre=/usr/bin/touch ${touched}\n`, "644");
-    await mailHost.run("systemctl", "daemon-reload");
-    const { isSuccess, journal } = await mailHost.start("mailcow-cert-deploy.service");
-    equal(isSuccess, false);
-    match(wordsOf(journal, 6), /touched.*Read-only file system/);
-    await mailHost.run("rm", drop);
-    await mailHost.run("systemctl", "daemon-reload");
+    try {
+      await mailHost.run("systemctl", "daemon-reload");
+      const { isSuccess, journal } = await mailHost.start("mailcow-cert-deploy.service");
+      equal(isSuccess, false);
+      match(wordsOf(journal, 6), /touched.*Read-only file system/);
+    } finally {
+      await mailHost.run("rm", drop);
+      await mailHost.run("systemctl", "daemon-reload");
+    }
   });
 
   let leaf = await lab.issue();

@@ -64,6 +64,7 @@ Deno.test("what push reads during renewals always fits together", async () => {
     }
   } finally {
     isOver = true;
+    await renewals;
   }
   equal(seen.size, 2, "there were no renewals to see");
   tell(`renewal: ${rounds} rounds of reading, during ${await renewals} renewals`);
@@ -85,6 +86,7 @@ Deno.test("what push sends during renewals always fits together", async () => {
     }
   } finally {
     isOver = true;
+    await renewals;
   }
   tell(`renewal: ${rounds} pushes, during ${await renewals} renewals`);
 });

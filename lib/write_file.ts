@@ -1,0 +1,60 @@
+// Writing files so that nobody reads half of one, and a power cut leaves none half written.
+
+import * as fs from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { explain, quote } from "./failure.ts";
+
+/** What our temporary files are called, so that they can be told from everything else. */
+export const TEMPORARY_PREFIX = ".certsync-";
+
+/** Replaces a file in one step. Throws a Failure that names it. */
+export function replaceFile(path: string, content: string | Uint8Array, mode: number): void {
+  const temporary = join(dirname(path), TEMPORARY_PREFIX + basename(path));
+  try {
+    try {
+      const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+      writeSynced(temporary, bytes, mode);
+      fs.renameSync(temporary, path);
+    } catch (error) {
+      fs.rmSync(temporary, { force: true });
+      throw error;
+    }
+    syncDirectory(dirname(path));
+  } catch (error) {
+    throw explain(error, `write ${quote(path)}`);
+  }
+}
+
+/** Removes a file, if it is there, for good. Throws a Failure that names it. */
+export function removeFile(path: string): void {
+  try {
+    fs.rmSync(path, { force: true });
+    syncDirectory(dirname(path));
+  } catch (error) {
+    throw explain(error, `remove ${quote(path)}`);
+  }
+}
+
+/** A new file that nobody else could read at any moment, on the disk when this returns. */
+export function writeSynced(path: string, bytes: Uint8Array, mode: number): void {
+  fs.rmSync(path, { force: true }); // left by a run that was killed
+  const fd = fs.openSync(path, "wx", mode & 0o600);
+  try {
+    for (let offset = 0; offset < bytes.length;) {
+      offset += fs.writeSync(fd, bytes, offset, bytes.length - offset);
+    }
+    fs.fchmodSync(fd, mode);
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+export function syncDirectory(directory: string): void {
+  const fd = fs.openSync(directory, "r");
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
