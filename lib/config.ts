@@ -79,6 +79,8 @@ export interface PushConfig extends SourceConfig {
   readonly timeoutMs: number;
   readonly force: boolean;
   readonly dryRun: boolean;
+  /** Whether the report is for a program, which is told everything. */
+  readonly json: boolean;
 }
 
 export function pushConfig({ domain, push = {} }: ConfigFile, flags: Flags): PushConfig {
@@ -102,6 +104,7 @@ export function pushConfig({ domain, push = {} }: ConfigFile, flags: Flags): Pus
     timeoutMs: push.timeout ?? 60_000,
     force: flags.has("force"),
     dryRun: flags.has("dry-run"),
+    json: flags.has("json"),
   };
 }
 
@@ -156,6 +159,8 @@ export interface DeployConfig {
   /** Put back what was served before, instead of what is staged. */
   readonly rollback: boolean;
   readonly dryRun: boolean;
+  /** Whether the report is for a program, which is told everything. */
+  readonly json: boolean;
 }
 
 export function deployConfig({ domain, deploy = {} }: ConfigFile, flags: Flags): DeployConfig {
@@ -172,6 +177,7 @@ export function deployConfig({ domain, deploy = {} }: ConfigFile, flags: Flags):
     force: flags.has("force"),
     rollback: flags.has("rollback"),
     dryRun: flags.has("dry-run"),
+    json: flags.has("json"),
   };
 }
 

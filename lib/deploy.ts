@@ -125,7 +125,7 @@ async function reportOf(facts: DeployFacts, config: DeployConfig): Promise<Deplo
     domain: facts.domain,
     fingerprint: leaf.fingerprint,
     notAfter: formatTime(leaf.notAfter),
-    tlsa: await tlsaRecord(leaf),
+    tlsa: config.json ? await tlsaRecord(leaf) : null,
   };
 }
 

@@ -37,6 +37,7 @@ import { installPair, keyFits, type Pair } from "./pair.ts";
 import { keepPrevious, readPrevious } from "./previous.ts";
 import { TimedOut } from "./run.ts";
 import { formatTime } from "./time.ts";
+import { tlsaRecord } from "./tlsa.ts";
 
 /** Installs what the plan says, has it loaded, looks at the wire, and goes back where it must. */
 export async function carryOut(
@@ -59,7 +60,7 @@ export async function carryOut(
     if (config.rollback) keepReplaced(plan, facts, config.state);
     if (installed.length > 0) host.tell(`installed ${installed.join(" ")}`);
     const notes = keyChanged(facts)
-      ? [`TLSA 3 1 1 changed with the key: it is ${report.tlsa}`]
+      ? [`TLSA 3 1 1 changed with the key: it is ${await tlsaRecord(facts.staged.leaf)}`]
       : [];
     now = { ...report, installed, notes };
 

@@ -2,7 +2,6 @@
 
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { walkSync } from "@std/fs/walk";
 import type { Protocol } from "./endpoint_url.ts";
 import { explain, Failure, quote } from "./failure.ts";
 import { FileProblem, readFile } from "./file.ts";
@@ -131,19 +130,18 @@ function isOurs(path: string, mode: number): boolean {
  * either listed itself, or not to be seen from inside the containers and not ours to write to.
  */
 function readSniDirectories(sslDirectory: string): SniDirectory[] {
-  const directories: SniDirectory[] = [];
-  const options = { maxDepth: 1, includeFiles: false, includeSymlinks: false };
-  for (const entry of walkSync(sslDirectory, options)) {
-    if (entry.path === sslDirectory || entry.name.startsWith(".")) continue;
-    const paths = ["cert.pem", "key.pem", "domains"].map((name) => join(entry.path, name));
-    if (!paths.every((path) => fs.existsSync(path))) continue;
-    directories.push({
-      name: entry.name,
-      domains: readDomains(join(entry.path, "domains")),
-      ...readInstalled(entry.path),
-    });
-  }
-  return directories.sort((a, b) => a.name < b.name ? -1 : 1);
+  return fs.readdirSync(sslDirectory, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
+    .map(({ name }) => ({ name, directory: join(sslDirectory, name) }))
+    .filter(({ directory }) =>
+      ["cert.pem", "key.pem", "domains"].every((file) => fs.existsSync(join(directory, file)))
+    )
+    .map(({ name, directory }) => ({
+      name,
+      domains: readDomains(join(directory, "domains")),
+      ...readInstalled(directory),
+    }))
+    .sort((a, b) => a.name < b.name ? -1 : 1);
 }
 
 function readDomains(path: string): string[] {

@@ -2,7 +2,6 @@
 
 import * as fs from "node:fs";
 import { basename, join } from "node:path";
-import { walkSync } from "@std/fs/walk";
 import {
   type Certificate,
   isStagingIssuer,
@@ -54,11 +53,10 @@ export function readLineages(live: readonly string[], now: Date): Lineage[] {
 
 function lineageDirectories(live: string): string[] {
   try {
-    fs.readdirSync(live); // walk passes over what it may not read
-    return Array.from(
-      walkSync(live, { maxDepth: 1, includeFiles: false, match: [/(^|\/)npm-[^/]+$/] }),
-      ({ path }) => path,
-    ).filter((path) => path !== live).sort((a, b) => compare(number(a), number(b)));
+    return fs.readdirSync(live, { withFileTypes: true })
+      .filter((entry) => /^npm-./.test(entry.name) && !entry.isFile())
+      .map(({ name }) => join(live, name))
+      .sort((a, b) => compare(number(a), number(b)));
   } catch (error) {
     throw explain(error, `look into ${quote(live)}`);
   }

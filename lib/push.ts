@@ -27,6 +27,7 @@ export interface PushReport {
   readonly source: string | null;
   readonly fingerprint: string | null;
   readonly notAfter: string | null;
+  /** Null unless the report is for a program: no one else is told. */
   readonly tlsa: string | null;
   readonly targets: readonly TargetReport[];
   readonly warnings: readonly string[];
@@ -64,7 +65,7 @@ export async function push(config: PushConfig, host: Host): Promise<PushReport> 
   const source = await readSource(config, host);
   const { pair } = source;
   if (pair instanceof Failure) return refuse(reportOf(source, config), pair, config);
-  const report = { ...reportOf(source, config), ...await describeLeaf(pair) };
+  const report = { ...reportOf(source, config), ...await describeLeaf(pair, config) };
 
   const pushed = parseLastPushed(readState(config.state, STATE_FILE), config.to);
   const stale = targetsLacking(pair, pushed, config);
@@ -108,11 +109,11 @@ function reportOf({ directory, warnings }: Source, config: PushConfig): PushRepo
   return { ...emptyPushReport(config), source: directory, warnings };
 }
 
-async function describeLeaf({ leaf }: Pair) {
+async function describeLeaf({ leaf }: Pair, { json }: PushConfig) {
   return {
     fingerprint: leaf.fingerprint,
     notAfter: formatTime(leaf.notAfter),
-    tlsa: await tlsaRecord(leaf),
+    tlsa: json ? await tlsaRecord(leaf) : null,
   };
 }
 

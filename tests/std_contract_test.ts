@@ -5,7 +5,6 @@ import { parseArgs } from "@std/cli/parse-args";
 import { crypto } from "@std/crypto/crypto";
 import { timingSafeEqual } from "@std/crypto/timing-safe-equal";
 import { ensureDir } from "@std/fs/ensure-dir";
-import { walk, type WalkOptions, walkSync } from "@std/fs/walk";
 import { parse } from "@std/yaml/parse";
 
 type ParseOptions = NonNullable<Parameters<typeof parseArgs>[1]>;
@@ -160,68 +159,6 @@ Deno.test("ensureDir makes what is lacking and leaves what is there", async () =
   });
 });
 
-const WALKS: [string, WalkOptions, string[]][] = [
-  ["finds everything", {}, [".", "a", "a/one.pem", "a/sub", "a/sub/two.key", "gone", "link"]],
-  ["goes no deeper than told", { maxDepth: 1 }, [".", "a", "gone", "link"]],
-  ["stays outside", { maxDepth: -1 }, []],
-  ["leaves out directories", { includeDirs: false }, [
-    "a/one.pem",
-    "a/sub/two.key",
-    "gone",
-    "link",
-  ]],
-  ["leaves out files", { includeFiles: false }, [".", "a", "a/sub", "gone", "link"]],
-  ["leaves out links", { includeSymlinks: false }, [
-    ".",
-    "a",
-    "a/one.pem",
-    "a/sub",
-    "a/sub/two.key",
-  ]],
-  ["selects by ending", { exts: ["pem", ".key"] }, ["a/one.pem", "a/sub/two.key"]],
-  ["selects by pattern", { match: [/two/, /gone$/] }, ["a/sub/two.key", "gone"]],
-  ["does not enter what it skips", { skip: [/sub$/, /gone$/] }, [".", "a", "a/one.pem", "link"]],
-];
-
-for (const [name, options, expected] of WALKS) {
-  Deno.test(`walk ${name}`, async () => {
-    await inTree(async (dir) => {
-      const relative = ({ path }: { path: string }) => path.slice(dir.length + 1) || ".";
-      const found = await Array.fromAsync(walk(dir, options));
-      assert.deepEqual(found.map(relative).sort(), expected);
-      const foundAtOnce = [...walkSync(dir, options)];
-      assert.deepEqual(foundAtOnce.map(relative).sort(), expected);
-    });
-  });
-}
-
-Deno.test("walk says what each entry is, and does not follow links unasked", async () => {
-  await inTree(async (dir) => {
-    const kinds = new Map<string, string>();
-    for await (const { name, isFile, isDirectory, isSymlink } of walk(dir, { maxDepth: 2 })) {
-      kinds.set(name, [isFile && "file", isDirectory && "dir", isSymlink && "link"].join(""));
-    }
-    assert.equal(kinds.get("a"), "falsedirfalse");
-    assert.equal(kinds.get("one.pem"), "filefalsefalse");
-    assert.equal(kinds.get("link"), "falsefalselink");
-    assert.equal(kinds.get("gone"), "falsefalselink");
-  });
-});
-
-Deno.test("walk follows links when asked, and then trips over one that leads nowhere", async () => {
-  await inTree(async (dir) => {
-    const options = { followSymlinks: true, canonicalize: false, skip: [/gone$/] };
-    await assert.rejects(Array.fromAsync(walk(dir, options)), Deno.errors.NotFound);
-    await Deno.remove(`${dir}/gone`);
-    const found = await Array.fromAsync(walk(dir, options), ({ path }) => path);
-    assert.ok(found.includes(`${dir}/link/one.pem`));
-  });
-});
-
-Deno.test("walk fails on a directory that is not there", async () => {
-  await assert.rejects(Array.fromAsync(walk("/nonexistent/dir")), Deno.errors.NotFound);
-});
-
 const YAML: [string, string, unknown][] = [
   ["nothing", "", null],
   ["only a comment", "# nothing\n", null],
@@ -324,17 +261,6 @@ function plain(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(plain);
   if (typeof value !== "object" || value === null || value instanceof Date) return value;
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
-}
-
-async function inTree(test: (dir: string) => Promise<void>): Promise<void> {
-  await inTemporaryDir(async (dir) => {
-    await Deno.mkdir(`${dir}/a/sub`, { recursive: true });
-    await Deno.writeTextFile(`${dir}/a/one.pem`, "");
-    await Deno.writeTextFile(`${dir}/a/sub/two.key`, "");
-    await Deno.symlink("a", `${dir}/link`);
-    await Deno.symlink("nowhere", `${dir}/gone`);
-    await test(dir);
-  });
 }
 
 async function inTemporaryDir(test: (dir: string) => Promise<void>): Promise<void> {
