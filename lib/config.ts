@@ -1,5 +1,6 @@
 // What each command is to do: flags before the config file, and the config file before defaults.
 
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Flags } from "./command_line.ts";
 import {
@@ -120,15 +121,9 @@ function sourceConfig(push: NonNullable<ConfigFile["push"]>, flags: Flags): Sour
 
 /** Our own file before ssh's, if it is there. */
 function standardKnownHosts(): readonly string[] | null {
-  const isThere = (() => {
-    try {
-      return readFileIfAny(STANDARD_KNOWN_HOSTS, { follow: true }) !== null;
-    } catch (error) {
-      if (error instanceof FileProblem) return true; // let ssh say what is wrong with it
-      throw error;
-    }
-  })();
-  return isThere ? [STANDARD_KNOWN_HOSTS, "~/.ssh/known_hosts", "~/.ssh/known_hosts2"] : null;
+  return existsSync(STANDARD_KNOWN_HOSTS)
+    ? [STANDARD_KNOWN_HOSTS, "~/.ssh/known_hosts", "~/.ssh/known_hosts2"]
+    : null;
 }
 
 function flagDomain(flags: Flags): string | undefined {

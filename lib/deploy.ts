@@ -3,7 +3,6 @@
 import { join } from "node:path";
 import { allEnded } from "./all_ended.ts";
 import type { DeployConfig } from "./config.ts";
-import { carryOut, changeRejected } from "./deploy_carry_out.ts";
 import { readAnswered, readMemory } from "./deploy_memory.ts";
 import {
   type DeployFacts,
@@ -23,7 +22,6 @@ import {
 } from "./deploy_report.ts";
 import { explain, Failure, quote, UsageFailure } from "./failure.ts";
 import type { Host } from "./host.ts";
-import { judgePair, keyMatches } from "./judgement.ts";
 import { removeLeftovers } from "./leftovers.ts";
 import { type Mailcow, readMailcow } from "./mailcow.ts";
 import type { Pair } from "./pair.ts";
@@ -63,6 +61,7 @@ export async function deploy(config: DeployConfig, host: Host): Promise<DeployRe
   if (config.dryRun) {
     return { ...planned, outcome: "would-deploy", notes: describePlan(decision, config) };
   }
+  const { carryOut, changeRejected } = await import("./deploy_carry_out.ts");
   if (isForced(config)) {
     const left = config.rollback && decision.changesLeaf ? mailcow.deployed.pair : null;
     changeRejected({ add: left, remove: candidate }, config.state);
@@ -130,6 +129,8 @@ async function reportOf(facts: DeployFacts, config: DeployConfig): Promise<Deplo
 }
 
 async function judge({ staged, mailcow, domain }: DeployFacts, config: DeployConfig, host: Host) {
+  // Loaded where there is work: reading it takes longer than finding that there is none.
+  const { judgePair } = await import("./judgement.ts");
   const demands = { domain, trust: config.trust, trustKey: "deploy.trust" } as const;
   const state = config.dryRun ? null : config.state;
   const paths = config.rollback
@@ -158,6 +159,7 @@ async function recover(
   host: Host,
 ): Promise<DeployReport> {
   const { mailcow } = situation;
+  const { keyMatches } = await import("./judgement.ts");
   const matches = async (pair: Pair | null) => pair !== null && await keyMatches(pair, host);
   const previous = readPrevious(config.state);
   const keeper = planRecovery(situation, {
@@ -182,6 +184,7 @@ async function recover(
   if (config.dryRun) return warned;
   const { outcome, error, hint } = refusal;
   const healing = { ...warned, error: undefined, hint: undefined };
+  const { carryOut } = await import("./deploy_carry_out.ts");
   const healed = await carryOut(plan, facts, healing, config, host);
   return {
     ...healed,

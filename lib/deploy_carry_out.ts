@@ -1,14 +1,8 @@
 // Carries out what deploy decided: installs, has it loaded, looks at the wire, and goes back.
 
 import { allEnded } from "./all_ended.ts";
-import {
-  type Application,
-  applyTo,
-  askAll,
-  formatProbe,
-  type Probe,
-  type ServiceOutcome,
-} from "./apply.ts";
+import { type Application, applyTo, askAll } from "./apply.ts";
+import { formatProbe, type Probe, type ServiceOutcome } from "./checks.ts";
 import { type Compose, composeExec } from "./compose.ts";
 import type { DeployConfig } from "./config.ts";
 import { readContainerState } from "./container_state.ts";
@@ -29,7 +23,8 @@ import {
   planInstallations,
   type Situation,
 } from "./deploy_plan.ts";
-import { type DeployReport, describeSilence, failed, summarize } from "./deploy_report.ts";
+import { type DeployReport, failed } from "./deploy_report.ts";
+import { describeSilence, summarize } from "./deploy_summary.ts";
 import { explain, Failure, quote } from "./failure.ts";
 import type { Host } from "./host.ts";
 import { processNames, readMailcow, type Service, serviceNames, serviceOf } from "./mailcow.ts";

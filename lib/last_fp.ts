@@ -1,9 +1,25 @@
 // What push remembers: the leaf that each target last received, a line each.
 
+import { join } from "node:path";
 import type { PushTarget } from "./push_target.ts";
+import { readState, writeState } from "./state.ts";
 
 /** Fingerprint by target. */
 export type LastPushed = ReadonlyMap<string, string>;
+
+const FILE = "last_fp";
+
+export function lastPushedPath(state: string): string {
+  return join(state, FILE);
+}
+
+export function readLastPushed(state: string, targets: readonly PushTarget[]): LastPushed {
+  return parseLastPushed(readState(state, FILE), targets);
+}
+
+export function writeLastPushed(state: string, pushed: LastPushed): void {
+  writeState(state, FILE, formatLastPushed(pushed));
+}
 
 const pairs = "(?:[0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}";
 const line = new RegExp(`^(${pairs}) (\\S.*)$`);

@@ -1,24 +1,19 @@
 // certsync push: sends the certificate of Nginx Proxy Manager to every target that lacks it.
 
-import * as fs from "node:fs";
 import { join } from "node:path";
-import { allEnded } from "./all_ended.ts";
 import { timeState } from "./certificate.ts";
 import type { PushConfig } from "./config.ts";
-import { explain, Failure, quote } from "./failure.ts";
-import { readFileIfAny } from "./file.ts";
-import { type Host, pause } from "./host.ts";
+import { Failure } from "./failure.ts";
+import type { Host } from "./host.ts";
 import { namesCover } from "./host_name.ts";
-import { judgePair } from "./judgement.ts";
-import { formatLastPushed, type LastPushed, parseLastPushed } from "./last_fp.ts";
-import { CERTIFICATE_MODE, KEY_MODE, type Pair } from "./pair.ts";
+import { type LastPushed, readLastPushed } from "./last_fp.ts";
+import type { Pair } from "./pair.ts";
+import type { Sending } from "./push_send.ts";
 import { readSource, type Source } from "./push_source.ts";
 import type { PushTarget } from "./push_target.ts";
-import { type Mode, serverCommand, transfer, type TransferFailure } from "./rsync.ts";
-import { holdState, makeScratch, readState, writeState } from "./state.ts";
+import { holdState } from "./state.ts";
 import { formatTime } from "./time.ts";
 import { tlsaRecord } from "./tlsa.ts";
-import { writeSynced } from "./write_file.ts";
 
 export interface PushReport {
   readonly outcome: "pushed" | "unchanged" | "would-push" | "refused" | "failed";
@@ -56,8 +51,6 @@ export function emptyPushReport(config: PushConfig | null): PushReport {
   };
 }
 
-const STATE_FILE = "last_fp";
-
 /** Throws a Failure where it does not come to a decision. */
 export async function push(config: PushConfig, host: Host): Promise<PushReport> {
   using _lock = config.dryRun ? null : await holdState(config.state, host);
@@ -67,7 +60,7 @@ export async function push(config: PushConfig, host: Host): Promise<PushReport> 
   if (pair instanceof Failure) return refuse(reportOf(source, config), pair, config);
   const report = { ...reportOf(source, config), ...await describeLeaf(pair, config) };
 
-  const pushed = parseLastPushed(readState(config.state, STATE_FILE), config.to);
+  const pushed = readLastPushed(config.state, config.to);
   const stale = targetsLacking(pair, pushed, config);
   const unchanged = {
     ...report,
@@ -76,6 +69,8 @@ export async function push(config: PushConfig, host: Host): Promise<PushReport> 
   } as const;
   if (stale.length === 0 && source.keyFits && isSound(pair, config, host.now)) return unchanged;
 
+  // Loaded where there is work: reading it takes longer than finding that there is none.
+  const { judgePair } = await import("./judgement.ts");
   const refusal = await judgePair(
     pair,
     pathsIn(source),
@@ -97,12 +92,8 @@ export async function push(config: PushConfig, host: Host): Promise<PushReport> 
     }));
     return { ...report, outcome: "would-push", targets };
   }
-  const sendings = await send(pair, stale, pushed, config, host);
-  const warnings = await allEnded(
-    sendings.filter(({ mode, failure }) => mode === "-aL" && failure === null)
-      .map(({ target }) => forcedCommandWarning(target, config, host)),
-  );
-  return summarize({ ...report, warnings: [...report.warnings, ...warnings] }, sendings, config);
+  const { send } = await import("./push_send.ts");
+  return summarize(report, await send(pair, stale, pushed, config, host), config);
 }
 
 function reportOf({ directory, warnings }: Source, config: PushConfig): PushReport {
@@ -157,124 +148,13 @@ function isSound(pair: Pair, { domain }: PushConfig, now: Date): boolean {
     namesCover(pair.leaf.names, domain) !== null;
 }
 
-interface Sending {
-  readonly target: PushTarget;
-  /** The one that succeeded, or the last one tried. */
-  readonly mode: Mode;
-  readonly failure: Pick<TransferFailure, "error"> & { readonly hint?: string | undefined } | null;
-}
-
-/** Remembers each target as soon as it has the pair, so that nothing cuts that off. */
-async function send(
-  pair: Pair,
-  targets: readonly PushTarget[],
-  pushed: LastPushed,
-  config: PushConfig,
-  host: Host,
-): Promise<Sending[]> {
-  using outgoing = makeScratch(config.state);
-  await writeCopies(pair, outgoing.directory, config.state, host);
-  const memory = new Map(pushed);
-  return await allEnded(targets.map(async (target) => {
-    const sending = await sendTo(target, outgoing.directory, config, host);
-    if (sending.failure !== null) return sending;
-    memory.set(target.text, pair.leaf.fingerprint);
-    try {
-      writeState(config.state, STATE_FILE, formatLastPushed(memory));
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error;
-      return { ...sending, failure: { error: `sent, but ${error.message}`, hint: error.hint } };
-    }
-    return sending;
-  }));
-}
-
-/**
- * rsync passes over a file of the same size and time, to the second, as the one over there: two
- * keys are often of the same size, so no two pushes may send files of the same second.
- */
-async function writeCopies(
-  pair: Pair,
-  directory: string,
-  state: string,
-  host: Host,
-): Promise<void> {
-  const chain = join(directory, "fullchain.pem");
-  const key = join(directory, "privkey.pem");
-  const write = () => {
-    writeSynced(chain, pair.chainPem, CERTIFICATE_MODE);
-    writeSynced(key, pair.keyPem, KEY_MODE);
-  };
-  try {
-    write();
-    if (secondOf(chain) === secondOf(join(state, STATE_FILE))) {
-      await pause(1_000, host);
-      write();
-    }
-  } catch (error) {
-    throw explain(error, `copy the certificate for sending into ${quote(directory)}`);
-  }
-}
-
-/** When the file was last written, in whole seconds; null where there is none. */
-function secondOf(path: string): number | null {
-  const stat = fs.statSync(path, { throwIfNoEntry: false });
-  return stat === undefined ? null : Math.floor(stat.mtimeMs / 1_000);
-}
-
-async function sendTo(
-  target: PushTarget,
-  from: string,
-  config: PushConfig,
-  host: Host,
-): Promise<Sending> {
-  const attempt = (mode: Mode) =>
-    transfer(mode, {
-      files: ["fullchain.pem", "privkey.pem"],
-      from,
-      target,
-      ssh: config,
-      timeoutMs: config.timeoutMs,
-    }, host);
-  try {
-    const first = await attempt("-azL");
-    // The documentation of the chain gives a forced command without z for a client with it.
-    if (!first?.mayBeForcedCommand) return { target, mode: "-azL", failure: first };
-    const second = await attempt("-aL");
-    return { target, mode: "-aL", failure: second && first };
-  } catch (error) {
-    if (!(error instanceof Failure) || host.stop.aborted) throw error;
-    return { target, mode: "-azL", failure: { error: error.message, hint: error.hint } };
-  }
-}
-
-async function forcedCommandWarning(
-  target: PushTarget,
-  { identity }: PushConfig,
-  host: Host,
-): Promise<string> {
-  const command = await serverCommand("-azL", target, host);
-  const publicKey = (identity && readPublicKey(`${identity}.pub`)) ?? "ssh-ed25519 AAAA…";
-  return `the forced command of ${target.text} is for rsync without -z, so the pair was sent without ` +
-    `compression, at the second try; this line in authorized_keys would match: ` +
-    `command="${(command ?? "rsync --server …").replaceAll('"', '\\"')}",restrict ${publicKey}`;
-}
-
-function readPublicKey(path: string): string | null {
-  try {
-    const file = readFileIfAny(path, { follow: true });
-    return file && new TextDecoder().decode(file.bytes).trim();
-  } catch {
-    return null; // it only serves to print a line that can be pasted
-  }
-}
-
 /** Pure. */
 function summarize(
   report: PushReport,
   sendings: readonly Sending[],
   config: PushConfig,
 ): PushReport {
+  const warnings = [...report.warnings, ...sendings.flatMap(({ warning }) => warning ?? [])];
   const targets = config.to.map(({ text }): TargetReport => {
     const sending = sendings.find(({ target }) => target.text === text);
     if (sending === undefined) return { to: text, outcome: "unchanged" };
@@ -283,12 +163,13 @@ function summarize(
     return { to: text, outcome: "failed", error, ...(hint && { hint }) };
   });
   const failed = targets.filter(({ outcome }) => outcome === "failed");
-  if (failed.length === 0) return { ...report, outcome: "pushed", targets };
+  if (failed.length === 0) return { ...report, outcome: "pushed", targets, warnings };
   const hints = new Set(failed.flatMap(({ hint }) => hint ?? []));
   return {
     ...report,
     outcome: "failed",
     targets,
+    warnings,
     error: failed.map(({ to, error }) => `${to}: ${error}`).join("; "),
     ...(hints.size > 0 && { hint: [...hints].join("; ") }),
   };

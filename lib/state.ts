@@ -77,8 +77,10 @@ async function waitForLock(file: Deno.FsFile, directory: string, host: Host): Pr
 
 /** The text of a state file; empty where there is none that can be read: then it is unknown. */
 export function readState(directory: string, name: string): string {
+  const path = join(directory, name);
+  if (!fs.existsSync(path)) return ""; // as is usual; to make an error of it takes time
   try {
-    return new TextDecoder().decode(readFile(join(directory, name), { follow: true }).bytes);
+    return new TextDecoder().decode(readFile(path, { follow: true }).bytes);
   } catch (error) {
     if (error instanceof FileProblem) return "";
     throw error;
