@@ -41,7 +41,8 @@ export interface Application {
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
-const BETWEEN_ROUNDS_MS = 500;
+/** Just after a reload the old processes still answer, for a moment. */
+const BETWEEN_ROUNDS_MS = { first: 100, most: 500 };
 
 /** Asks all at once. */
 export function askAll(probes: readonly Probe[], host: Host): Promise<Answer[]> {
@@ -208,12 +209,12 @@ function asResult(error: unknown): ComposeResult {
   return { kind: "failed", words: error.message, ...(error.hint && { hint: error.hint }) };
 }
 
-/** nginx lets its old workers accept for 100 ms beside the new ones before it ends them. */
+/** nginx lets its old workers accept for 100 ms beside the new ones; Postfix's may take longer. */
 const BETWEEN_LOOKS_MS = 250;
 
 /**
- * Asks again those that are not right yet, until all are or the time is over. All are right when a
- * second look says so too: for a moment old and new processes accept side by side.
+ * Asks until all is right or the time is over. All is right when every endpoint says so at two
+ * moments: for a while old and new processes accept side by side.
  */
 async function waitForLeaf(
   before: readonly Before[],
@@ -221,28 +222,31 @@ async function waitForLeaf(
   host: Host,
 ): Promise<Check[]> {
   const end = performance.now() + waitMs;
-  let checks = await lookAgain(before, [], host);
-  for (;;) {
-    if (isSettled(checks)) {
-      await pause(BETWEEN_LOOKS_MS, host);
-      checks = await lookAgain(before, [], host);
-      if (isSettled(checks)) return checks;
-    }
-    if (performance.now() >= end) return checks;
-    await pause(BETWEEN_ROUNDS_MS, host);
-    checks = await lookAgain(before, checks.filter(({ verdict }) => verdict === "ok"), host);
+  const [withSni = [], without = []] = [true, false].map((hasSni) =>
+    before.filter(({ probe }) => (probe.sni !== null) === hasSni)
+  );
+  const first = await look(withSni, host);
+  if (isSettled(first)) await pause(BETWEEN_LOOKS_MS, host);
+  let checks = [...first, ...await look(without, host)];
+
+  for (
+    let betweenMs = BETWEEN_ROUNDS_MS.first;
+    !isSettled(checks) && performance.now() < end;
+    betweenMs = Math.min(2 * betweenMs, BETWEEN_ROUNDS_MS.most)
+  ) {
+    await pause(betweenMs, host);
+    const right = checks.filter(({ verdict }) => verdict === "ok");
+    const wrong = before.filter(({ probe }) => right.every((check) => check.probe !== probe));
+    checks = [...right, ...await look(wrong, host)];
+    if (!isSettled(checks)) continue;
+    await pause(BETWEEN_LOOKS_MS, host);
+    checks = await look(before, host);
   }
+  return before.flatMap(({ probe }) => checks.filter((check) => check.probe === probe));
 }
 
-/** Asks what is not known. */
-function lookAgain(
-  before: readonly Before[],
-  known: readonly Check[],
-  host: Host,
-): Promise<Check[]> {
+function look(before: readonly Before[], host: Host): Promise<Check[]> {
   return allEnded(before.map(async ({ probe, hasAnswered }) => {
-    const check = known.find((check) => check.probe === probe);
-    if (check !== undefined) return check;
     const served = await readServed(probe.endpoint, probe.sni, HANDSHAKE_TIMEOUT_MS, host);
     return { probe, served, verdict: judgeAnswer({ probe, served }, hasAnswered) };
   }));

@@ -65,8 +65,8 @@ Deno.test("deploy starts three openssl, one handshake a question, one docker a s
     );
   const questions = ENDPOINT_NAMES.length * 2; // with and without SNI
 
-  // Once before and twice after.
-  deepEqual(await deploy(), { openssl: 3 + 3 * questions, docker: 3 });
+  // Once before and once after.
+  deepEqual(await deploy(), { openssl: 3 + 2 * questions, docker: 3 });
   deepEqual(await deploy(), {});
 });
 
