@@ -193,7 +193,7 @@ function latin1(bytes: Uint8Array): string {
 
 /** Whether the certificate's time has come and is not over. */
 export function timeState(
-  certificate: Certificate,
+  certificate: Pick<Certificate, "notBefore" | "notAfter">,
   now: Date,
 ): "valid" | "expired" | "not-yet-valid" {
   if (now > certificate.notAfter) return "expired";

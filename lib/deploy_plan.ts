@@ -12,6 +12,7 @@ import {
   type SniDirectory,
 } from "./mailcow.ts";
 import { keyFits, type Pair, sameBytes } from "./pair.ts";
+import { belongsInto, uncovered } from "./sni_rule.ts";
 import { formatTime } from "./time.ts";
 
 /** What there is, whatever is to be installed. */
@@ -214,23 +215,11 @@ function directoriesLacking(facts: DeployFacts): string[] {
     .map(({ directory }) => directory);
 }
 
-/** Names that only HTTPS uses, where nginx passes over this directory. */
-const ONLY_HTTPS = /^(autodiscover|autoconfig|mta-sts)\./;
-
 type ServedFacts = Omit<DeployFacts, "memory">;
 
-function shallCarry(directory: SniDirectory, facts: ServedFacts): boolean {
-  const { domains, pair } = directory;
-  if (domains.length === 0) return false;
-  const missing = uncovered(directory, facts.staged);
-  if (missing.length === 0) return true;
-  if (!domains.includes(mailHostname(facts))) return false;
-  return missing.every((name) => ONLY_HTTPS.test(name)) ||
-    (pair !== null && timeState(pair.leaf, facts.now) === "expired");
-}
-
-function uncovered({ domains }: SniDirectory, { leaf }: Pair): string[] {
-  return domains.filter((name) => namesCover(leaf.names, name) === null);
+function shallCarry({ domains, pair }: SniDirectory, facts: ServedFacts): boolean {
+  const { names } = facts.staged.leaf;
+  return belongsInto({ domains, own: pair?.leaf ?? null }, names, mailHostname(facts), facts.now);
 }
 
 /** The name under which mailcow serves mail. */
@@ -242,7 +231,8 @@ function sniWarnings(facts: DeployFacts): string[] {
   return facts.mailcow.sniDirectories
     .filter((directory) => !shallCarry(directory, facts))
     .map((directory) => {
-      const names = uncovered(directory, facts.staged).map((name) => quote(name)).join(", ");
+      const names = uncovered(directory.domains, facts.staged.leaf.names).map((name) => quote(name))
+        .join(", ");
       const but = directory.domains.includes(mailHostname(facts))
         ? "; mail clients that ask for the mail hostname still get its own certificate"
         : "";

@@ -35,6 +35,8 @@ export interface Leg {
   readonly where: string;
   readonly sni?: string | null;
   readonly ip?: string;
+  /** Of an SNI directory: all the names that it is served for. */
+  readonly domains?: readonly string[];
   /** What is known without the certificate itself: `last_fp` holds no more. */
   readonly fingerprint: string | null;
   readonly certificate: Certificate | null;
@@ -295,9 +297,9 @@ function sniLegs(
 ): Promise<Leg[]> {
   if (mailcow === null || mailcow instanceof Failure || domain === null) return Promise.resolve([]);
   const directories = mailcow.sniDirectories.filter(({ domains }) => domains.includes(domain));
-  return Promise.all(directories.map(({ directory }) => {
+  return Promise.all(directories.map(({ directory, domains }) => {
     const where = join(directory, "cert.pem");
-    return attempt({ leg: "sni", where, sni: domain }, host, () => ({
+    return attempt({ leg: "sni", where, sni: domain, domains }, host, () => ({
       certificate: readLocal(where),
     }));
   }));

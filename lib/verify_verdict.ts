@@ -3,6 +3,7 @@
 import { type Certificate, lifeLeft, timeState } from "./certificate.ts";
 import { quote } from "./failure.ts";
 import { namesCover } from "./host_name.ts";
+import { belongsInto } from "./sni_rule.ts";
 import type { Age } from "./time.ts";
 import type { Leg, LegName } from "./verify_legs.ts";
 
@@ -106,7 +107,9 @@ function lag(leg: Leg, reference: Leg, legs: readonly Leg[], now: Date): Finding
   const isFresh = reference.leg === "source" && issued !== undefined &&
     now.getTime() - issued.getTime() < PROPAGATION_MS;
   const status = isFresh ? "warning" : "critical";
-  if (leg.fingerprint === null) return { status, words: "nothing there yet", next: repair(leg) };
+  if (leg.fingerprint === null) {
+    return { status, words: "nothing there yet", next: repair(leg, reference, now) };
+  }
   // What was pushed is known by its fingerprint alone, unless it lies further on in the chain.
   const held = legs.find(({ certificate }) => certificate?.fingerprint === leg.fingerprint);
   if (issued !== undefined && held?.certificate && held.certificate.notBefore > issued) {
@@ -119,13 +122,13 @@ function lag(leg: Leg, reference: Leg, legs: readonly Leg[], now: Date): Finding
   return {
     status,
     words: isFresh ? "not yet the new one" : "another certificate",
-    next: repair(leg),
+    next: repair(leg, reference, now),
   };
 }
 
 /** What brings the certificate from the leg before to this one. */
-function repair({ leg }: Leg): string {
-  switch (leg) {
+function repair(leg: Leg, reference: Leg, now: Date): string {
+  switch (leg.leg) {
     case "source":
     case "pushed":
       return "run on the NPM host: certsync push";
@@ -134,9 +137,17 @@ function repair({ leg }: Leg): string {
     case "deployed":
       return "run on the mail host: certsync deploy";
     case "sni":
+      return isLeftAlone(leg, reference, now)
+        ? 'give the certificate all the names in its "domains", as deploy warns'
+        : "run on the mail host: certsync deploy --force";
     case "served":
       return "run on the mail host: certsync deploy --force";
   }
+}
+
+function isLeftAlone({ domains = [], certificate, sni }: Leg, reference: Leg, now: Date): boolean {
+  const names = reference.certificate?.names ?? domains;
+  return !belongsInto({ domains, own: certificate }, names, sni ?? "", now);
 }
 
 function foreignName({ names }: Certificate, domain: string | null): Finding | null {

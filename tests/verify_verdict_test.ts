@@ -43,6 +43,7 @@ function leg(name: Leg["leg"], held: Certificate | null, facts: Partial<Leg> = {
     hint: null,
     isEmpty: false,
     isConfigured: true,
+    ...(name === "sni" && { sni: "mail.example.org", domains: ["mail.example.org"] }),
     ...facts,
   };
 }
@@ -110,6 +111,17 @@ const cases: Case[] = [
       /^run on the mail host: certsync deploy --force$/,
     ][index] ?? /never/,
   })),
+  {
+    name: "critical: an SNI directory that deploy leaves alone",
+    legs: [
+      leg("deployed", renewed),
+      leg("sni", former, { domains: ["mail.example.org", "mail.example.net"] }),
+    ],
+    status: "critical",
+    staleAt: "sni",
+    words: ["ok", "another certificate"],
+    next: /^give the certificate all the names in its "domains", as deploy warns$/,
+  },
   {
     name: "warning: a source less than a day old has not propagated yet",
     legs: stuckAt("pushed", fresh),

@@ -61,7 +61,11 @@ export type Manner =
   | "refuses-starttls"
   /** Garbage where the server's part of the handshake should come. */
   | "garbage"
-  /** TLS byte by byte, that far apart (s_client wants STARTTLS' answer whole). */
+  /** Goes on where the client has said that it is over. */
+  | "never-closes"
+  /** What is said before TLS byte by byte, that far apart. */
+  | { greetingMs: number }
+  /** TLS byte by byte, that far apart. */
   | { dribbleMs: number };
 
 /** How a service takes reloads and restarts. */
@@ -333,7 +337,10 @@ export async function mailServices(
   }
 
   async function serve(name: Endpoint, manner: Manner, stream: Deno.TcpConn) {
-    const plain = wire(stream);
+    const pace: { greetingMs?: number; dribbleMs?: number } = typeof manner === "string"
+      ? {}
+      : manner;
+    const plain = wire(stream, { everyMs: pace.greetingMs });
     const { starttls } = ENDPOINTS[name];
 
     if (manner === "hangs-up") return;
@@ -345,8 +352,7 @@ export async function mailServices(
       return await plain.write("plain text only\r\n");
     }
 
-    const everyMs = typeof manner === "object" ? manner.dribbleMs : undefined;
-    const client = wire(stream, { pending: plain.pending, everyMs });
+    const client = wire(stream, { pending: plain.pending, everyMs: pace.dribbleMs });
     const sni = await readServerName(client);
     if (sni === undefined) return;
     if (manner === "garbage") {
@@ -362,7 +368,7 @@ export async function mailServices(
       pump(server.stream, client),
     ];
     try {
-      await Promise.race(directions);
+      await (manner === "never-closes" ? directions[0] : Promise.race(directions));
     } finally {
       hangUp(stream);
       server[Symbol.dispose]();

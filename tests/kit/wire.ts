@@ -19,7 +19,7 @@ export interface WireOptions {
   /** What was read already. */
   pending?: Uint8Array;
   /** Writes byte by byte, that far apart. */
-  everyMs?: number;
+  everyMs?: number | undefined;
 }
 
 export function wire(stream: Stream, { pending, everyMs }: WireOptions = {}): Wire {

@@ -24,6 +24,8 @@ const manners: [what: string, Manner, "imap" | "imaps", says: RegExp][] = [
   ["gives garbage", "garbage", "imaps", /not with TLS|closed the connection|refused the TLS/],
   ["gives garbage after STARTTLS", "garbage", "imap", /answered STARTTLS, but not with TLS|closed/],
   ["dribbles", { dribbleMs: 50 }, "imaps", /no certificate within 1 s/],
+  ["dribbles before STARTTLS", { greetingMs: 50 }, "imap", /within 1 s|STARTTLS|with TLS|closed/],
+  ["never closes", "never-closes", "imaps", /^$/],
 ];
 
 Deno.test("an endpoint's manners are bounded by the time-out, and named", async () => {
@@ -46,7 +48,7 @@ Deno.test("an endpoint's manners are bounded by the time-out, and named", async 
       ok(performance.now() - start < 8_000, `${performance.now() - start} ms`);
       const served = result.json().legs.filter(({ leg }: { leg: string }) => leg === "served");
       ok(served.length > 0);
-      for (const { error } of served) match(error, says);
+      for (const { error = "" } of served) match(error, says);
       await host.services.behave(endpoint, "normal");
     });
   }

@@ -75,7 +75,7 @@ Deno.test("what push sends during renewals always fits together", async () => {
   await side.begin();
   let isOver = false;
   const renewals = renewing(side, () => isOver);
-  const rounds = sized({ quick: 4, full: 60 });
+  const rounds = sized({ quick: 4, ci: 20, full: 60 });
   try {
     for (let round = 0; round < rounds; round++) {
       const result = await side.push(round % 3 === 0 ? ["--force"] : []);
