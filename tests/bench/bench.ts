@@ -283,10 +283,21 @@ async function verify() {
   const theirs = bench("verify.sh", NAME, ...addresses);
   const singly = addresses.map((address) => bench("verify.sh", NAME, address));
   const single: number[] = [];
+  const handshakes = ENDPOINT_NAMES.flatMap((name) => {
+    const { starttls } = ENDPOINTS[name];
+    return [["-noservername"], ["-servername", NAME]].map((sni): Command => ({
+      argv: [
+        ...["openssl", "s_client", "-connect", `127.0.0.1:${host.services.ports[name]}`, ...sni],
+        ...(starttls === undefined ? [] : ["-starttls", starttls]),
+      ],
+      env: { ...env, SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "/dev/null" },
+    }));
+  });
   const times = await inTurns({
     hello: subject(hello),
     script: subject(theirs),
     certsync: subject(ours),
+    bare: { run: () => Promise.all(handshakes.map(call)) },
     slowest: {
       run: async () => {
         let slowest = 0;
@@ -304,6 +315,11 @@ async function verify() {
     ratio: medianOf(times, ({ script, certsync }) => certsync / script),
     limit: 0.35,
     ...await processes(theirs, ours),
+  });
+  const bare = times.bare.map((ms, round) => ms + (times.hello[round] ?? 0));
+  row("18 bare handshakes at once, hello world", "calls one after the other", times.script, bare, {
+    ratio: median(bare.map((ms, round) => ms / (times.script[round] ?? NaN))),
+    note: "what this machine can do",
   });
   const floor = single.map((ms, round) => ms + (times.hello[round] ?? 0));
   row("verify of nine endpoints", "slowest call + hello world", floor, times.certsync, {
