@@ -1,6 +1,7 @@
 // A renewal, installed and confirmed on all nine endpoints, beside the script that checks nothing.
 
 import { ok } from "node:assert/strict";
+import { statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { call, type Command, inTurns, median, medianOf } from "../bench/measure.ts";
 import { startLab } from "./lab.ts";
@@ -21,8 +22,8 @@ Deno.test("a renewal is confirmed without a wait: in a few times what the script
     prepare: async () => await lab.stage(await lab.issue()),
     run: async () => {
       await call({ argv, env });
-      const { ctime } = await Deno.stat(installed);
-      sinceInstall[name].push(Date.now() - (ctime?.getTime() ?? NaN));
+      // Written a moment before it was renamed; Deno gives the time of that in whole seconds.
+      sinceInstall[name].push(Date.now() - statSync(installed).mtimeMs);
     },
   });
   const reloads = reloadCommands.map((command): Command => ({
