@@ -1,7 +1,7 @@
 // Reads argv, clock and environment, runs one command, prints what came of it, and exits.
 
 import { fstatSync } from "node:fs";
-import { type Flags, parseCommandLine, wantsJson } from "./lib/command_line.ts";
+import { type Flags, parseCommandLine, wantsJson, wantsNagios } from "./lib/command_line.ts";
 import {
   commandHelp,
   type CommandName,
@@ -138,9 +138,16 @@ async function main(argv: readonly string[]): Promise<number> {
       // What setup and completion print, a shell runs.
       if (isReporting(first)) print(formatJson(first, withError(await emptyReport(first), error)));
     } else if (json) print(formatJson(null, withError({ warnings: [] }, error)));
+    else if (wantsNagios(argv)) await printNagios(error);
     diagnose(error);
     return first === "verify" ? UNKNOWN : USAGE;
   }
+}
+
+async function printNagios(error: UsageFailure): Promise<void> {
+  const { emptyVerifyReport } = await import("./lib/verify.ts");
+  const { formatNagios } = await import("./lib/nagios.ts");
+  formatNagios(printable(withError(emptyVerifyReport(null), error)), null).forEach(print);
 }
 
 /** The commands whose output a shell is to run: nothing of it where something is wrong. */

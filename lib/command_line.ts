@@ -109,6 +109,13 @@ export function wantsJson(argv: readonly string[]): boolean {
   return beforeOperands(argv).includes("--json");
 }
 
+/** Whether a monitoring system waits for its one line, also where the command line is wrong. */
+export function wantsNagios(argv: readonly string[]): boolean {
+  const words = beforeOperands(argv);
+  return words[0] === "verify" &&
+    (words.includes("--format=nagios") || words[words.indexOf("--format") + 1] === "nagios");
+}
+
 function meant(word: string, known: readonly string[]): string | null {
   const suggestion = nearest(word, known);
   return suggestion === null ? null : `did you mean ${suggestion}?`;

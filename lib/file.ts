@@ -4,7 +4,7 @@ import { Buffer } from "node:buffer";
 import * as fs from "node:fs";
 
 /** Of any certificate, key, state or configuration file. */
-export const MAX_FILE_BYTES = 1024 * 1024;
+const MAX_FILE_BYTES = 1024 * 1024;
 
 export interface FileFacts {
   readonly bytes: Uint8Array<ArrayBuffer>;

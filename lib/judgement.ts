@@ -95,7 +95,7 @@ function mismatch(pair: Pair, paths: PairPaths, keyPublic: string): Failure {
 }
 
 /** Pure. */
-export function timeRefusal(leaf: Certificate, paths: PairPaths, now: Date): Failure | null {
+function timeRefusal(leaf: Certificate, paths: PairPaths, now: Date): Failure | null {
   switch (timeState(leaf, now)) {
     case "valid":
       return null;

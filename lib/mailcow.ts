@@ -87,7 +87,7 @@ export function readMailcow(directory: string): Mailcow {
   }
 }
 
-export function readMailcowConf(directory: string): MailcowConf {
+function readMailcowConf(directory: string): MailcowConf {
   const path = join(directory, "mailcow.conf");
   try {
     const { bytes } = readFile(path, { follow: true });

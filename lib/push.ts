@@ -134,7 +134,7 @@ function pathsIn({ directory }: Source) {
 }
 
 /** The targets to send to. Pure. */
-export function targetsLacking(
+function targetsLacking(
   { leaf }: Pick<Pair, "leaf">,
   pushed: LastPushed,
   { to, force }: Pick<PushConfig, "to" | "force">,

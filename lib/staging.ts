@@ -7,7 +7,7 @@ import { explain, Failure, quote } from "./failure.ts";
 import { FileProblem, readFile } from "./file.ts";
 import { type Pair, parsePair } from "./pair.ts";
 
-export const STAGED_NAMES = { chain: "fullchain.pem", key: "privkey.pem" } as const;
+const STAGED_NAMES = { chain: "fullchain.pem", key: "privkey.pem" } as const;
 
 export function stagedPaths(directory: string) {
   return {

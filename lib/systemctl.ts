@@ -24,7 +24,7 @@ export async function readTimers(host: Host): Promise<Timer[]> {
 }
 
 /** What `systemctl show` prints of timers: a block each, times in UTC. Pure. */
-export function parseTimers(shown: string): Timer[] {
+function parseTimers(shown: string): Timer[] {
   return shown.split("\n\n").flatMap((block) => {
     const property = (name: string) => new RegExp(`^${name}=(.*)$`, "m").exec(block)?.[1] ?? "";
     const unit = property("Id");

@@ -25,9 +25,7 @@ import { explainSsh, runRemotely } from "./ssh.ts";
 import { readStaged, stagedPaths } from "./staging.ts";
 
 /** In the order of the chain. */
-export const legNames = ["source", "pushed", "staged", "deployed", "sni", "served"] as const;
-
-export type LegName = typeof legNames[number];
+export type LegName = "source" | "pushed" | "staged" | "deployed" | "sni" | "served";
 
 /** One copy of the certificate, or why it could not be read. */
 export interface Leg {

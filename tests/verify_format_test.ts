@@ -78,6 +78,15 @@ Deno.test("nagios gets its one line also where the configuration is wrong", asyn
   match(stderr, /^ERROR: --warn is not an age/);
 });
 
+Deno.test("nagios gets its one line also where the command line is wrong", async () => {
+  for (const format of [["--format", "nagios"], ["--format=nagios"]]) {
+    const { code, stdout, stderr } = await certsync(["verify", ...format, "--wran", "5d"]);
+    equal(code, 3);
+    match(stdout, /^CERTSYNC UNKNOWN - [^|\n]*--wran[^|\n]* \| legs=0;;;0 [^\n]*\n$/);
+    match(stderr, /^ERROR: .*--wran/);
+  }
+});
+
 Deno.test("an unknown format is refused with the known ones", async () => {
   const { code, stdout, stderr } = await certsync(["verify", "--format", "yaml"]);
   equal(code, 3);
