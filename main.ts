@@ -13,7 +13,7 @@ import {
 import type { DeployConfig, FindConfig, PushConfig, VerifyConfig } from "./lib/config.ts";
 import type { ConfigFile } from "./lib/config_file.ts";
 import type { DeployReport } from "./lib/deploy_report.ts";
-import { Failure, UsageFailure } from "./lib/failure.ts";
+import { explain, Failure, UsageFailure } from "./lib/failure.ts";
 import type { FindReport } from "./lib/find_npm_dir.ts";
 import type { Host } from "./lib/host.ts";
 import {
@@ -308,13 +308,27 @@ function formatJson(command: ReportingCommand | null, report: Report): string {
   return printableJson({ schema: 1, command, ...report });
 }
 
+/** What kept the report from being printed. */
+let notPrinted: Failure | null = null;
+
 function write(stream: typeof Deno.stdout | typeof Deno.stderr, line: string): void {
   const bytes = new TextEncoder().encode(`${line}\n`);
   try {
     for (let offset = 0; offset < bytes.length;) offset += stream.writeSync(bytes.subarray(offset));
   } catch (error) {
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error; // nobody reads any more
+    if (error instanceof Deno.errors.BrokenPipe) return; // nobody reads any more
+    if (stream === Deno.stderr) return; // there is nowhere left to say so
+    const failure = explain(error, "print the report");
+    if (!(failure instanceof Failure)) throw error;
+    notPrinted = failure;
   }
+}
+
+/** Who waits for the report must not take its absence for a good one. */
+function exitCode(code: number): number {
+  if (notPrinted === null) return code;
+  diagnose(notPrinted);
+  return Deno.args[0] === "verify" ? UNKNOWN : code === 0 ? FAILED : code;
 }
 
 const colours: Record<Status, string> = { ok: "32", warning: "33", critical: "31", unknown: "35" };
@@ -324,4 +338,4 @@ function paint(text: string, status: Status): string {
   return isWanted ? `\x1b[${colours[status]}m${text}\x1b[0m` : text;
 }
 
-Deno.exit(await main(Deno.args));
+Deno.exit(exitCode(await main(Deno.args)));

@@ -17,10 +17,10 @@ import {
   composeRestart,
   type ComposeResult,
 } from "./compose.ts";
-import { readContainerState } from "./container_state.ts";
+import { type ContainerState, readContainerState } from "./container_state.ts";
 import { type Host, pause } from "./host.ts";
 import { type Service, serviceOf } from "./mailcow.ts";
-import { MissingProgram, TimedOut } from "./run.ts";
+import { ProgramFailure } from "./run.ts";
 import { readServed } from "./served.ts";
 import { formatDuration } from "./time.ts";
 
@@ -67,7 +67,12 @@ export async function applyTo(
     : ["restarted", restartTimeoutMs] as const;
   const first = await begin(service, application, host);
   if (first.kind === "not-running" || first.kind === "paused") {
-    return leftAlone(service, first, compose);
+    const hasAnswered = before.some(({ hasAnswered }) => hasAnswered);
+    const hasFallen = mode !== "revive" && first.kind === "not-running" && hasAnswered &&
+      await isBroken(service, compose, host);
+    if (!hasFallen) return leftAlone(service, first, compose);
+    host.tell(`${service} has fallen; restarting it`);
+    return await applyTo(service, { ...application, mode: "revive" }, host);
   }
   const checks = await waitForLeaf(before, first.kind === "done" ? waitMs : 0, host);
   if (mode !== "reload" || isSettled(checks)) return outcome(service, done, checks, first);
@@ -195,17 +200,30 @@ function restart(
 
 /** Who stops a container while we wait does not want it started. */
 async function isStopped(service: Service, compose: Compose, host: Host): Promise<boolean> {
+  return await stateOf(service, compose, host) === "stopped";
+}
+
+/** Nobody stopped it: it ended by itself, or ends as soon as it starts. */
+async function isBroken(service: Service, compose: Compose, host: Host): Promise<boolean> {
+  return await stateOf(service, compose, host) === "broken";
+}
+
+async function stateOf(
+  service: Service,
+  compose: Compose,
+  host: Host,
+): Promise<ContainerState> {
   try {
-    return await readContainerState(compose, service, host) === "stopped";
+    return await readContainerState(compose, service, host);
   } catch (error) {
     asResult(error);
-    return false;
+    return "unknown";
   }
 }
 
-/** docker missing, or not answering in time, is this service's trouble and not the others'. */
+/** What docker did not do is this service's trouble and not the others'. */
 function asResult(error: unknown): ComposeResult {
-  if (!(error instanceof MissingProgram || error instanceof TimedOut)) throw error;
+  if (!(error instanceof ProgramFailure)) throw error;
   return { kind: "failed", words: error.message, ...(error.hint && { hint: error.hint }) };
 }
 
@@ -214,20 +232,23 @@ const BETWEEN_LOOKS_MS = 250;
 
 /**
  * Asks until all is right or the time is over. All is right when every endpoint says so at two
- * moments: for a while old and new processes accept side by side.
+ * moments, with SNI and then without: for a while old and new processes accept side by side.
  */
 async function waitForLeaf(
   before: readonly Before[],
   waitMs: number,
   host: Host,
 ): Promise<Check[]> {
+  if (before.length === 0) return [];
   const end = performance.now() + waitMs;
-  const [withSni = [], without = []] = [true, false].map((hasSni) =>
-    before.filter(({ probe }) => (probe.sni !== null) === hasSni)
+  const withoutSni = before.filter(({ probe }) => probe.sni === null);
+  const first = await look(
+    before.filter((one) => one.probe.sni !== null || !hasTwin(one, before)),
+    host,
   );
-  const first = await look(withSni, host);
   if (isSettled(first)) await pause(BETWEEN_LOOKS_MS, host);
-  let checks = [...first, ...await look(without, host)];
+  const second = await look(withoutSni, host);
+  let checks = [...second, ...first.filter(({ probe }) => probe.sni !== null)];
 
   for (
     let betweenMs = BETWEEN_ROUNDS_MS.first;
@@ -243,6 +264,14 @@ async function waitForLeaf(
     checks = await look(before, host);
   }
   return before.flatMap(({ probe }) => checks.filter((check) => check.probe === probe));
+}
+
+/** Whether the other question to the same endpoint tells new from old as well as this one. */
+function hasTwin({ probe }: Before, before: readonly Before[]): boolean {
+  return before.some(({ probe: other }) =>
+    other !== probe && other.endpoint === probe.endpoint &&
+    other.expected.every((leaf) => probe.expected.includes(leaf))
+  );
 }
 
 function look(before: readonly Before[], host: Host): Promise<Check[]> {

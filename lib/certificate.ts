@@ -25,9 +25,13 @@ const MAX_CHAIN_LENGTH = 32;
 
 /**
  * Reads a chain file, leaf first. Throws a Failure, beginning with `where`, unless it holds
- * certificates and nothing but certificates.
+ * certificates and nothing but certificates, and perhaps text between them.
  */
-export function parseChain(bytes: Uint8Array, where: string): [Certificate, ...Certificate[]] {
+export function parseChain(
+  bytes: Uint8Array,
+  where: string,
+  { text }: { text: "allowed" | "refused" } = { text: "refused" },
+): [Certificate, ...Certificate[]] {
   const pem = scanPem(bytes);
   if (pem.kind === "binary") throw new Failure(`not a certificate: ${where} is not PEM text`);
   const foreign = pem.blocks.find((block) => block.label !== "CERTIFICATE");
@@ -36,7 +40,7 @@ export function parseChain(bytes: Uint8Array, where: string): [Certificate, ...C
   if (leaf === undefined) {
     throw new Failure(`not a certificate: ${where} holds no certificate`);
   }
-  if (pem.hasOtherText) {
+  if (pem.hasOtherText && text === "refused") {
     throw new Failure(`anything but certificates in the chain file: ${where} holds other text`, {
       hint: "leave only the blocks from BEGIN CERTIFICATE to END CERTIFICATE in it",
     });

@@ -24,9 +24,7 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
   if (first === undefined) {
     throw new UsageFailure("no command given", { hint: "see certsync --help" });
   }
-  if (first === "help" && isCommandName(rest[0] ?? "")) {
-    return parseCommandLine([...rest, "--help"]);
-  }
+  if (first === "help" && rest[0] !== undefined) return parseCommandLine([...rest, "--help"]);
   if (first === "--help" || first === "-h" || first === "help") {
     return { kind: "help", command: null };
   }
@@ -36,7 +34,7 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
     throw new UsageFailure(`unknown ${option ? "option" : "command"} ${quote(first)}`, {
       hint: option
         ? "a command comes first; see certsync --help"
-        : meant(first, Object.keys(commands)) ?? "see certsync --help",
+        : meant(first, [...Object.keys(commands), "--version"]) ?? "see certsync --help",
     });
   }
   const flags = parseFlags(first, commands[first], rest);
@@ -50,7 +48,10 @@ function parseFlags(name: string, command: Command, argv: readonly string[]): Fl
   const valued = command.options.filter(({ argument }) => argument !== undefined);
   const unknownOption = (argument: string) =>
     new UsageFailure(`unknown option ${quote(argument)} for certsync ${name}`, {
-      hint: meant(argument, command.options.map((option) => `--${option.name}`)) ??
+      hint: meant(
+        argument.replace(/=.*/s, ""),
+        command.options.map((option) => `--${option.name}`),
+      ) ??
         `see certsync ${name} --help`,
     });
   for (const argument of beforeOperands(argv)) {
@@ -106,7 +107,7 @@ function beforeOperands(argv: readonly string[]): readonly string[] {
 
 /** Whether the answer is to be JSON, also where the rest of the command line is wrong. */
 export function wantsJson(argv: readonly string[]): boolean {
-  return beforeOperands(argv).includes("--json");
+  return beforeOperands(argv).some((word) => /^--json(=|$)/.test(word));
 }
 
 /** Whether a monitoring system waits for its one line, also where the command line is wrong. */

@@ -84,15 +84,26 @@ export interface PushConfig extends SourceConfig {
   readonly json: boolean;
 }
 
-export function pushConfig({ domain, push = {} }: ConfigFile, flags: Flags): PushConfig {
+/** The targets that --to names, or else push.to; undefined where neither does. */
+export function pushTargets(
+  { push = {} }: ConfigFile,
+  flags: Flags,
+): readonly PushTarget[] | undefined {
   const to = flags.values("to")?.map((text) => parsePushTarget(text, "--to")) ?? push.to;
+  const twice = to?.find(({ text }, index) => to.findIndex((other) => other.text === text) < index);
+  if (twice === undefined) return to;
+  const where = flags.values("to") === undefined ? "push.to" : "--to";
+  throw new UsageFailure(`${where} names a target twice: ${quote(twice.text)}`);
+}
+
+export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
+  const { domain, push = {} } = file;
+  const to = pushTargets(file, flags);
   if (to === undefined) {
     throw new UsageFailure("no target: push does not know where to send the certificate", {
       hint: "set push.to in the config file, or give --to user@host:/dir/",
     });
   }
-  const twice = to.find(({ text }, index) => to.findIndex((other) => other.text === text) < index);
-  if (twice !== undefined) throw new UsageFailure(`target given twice: ${quote(twice.text)}`);
   return {
     ...sourceConfig(push, flags),
     domain: requiredDomain(flagDomain(flags) ?? domain),
@@ -218,7 +229,9 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
   const warn = age("warn") ?? { lifePart: 0.25 };
   const critical = age("critical") ?? { lifePart: 0.1 };
   if (isLess(warn, critical)) {
-    throw new UsageFailure("the critical age is larger than the one for a warning");
+    throw new UsageFailure("the critical age is larger than the one for a warning", {
+      hint: "--critical, or verify.critical, must be less than --warn, or verify.warn",
+    });
   }
   return {
     domain: flagDomain(flags) ?? file.domain ?? null,

@@ -1,12 +1,12 @@
 // The config file: read whole, refused whole where it cannot be right.
 
-import { type Age, parseAge, parseDuration } from "./time.ts";
-import { type Endpoint, parseEndpoint } from "./endpoint_url.ts";
+import { parseAge, parseDuration } from "./time.ts";
+import { parseEndpoint } from "./endpoint_url.ts";
 import { quote, UsageFailure } from "./failure.ts";
 import { parseHostName } from "./host_name.ts";
 import { type Location, parseLocation } from "./location.ts";
 import { nearest } from "./nearest.ts";
-import { parsePushTarget, type PushTarget } from "./push_target.ts";
+import { parsePushTarget } from "./push_target.ts";
 
 /** Where in the file a value stands: `push.port` in `/etc/certsync/config.yaml`. */
 interface Place {
@@ -67,7 +67,6 @@ const schema = {
 };
 
 export type ConfigFile = Read<typeof schema>;
-export type { Age, Endpoint, Location, PushTarget };
 
 /** `value` is the parsed YAML document; `file` names it in messages. Pure. */
 export function readConfigDocument(value: unknown, file: string): ConfigFile {
@@ -80,7 +79,11 @@ function section<Schema extends Record<string, Reader<unknown>>>(
   return (value, place) => {
     if (value === null) return {}; // a key whose lines are all comments
     if (typeof value !== "object" || Array.isArray(value)) {
-      throw new UsageFailure(`${describe(place)} must be a mapping, not ${kindOf(value)}`);
+      throw new UsageFailure(
+        `${describe(place)} must be a mapping, not ${
+          typeof value === "string" ? "a text" : kindOf(value)
+        }`,
+      );
     }
     return Object.fromEntries(
       Object.entries(value).map(([name, item]) => {
@@ -95,6 +98,12 @@ function section<Schema extends Record<string, Reader<unknown>>>(
 
 function unknownKey({ file, key }: Place, siblings: readonly string[]): UsageFailure {
   const name = key.slice(key.lastIndexOf(".") + 1);
+  // Whatever else was given for a config file is not to be read in the journal.
+  if (!/^[\w. -]{1,40}$/.test(name)) {
+    return new UsageFailure(`a key that cannot be one in ${file}`, {
+      hint: `the keys here are ${siblings.join(" ")}`,
+    });
+  }
   const suggestion = nearest(name, siblings);
   return new UsageFailure(`unknown key ${quote(key)} in ${file}`, {
     hint: suggestion === null

@@ -1,5 +1,6 @@
 // certsync deploy: installs what push delivered into mailcow, and proves that it is served.
 
+import * as fs from "node:fs";
 import { join } from "node:path";
 import { allEnded } from "./all_ended.ts";
 import type { DeployConfig } from "./config.ts";
@@ -23,7 +24,7 @@ import {
 import { explain, Failure, quote, UsageFailure } from "./failure.ts";
 import type { Host } from "./host.ts";
 import { removeLeftovers } from "./leftovers.ts";
-import { type Mailcow, readMailcow } from "./mailcow.ts";
+import { type Mailcow, readInstalled, readMailcow } from "./mailcow.ts";
 import type { Pair } from "./pair.ts";
 import { previousDirectories, previousDirectory, readPrevious } from "./previous.ts";
 import { readStaged, stagedPaths } from "./staging.ts";
@@ -58,6 +59,10 @@ export async function deploy(config: DeployConfig, host: Host): Promise<DeployRe
     return await recover(situation, failed(report, "refused", decision.why), config, host);
   }
   const planned = { ...report, warnings: decision.warnings };
+  // Keys of kinds that node:crypto does not know are seen to fit only now.
+  if (decision.directories.length === 0 && decision.services.length === 0) {
+    return { ...planned, outcome: "unchanged" };
+  }
   if (config.dryRun) {
     return { ...planned, outcome: "would-deploy", notes: describePlan(decision, config) };
   }
@@ -95,18 +100,23 @@ function sweep({ sslDirectory, sniDirectories }: Mailcow, state: string): void {
 
 /** What is wrong with the staging is a reason to refuse, as is what is wrong with the certificate. */
 function readCandidate(config: DeployConfig): Pair | Failure {
-  if (config.rollback) {
-    return readPrevious(config.state) ?? new Failure(
-      `there is no previous certificate in ${quote(previousDirectory(config.state))}`,
-      { hint: "deploy keeps one there when it replaces a good certificate by another" },
-    );
-  }
+  if (config.rollback) return readPrevious(config.state) ?? noPrevious(config.state);
   try {
     return readStaged(config.staging);
   } catch (error) {
     if (error instanceof Failure) return error;
     throw error;
   }
+}
+
+function noPrevious(state: string): Failure {
+  const directory = previousDirectory(state);
+  const { problem } = readInstalled(directory);
+  const isThere = fs.existsSync(join(directory, "cert.pem"));
+  return new Failure(
+    `there is no previous certificate in ${quote(directory)}${isThere ? `: ${problem}` : ""}`,
+    { hint: "deploy keeps one there when it replaces a good certificate by another" },
+  );
 }
 
 function domainOf(config: DeployConfig, { conf }: Mailcow): string {

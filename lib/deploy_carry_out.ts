@@ -27,8 +27,9 @@ import { type DeployReport, failed } from "./deploy_report.ts";
 import { describeSilence, summarize } from "./deploy_summary.ts";
 import { explain, Failure, quote } from "./failure.ts";
 import type { Host } from "./host.ts";
+import { keyMatches } from "./judgement.ts";
 import { processNames, readMailcow, type Service, serviceNames, serviceOf } from "./mailcow.ts";
-import { installPair, keyFits, type Pair } from "./pair.ts";
+import { installPair, type Pair } from "./pair.ts";
 import { keepPrevious, readPrevious } from "./previous.ts";
 import { TimedOut } from "./run.ts";
 import { formatTime } from "./time.ts";
@@ -50,29 +51,33 @@ export async function carryOut(
       plan.directories,
       (name) => readPrevious(config.state, name),
     );
-    if (installations.length > 0) prepare(answered, plan, facts, config);
+    if (installations.length > 0) await prepare(answered, plan, facts, config, host);
     const installed = installAll(installations);
-    if (config.rollback) keepReplaced(plan, facts, config.state);
+    if (config.rollback) await keepReplaced(plan, facts, config.state, host);
     if (installed.length > 0) host.tell(`installed ${installed.join(" ")}`);
     const notes = keyChanged(facts)
       ? [`TLSA 3 1 1 changed with the key: it is ${await tlsaRecord(facts.staged.leaf)}`]
       : [];
-    now = { ...report, installed, notes };
+    const done = { ...report, installed, notes };
+    now = done;
 
     const modes = new Map(plan.services.map((service) => [service, config.apply] as const));
     const current: DeployFacts = { ...facts, mailcow: readMailcow(config.mailcow) };
     const outcomes = await apply(modes, current, answered, config, host);
+    now = summarize(done, plan, outcomes, facts);
     const failing = await failingServices(outcomes, composeOf(facts), host);
-    const former = failing.length === 0 ? null : formerPair(facts, config.state);
+    const former = failing.length === 0 ? null : await formerPair(facts, config.state, host);
     if (former !== null) {
       const fall = { former, failing, outcomes, answered };
-      return await rollBack(fall, plan, current, now, config, host);
+      return await rollBack(fall, plan, current, done, config, host);
     }
     remember(outcomes, facts, config.state);
-    return summarize(now, plan, outcomes, facts);
+    return now;
   } catch (error) {
-    if (error instanceof Failure) return failed(now, "failed", error); // with what is done by now
-    throw error;
+    if (!(error instanceof Failure)) throw error;
+    // With what is done, and what went wrong, by now.
+    const words = [now.error, error.message].filter((words) => words !== undefined);
+    return failed(now, "failed", { message: words.join("; "), hint: error.hint ?? now.hint });
   }
 }
 
@@ -113,31 +118,34 @@ function probesFor(
  * Before anything is installed: after a crash behind this line the next run must not take the new
  * files for served ones, nor an endpoint that fell silent for one that always was.
  */
-function prepare(
+async function prepare(
   answered: ReadonlySet<string>,
   plan: Plan,
   facts: DeployFacts,
   { state, rollback }: DeployConfig,
-): void {
+  host: Host,
+): Promise<void> {
   writeLoaded(state, new Map());
   writeAnswered(state, [...answered]);
   // What is gone back to is the previous pair itself, which lies nowhere else until it is installed.
-  if (!rollback) keepReplaced(plan, facts, state);
+  if (!rollback) await keepReplaced(plan, facts, state, host);
 }
 
 /** Keeps each good pair that another one takes the place of. */
-function keepReplaced(
+async function keepReplaced(
   { directories }: Plan,
   { mailcow, staged, memory }: DeployFacts,
   state: string,
-): void {
+  host: Host,
+): Promise<void> {
   const places = [
     { ...mailcow.deployed, name: null },
     ...mailcow.sniDirectories.filter(({ directory }) => directories.includes(directory)),
   ];
   for (const { pair, name } of places) {
-    if (pair === null || !keyFits(pair) || memory.rejected.has(pair.leaf.fingerprint)) continue;
-    if (pair.leaf.fingerprint !== staged.leaf.fingerprint) keepPrevious(pair, state, name);
+    if (pair === null || memory.rejected.has(pair.leaf.fingerprint)) continue;
+    if (pair.leaf.fingerprint === staged.leaf.fingerprint) continue;
+    if (await keyMatches(pair, host)) keepPrevious(pair, state, name);
   }
 }
 
@@ -217,10 +225,14 @@ async function isStillStarting(service: Service, compose: Compose, host: Host): 
 }
 
 /** What to go back to; never an expired one. */
-function formerPair({ staged, now }: DeployFacts, state: string): Pair | null {
+async function formerPair(
+  { staged, now }: DeployFacts,
+  state: string,
+  host: Host,
+): Promise<Pair | null> {
   const pair = readPrevious(state);
-  const isUsable = pair !== null && keyFits(pair) && now <= pair.leaf.notAfter &&
-    pair.leaf.fingerprint !== staged.leaf.fingerprint;
+  const isUsable = pair !== null && now <= pair.leaf.notAfter &&
+    pair.leaf.fingerprint !== staged.leaf.fingerprint && await keyMatches(pair, host);
   return isUsable ? pair : null;
 }
 
@@ -242,7 +254,7 @@ async function rollBack(
   const silence = describeSilence(outcomes);
   host.tell(`${silence}; putting the previous certificate back`);
   // First: after a crash it must not be tried again.
-  changeRejected({ add: facts.staged, remove: null }, config.state);
+  changeRejected({ add: facts.staged, remove: former }, config.state);
   writeLoaded(config.state, new Map());
 
   const back: DeployFacts = { ...facts, memory: readMemory(config.state), staged: former };

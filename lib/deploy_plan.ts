@@ -76,7 +76,7 @@ export function planDeploy(
   return {
     kind: "install",
     directories,
-    services: directories.length > 0
+    services: directories.length > 0 || straySniDirectories(facts).length > 0
       ? serviceNames
       : serviceNames.filter((service) => !isLoaded(service)),
     changesLeaf: mailcow.deployed.pair?.leaf.fingerprint !== staged.leaf.fingerprint,
@@ -147,8 +147,11 @@ export function planHealing(
     pair !== null && pair.leaf.fingerprint !== fingerprint &&
     memory.rejected.has(pair.leaf.fingerprint)
   ).map(({ directory }) => directory);
+  const expired = mailcow.sniDirectories.filter(({ pair }) =>
+    pair !== null && timeState(pair.leaf, facts.now) === "expired"
+  ).map(({ directory }) => directory);
   const directories = carriers(facts).filter((directory) =>
-    mismatched.includes(directory) || returning.includes(directory)
+    [...mismatched, ...returning, ...expired].includes(directory)
   );
   const services = directories.length > 0 || straySniDirectories(facts).length > 0
     ? serviceNames
@@ -159,6 +162,8 @@ export function planHealing(
     ? `an earlier run was cut off before ${services.join(", ")} served the deployed certificate`
     : directories.every((directory) => returning.includes(directory))
     ? `a rollback was cut off in ${where}`
+    : directories.every((directory) => expired.includes(directory))
+    ? `the certificate expired in ${where}`
     : `certificate and key did not match in ${where}`;
   return { kind: "install", directories, services, changesLeaf, warnings: [why] };
 }
@@ -180,7 +185,8 @@ export function planInstallations(
 ): Installation[] {
   const returns = straySniDirectories(facts).map(({ name, directory }) => {
     const own = kept(name);
-    const isGood = own !== null && keyFits(own) && !isRejected(own, facts);
+    const isGood = own !== null && keyFits(own) && !isRejected(own, facts) &&
+      timeState(own.leaf, facts.now) !== "expired";
     return { pair: isGood ? own : facts.staged, directories: [directory] };
   });
   return [{ pair: facts.staged, directories }, ...returns]

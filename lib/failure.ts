@@ -16,9 +16,16 @@ export class UsageFailure extends Failure {
   override name = "UsageFailure";
 }
 
-/** Quotes a value for a message so that nothing in it can pass for the message itself. */
+/** No path is longer. */
+const MAX_QUOTED = 4_096;
+
+/**
+ * Quotes a value for a message so that nothing in it can pass for the message itself. A key that
+ * somebody gave for something else is not repeated.
+ */
 export function quote(value: string): string {
-  return JSON.stringify(value);
+  if (/PRIVATE KEY/.test(value)) return '"(a private key)"';
+  return JSON.stringify(value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED)}…` : value);
 }
 
 const systemErrors: Record<string, readonly [words: string, hint?: string]> = {
@@ -35,7 +42,10 @@ const systemErrors: Record<string, readonly [words: string, hint?: string]> = {
   ENFILE: ["too many open files on this host"],
   ENOENT: ["no such file or directory"],
   ENOTDIR: ["a part of the path is not a directory"],
-  EISDIR: ["it is a directory"],
+  EISDIR: ["it is a directory", "remove it, if nothing in it is needed"],
+  ELOOP: ["its symbolic links lead nowhere", "see where they lead with: namei -l"],
+  EEXIST: ["something else is there already"],
+  ENAMETOOLONG: ["the name is too long"],
 };
 
 /** A system call's error as a Failure, `cannot <deed>: …`; anything else is handed back. */
@@ -47,7 +57,9 @@ export function explain(error: unknown, deed: string): unknown {
       cause: error,
     });
   }
-  const code = "code" in error && typeof error.code === "string" ? error.code : null;
+  const code = "code" in error && typeof error.code === "string"
+    ? error.code.replace(/^ERR_FS_/, "") // what node's own code says instead of the system
+    : null;
   if (code === null || !/^E[A-Z0-9]+$/.test(code)) return error;
   const [words, hint] = systemErrors[code] ?? [code];
   return new Failure(`cannot ${deed}: ${words}`, { hint, cause: error });

@@ -80,6 +80,17 @@ function checkSame(entry: fs.BigIntStats, opened: fs.BigIntStats): void {
   throw new FileProblem("changing", "was replaced while it was read");
 }
 
+/** What this user may not even look for could be there. */
+export function isMissing(path: string): boolean {
+  try {
+    fs.lstatSync(path);
+    return false;
+  } catch (error) {
+    return error instanceof Error && "code" in error &&
+      (error.code === "ENOENT" || error.code === "ENOTDIR");
+  }
+}
+
 /** The same, where a missing file is an answer. */
 export function readFileIfAny(path: string, options: { follow: boolean }): FileFacts | null {
   try {

@@ -111,7 +111,7 @@ export function readInstalled(directory: string): Installed {
       keyPem: readFile(key, { follow: true }).bytes,
     };
     const isTidy = isOurs(chain, CERTIFICATE_MODE) && isOurs(key, KEY_MODE);
-    const pair = parsePair(files, { chain, key });
+    const pair = parsePair(files, { chain, key }, { text: "allowed" });
     return { directory, pair, problem: null, isReadable: true, isTidy };
   } catch (error) {
     if (!(error instanceof FileProblem || error instanceof Failure)) throw error;

@@ -37,7 +37,7 @@ export function manPage(version: string): string {
       "verify has those of monitoring plugins: 0 ok, 1 warning, 2 critical, 3 unknown or wrong usage.",
     ),
     ".SH FILES",
-    ...tagged(italic("/etc/certsync/config.yaml"), text("the config file; flags go before it")),
+    ...tagged(italic("/etc/certsync/config.yaml"), text("the config file; flags override it")),
     ...tagged(
       italic("/etc/certsync/known_hosts"),
       text("the mail host's ssh key, where the config names no other file"),

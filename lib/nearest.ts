@@ -2,14 +2,15 @@
 
 /** Null where nothing is near enough to be worth suggesting. */
 export function nearest(word: string, known: readonly string[]): string | null {
+  const letters = word.replace(/^-+/, "").length;
+  const longer = known.find((candidate) => letters > 1 && candidate.startsWith(word));
+  if (longer !== undefined) return longer;
   let best: { word: string; distance: number } | null = null;
   for (const candidate of known) {
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (best === null || distance < best.distance) best = { word: candidate, distance };
   }
-  return best !== null && best.distance <= Math.max(1, Math.floor(word.length / 2))
-    ? best.word
-    : null;
+  return best !== null && best.distance <= Math.max(1, Math.floor(letters / 2)) ? best.word : null;
 }
 
 /** Levenshtein's, in one row. */

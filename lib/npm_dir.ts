@@ -10,7 +10,7 @@ import {
   timeState,
 } from "./certificate.ts";
 import { explain, Failure, quote } from "./failure.ts";
-import { FileProblem, readFile } from "./file.ts";
+import { FileProblem, isMissing, readFile } from "./file.ts";
 import { namesCover } from "./host_name.ts";
 
 export type LineageState = "valid" | "expired" | "not-yet-valid" | "staging" | "broken";
@@ -32,12 +32,12 @@ export interface Lineage {
 
 export const standardLiveDirectories = ["/etc/nginx/letsencrypt/live", "/etc/letsencrypt/live"];
 
-/** The given directories, or those of the standard ones that exist. */
+/** Those that exist of the given directories, or of the standard ones. */
 export function liveDirectories(configured: readonly string[] | null): readonly string[] {
-  if (configured !== null) return configured;
-  const existing = standardLiveDirectories.filter((directory) => fs.existsSync(directory));
+  const wanted = configured ?? standardLiveDirectories;
+  const existing = wanted.filter((directory) => !isMissing(directory));
   if (existing.length > 0) return existing;
-  throw new Failure(`no live directory: neither ${standardLiveDirectories.join(" nor ")} exists`, {
+  throw new Failure(`there is no live directory: ${wanted.map(quote).join(", ")}`, {
     hint:
       "name the one of Nginx Proxy Manager with push.live in the config file (it is the host's " +
       "path of /etc/letsencrypt/live in the container; custom certificates: data/custom_ssl)",
@@ -83,7 +83,6 @@ function readLineage(directory: string, now: Date): Lineage {
     };
   } catch (error) {
     if (!(error instanceof FileProblem || error instanceof Failure)) throw error;
-    const changed = fs.statSync(directory, { throwIfNoEntry: false })?.mtimeMs ?? 0;
     return {
       directory,
       state: "broken",
@@ -94,8 +93,18 @@ function readLineage(directory: string, now: Date): Lineage {
       notBefore: null,
       notAfter: null,
       lifeLeft: 0,
-      isChanging: changed > now.getTime() - SETTLING_MS,
+      isChanging: changedMs(directory) > now.getTime() - SETTLING_MS,
     };
+  }
+}
+
+/** When an entry was made or removed in it; 0 where that cannot be seen. */
+function changedMs(directory: string): number {
+  try {
+    return fs.statSync(directory).mtimeMs;
+  } catch (error) {
+    if (error instanceof Error && "code" in error) return 0;
+    throw error;
   }
 }
 
@@ -125,6 +134,17 @@ export function chooseLineage(lineages: readonly Lineage[], hostName: string): C
     equals: others.filter(({ merits }) => compare(merits, best.merits) === 0)
       .map(({ lineage }) => lineage),
   };
+}
+
+/** Of the lineages of that name (both standard directories may have one), the one to use. Pure. */
+export function namedLineage(
+  lineages: readonly Lineage[],
+  name: string,
+  hostName: string | null,
+): Lineage | null {
+  const named = lineages.filter(({ directory }) => basename(directory) === name);
+  const best = hostName === null ? null : chooseLineage(named, hostName).best;
+  return best ?? named[0] ?? null;
 }
 
 export function tieWarnings(best: Lineage, equals: readonly Lineage[]): string[] {

@@ -18,20 +18,28 @@ export interface Pair {
   readonly leaf: Certificate;
 }
 
-/** The paths are for messages. Throws a Failure where the chain or the key file is none. */
+/**
+ * The paths are for messages. Throws a Failure where the chain or the key file is none. Servers pass
+ * over text between the blocks; `text` says whether it may be there.
+ */
 export function parsePair(
   files: { chainPem: Bytes; keyPem: Bytes },
   paths: { chain: string; key: string },
+  { text }: { text: "allowed" | "refused" } = { text: "refused" },
 ): Pair {
-  const chain = parseChain(files.chainPem, quote(paths.chain));
-  checkKeyFile(files.keyPem, quote(paths.key));
+  const chain = parseChain(files.chainPem, quote(paths.chain), { text });
+  checkKeyFile(files.keyPem, quote(paths.key), { text });
   return { ...files, chain, leaf: chain[0] };
 }
 
 const keyLabels = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
 
 /** One key that can be read without a passphrase, and nothing else but its curve's parameters. */
-function checkKeyFile(keyPem: Bytes, where: string): void {
+function checkKeyFile(
+  keyPem: Bytes,
+  where: string,
+  { text }: { text: "allowed" | "refused" },
+): void {
   const pem = scanPem(keyPem);
   if (pem.kind === "binary") throw new Failure(`not a private key: ${where} is not PEM text`);
   const isEncrypted = (block: PemBlock) =>
@@ -45,18 +53,25 @@ function checkKeyFile(keyPem: Bytes, where: string): void {
   const others = pem.blocks.filter(({ label }) => label !== "EC PARAMETERS");
   const keys = others.filter(({ label }) => keyLabels.includes(label));
   if (keys.length === 0) throw new Failure(`not a private key: ${where} holds none`);
-  if (others.length > 1 || pem.hasOtherText) {
+  if (others.length > 1 || (pem.hasOtherText && text === "refused")) {
     throw new Failure(`anything but one private key in the key file: ${where}`, {
       hint: "leave only the block from BEGIN PRIVATE KEY to END PRIVATE KEY in it",
     });
   }
 }
 
-/** Whether the key is the leaf's, seen without a process: for waiting and for telling that all is
- * well. openssl judges what is installed. */
+/**
+ * Whether the key is the leaf's, seen without a process: for waiting and for telling that all is
+ * well. openssl judges what is installed, and knows curves that node:crypto does not.
+ */
 export function keyFits({ leaf, keyPem }: Pair): boolean {
+  // The block alone: node:crypto takes nothing before it, such as the parameters of the curve.
+  const [key] = /-----BEGIN ([A-Z ]*PRIVATE KEY)-----[^-]+-----END \1-----/.exec(
+    new TextDecoder().decode(keyPem),
+  ) ?? [];
+  if (key === undefined) return false;
   try {
-    return leaf.x509.checkPrivateKey(createPrivateKey(new TextDecoder().decode(keyPem)));
+    return leaf.x509.checkPrivateKey(createPrivateKey(key));
   } catch {
     return false; // node:crypto throws for keys that it does not know
   }

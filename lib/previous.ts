@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { explain, quote } from "./failure.ts";
 import { readInstalled } from "./mailcow.ts";
 import { CERTIFICATE_MODE, KEY_MODE, type Pair } from "./pair.ts";
-import { removeFile, replaceFile, syncDirectory } from "./write_file.ts";
+import { prepareFile, removeFile, syncDirectory } from "./write_file.ts";
 
 /** Outside of mailcow's SSL directory, where it would be served. */
 export function previousDirectory(state: string, sni: string | null = null): string {
@@ -25,16 +25,21 @@ export function readPrevious(state: string, sni: string | null = null): Pair | n
   return readInstalled(previousDirectory(state, sni)).pair;
 }
 
-/** One file after the other, each on the disk before the next: a crash leaves no pair, never a
- * certificate with another one's key. */
+/**
+ * Once both files are written, one step after the other, each on the disk before the next: a crash
+ * leaves no pair rather than a certificate with another one's key.
+ */
 export function keepPrevious(pair: Pair, state: string, sni: string | null): void {
   const directory = previousDirectory(state, sni);
   try {
     const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
     if (created !== undefined) [dirname(created), dirname(directory)].forEach(syncDirectory);
-    removeFile(join(directory, "cert.pem"));
-    replaceFile(join(directory, "key.pem"), pair.keyPem, KEY_MODE);
-    replaceFile(join(directory, "cert.pem"), pair.chainPem, CERTIFICATE_MODE);
+    const certificate = join(directory, "cert.pem");
+    const newKey = prepareFile(join(directory, "key.pem"), pair.keyPem, KEY_MODE);
+    const newCertificate = prepareFile(certificate, pair.chainPem, CERTIFICATE_MODE);
+    removeFile(certificate);
+    newKey.putInPlace();
+    newCertificate.putInPlace();
   } catch (error) {
     throw explain(error, `keep the previous certificate in ${quote(directory)}`);
   }

@@ -1,11 +1,17 @@
 // The pair that push sends, read as one snapshot while a renewal may be under way.
 
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import type { SourceConfig } from "./config.ts";
 import { Failure, quote } from "./failure.ts";
 import { FileProblem, readFile } from "./file.ts";
 import { type Host, pause } from "./host.ts";
-import { chooseLineage, liveDirectories, readLineages, tieWarnings } from "./npm_dir.ts";
+import {
+  chooseLineage,
+  liveDirectories,
+  namedLineage,
+  readLineages,
+  tieWarnings,
+} from "./npm_dir.ts";
 import { keyFits, type Pair, parsePair } from "./pair.ts";
 
 /** Where the pair was read, and the pair, or why what was read there is none. */
@@ -68,10 +74,8 @@ function chooseDirectory(
   const hint = "see what is there with: certsync find-npm-dir";
   const lineages = readLineages(liveDirectories(live), now);
   if (source.kind === "lineage") {
-    // Both standard directories may have one of that name.
-    const named = lineages.filter(({ directory }) => basename(directory) === source.name);
-    const lineage = chooseLineage(named, domain).best ?? named[0];
-    if (lineage !== undefined) {
+    const lineage = namedLineage(lineages, source.name, domain);
+    if (lineage !== null) {
       return { directory: lineage.directory, isChanging: false, warnings: [] };
     }
     throw new Failure(`there is no ${source.name} in the live directories`, { hint });

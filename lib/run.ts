@@ -30,7 +30,10 @@ export interface Completion {
   readonly stderr: string;
 }
 
-export class TimedOut extends Failure {
+/** The program could not be started, or brought to its end. */
+export class ProgramFailure extends Failure {}
+
+export class TimedOut extends ProgramFailure {
   override name = "TimedOut";
 
   constructor(message: string, /** What the program had said. */ readonly stderr: string) {
@@ -38,7 +41,7 @@ export class TimedOut extends Failure {
   }
 }
 
-export class MissingProgram extends Failure {
+export class MissingProgram extends ProgramFailure {
   override name = "MissingProgram";
 }
 
@@ -67,8 +70,8 @@ export async function run(
     stdout: "piped",
     stderr: "piped",
   });
-  const stdout = collect(child.stdout);
-  const stderr = collect(child.stderr);
+  const stdout = collect(child.stdout, program);
+  const stderr = collect(child.stderr, program);
   const finished = Promise.all([
     child.status,
     stdout.done,
@@ -120,7 +123,7 @@ function start(program: Program, args: readonly string[], options: Deno.CommandO
       });
     }
     if (cause instanceof Error) {
-      throw new Failure(`cannot start ${program}: ${cause.message}`, { cause });
+      throw new ProgramFailure(`cannot start ${program}: ${cause.message}`, { cause });
     }
     throw cause;
   }
@@ -160,7 +163,7 @@ function deadline(timeoutMs: number, stop: AbortSignal) {
 }
 
 /** Reads a stream on the side; a grandchild that holds it open cannot outlast `cancel`. */
-function collect(stream: ReadableStream<Uint8Array>) {
+function collect(stream: ReadableStream<Uint8Array>, program: Program) {
   const reader = stream.getReader();
   const chunks: Uint8Array[] = [];
   let length = 0;
@@ -169,7 +172,11 @@ function collect(stream: ReadableStream<Uint8Array>) {
       const { done, value } = await reader.read();
       if (done) return;
       length += value.length;
-      if (length > MAX_OUTPUT_BYTES) throw new Failure("the program printed without end");
+      if (length > MAX_OUTPUT_BYTES) {
+        throw new ProgramFailure(
+          `${program} printed more than ${MAX_OUTPUT_BYTES / 1024 ** 2} MiB`,
+        );
+      }
       chunks.push(value);
     }
   }

@@ -172,7 +172,7 @@ todo ${
 function pushConfigText(config: PushSetup): string {
   const { domain, to, port, identity, knownHosts, state } = config;
   const [only, ...others] = to;
-  return `# certsync on the host with Nginx Proxy Manager. Flags go before this file.
+  return `# certsync on the host with Nginx Proxy Manager. Flags override this file.
 
 # The name that the certificate must cover.
 domain: ${yaml(domain)}
@@ -284,7 +284,7 @@ function authorizedKeysLine({ command, type, blob, comment }: AuthorizedKey): st
 }
 
 function deployConfigText({ domain, mailcow, staging, state }: DeploySetup): string {
-  return `# certsync on the mail host. Flags go before this file, and it goes before mailcow.conf.
+  return `# certsync on the mail host. Flags override this file, and it overrides mailcow.conf.
 
 # The name that the certificate must cover; the default is MAILCOW_HOSTNAME.
 ${domain === null ? "# domain: mail.example.org" : `domain: ${yaml(domain)}`}
@@ -323,7 +323,7 @@ function monitorScript(config: MonitorSetup, units: Units): string {
 }
 
 function monitorConfigText(domain: string): string {
-  return `# certsync on a host that watches the chain. Flags go before this file.
+  return `# certsync on a host that watches the chain. Flags override this file.
 
 # The name that the certificate must cover.
 domain: ${yaml(domain)}

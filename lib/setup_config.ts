@@ -6,6 +6,7 @@ import {
   DEPLOY_STATE,
   MAILCOW,
   PUSH_STATE,
+  pushTargets,
   STAGING,
   STANDARD_FILE,
   STANDARD_KNOWN_HOSTS,
@@ -13,7 +14,7 @@ import {
 import type { ConfigFile } from "./config_file.ts";
 import { quote, UsageFailure } from "./failure.ts";
 import { parseHostName } from "./host_name.ts";
-import { parsePushTarget, type PushTarget } from "./push_target.ts";
+import type { PushTarget } from "./push_target.ts";
 import {
   type AuthorizedKey,
   type HostKey,
@@ -95,7 +96,7 @@ function parseRole(text: string | undefined): Role {
 function pushSetup(config: ConfigFile, flags: Flags): PushSetup {
   const { push = {} } = config;
   const domain = flagDomain(flags) ?? config.domain;
-  const to = flags.values("to")?.map((text) => parsePushTarget(text, "--to")) ?? push.to;
+  const to = pushTargets(config, flags);
   if (domain === undefined || to === undefined) {
     const lacking = [
       ...(domain === undefined ? ["--domain NAME"] : []),

@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { explain, Failure, quote } from "./failure.ts";
-import { FileProblem, readFile } from "./file.ts";
+import { FileProblem, isMissing, readFile } from "./file.ts";
 import type { Host } from "./host.ts";
 import { removeFile, replaceFile, syncDirectory, TEMPORARY_PREFIX } from "./write_file.ts";
 
@@ -20,7 +20,8 @@ const SCRATCH = "scratch";
 export async function holdState(directory: string, host: Host): Promise<Disposable> {
   let file: Deno.FsFile;
   try {
-    await ensureDir(dirname(directory));
+    // Not where it is there: to write to it may be forbidden, with a program below it.
+    if (isMissing(dirname(directory))) await ensureDir(dirname(directory));
     const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
     if (created !== undefined) syncDirectory(dirname(directory));
     file = await Deno.open(join(directory, "lock"), { create: true, write: true, mode: 0o600 });

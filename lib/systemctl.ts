@@ -1,7 +1,7 @@
 // Whether the timers of the chain are active on this host, where systemd runs.
 
 import type { Host } from "./host.ts";
-import { MissingProgram, run, TimedOut } from "./run.ts";
+import { ProgramFailure, run } from "./run.ts";
 import { formatTime } from "./time.ts";
 
 export interface Timer {
@@ -44,7 +44,7 @@ async function systemctl(args: readonly string[], host: Host): Promise<string> {
     const environment = { TZ: "UTC" }; // older ones have no option for the format of times
     return (await run("systemctl", args, { timeoutMs: 5_000, environment }, host)).stdout;
   } catch (error) {
-    if (error instanceof TimedOut || error instanceof MissingProgram) return "";
+    if (error instanceof ProgramFailure) return "";
     throw error;
   }
 }

@@ -1,13 +1,12 @@
 // The legs of the chain that can be seen from this host, each with what it holds.
 
-import * as fs from "node:fs";
 import { isIP } from "node:net";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { type Certificate, parseFirst } from "./certificate.ts";
 import type { VerifyConfig } from "./config.ts";
 import { type Endpoint, formatEndpoint } from "./endpoint_url.ts";
 import { Failure, quote } from "./failure.ts";
-import { FileProblem, readFile, readFileIfAny } from "./file.ts";
+import { FileProblem, isMissing, readFile, readFileIfAny } from "./file.ts";
 import { addressesOf } from "./getent.ts";
 import type { Host } from "./host.ts";
 import { parseLastPushed } from "./last_fp.ts";
@@ -16,6 +15,7 @@ import { type Mailcow, readMailcow } from "./mailcow.ts";
 import {
   chooseLineage,
   liveDirectories,
+  namedLineage,
   readLineages,
   standardLiveDirectories,
 } from "./npm_dir.ts";
@@ -33,8 +33,9 @@ export interface Leg {
   readonly where: string;
   readonly sni?: string | null;
   readonly ip?: string;
-  /** Of an SNI directory: all the names that it is served for. */
+  /** Of an SNI directory: all the names that it is served for, and mailcow's own name. */
   readonly domains?: readonly string[];
+  readonly hostname?: string;
   /** What is known without the certificate itself: `last_fp` holds no more. */
   readonly fingerprint: string | null;
   readonly certificate: Certificate | null;
@@ -99,17 +100,6 @@ function orFailure<T>(read: () => T): T | Failure {
   }
 }
 
-/** What this user may not even look for could be there. */
-function isMissing(path: string): boolean {
-  try {
-    fs.lstatSync(path);
-    return false;
-  } catch (error) {
-    return error instanceof Error && "code" in error &&
-      (error.code === "ENOENT" || error.code === "ENOTDIR");
-  }
-}
-
 /** Makes a leg of what `read` finds, or of the reason why it finds nothing. */
 async function attempt(
   facts: LegFacts,
@@ -163,7 +153,7 @@ function findSource(
   if (source.kind === "auto" && domain === null) return null;
   const lineages = readLineages(liveDirectories(live), host.now);
   const found = source.kind === "lineage"
-    ? lineages.find(({ directory }) => basename(directory) === source.name)
+    ? namedLineage(lineages, source.name, domain)
     : chooseLineage(lineages, domain ?? "").best;
   return found?.directory ?? null;
 }
@@ -297,7 +287,8 @@ function sniLegs(
   const directories = mailcow.sniDirectories.filter(({ domains }) => domains.includes(domain));
   return Promise.all(directories.map(({ directory, domains }) => {
     const where = join(directory, "cert.pem");
-    return attempt({ leg: "sni", where, sni: domain, domains }, host, () => ({
+    const hostname = mailcow.conf.hostname ?? domain;
+    return attempt({ leg: "sni", where, sni: domain, domains, hostname }, host, () => ({
       certificate: readLocal(where),
     }));
   }));

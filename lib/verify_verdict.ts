@@ -108,7 +108,7 @@ function lag(leg: Leg, reference: Leg, legs: readonly Leg[], now: Date): Finding
     now.getTime() - issued.getTime() < PROPAGATION_MS;
   const status = isFresh ? "warning" : "critical";
   if (leg.fingerprint === null) {
-    return { status, words: "nothing there yet", next: repair(leg, reference, now) };
+    return { status, words: "nothing there yet", next: repair(leg, reference, legs, now) };
   }
   // What was pushed is known by its fingerprint alone, unless it lies further on in the chain.
   const held = legs.find(({ certificate }) => certificate?.fingerprint === leg.fingerprint);
@@ -122,12 +122,12 @@ function lag(leg: Leg, reference: Leg, legs: readonly Leg[], now: Date): Finding
   return {
     status,
     words: isFresh ? "not yet the new one" : "another certificate",
-    next: repair(leg, reference, now),
+    next: repair(leg, reference, legs, now),
   };
 }
 
 /** What brings the certificate from the leg before to this one. */
-function repair(leg: Leg, reference: Leg, now: Date): string {
+function repair(leg: Leg, reference: Leg, legs: readonly Leg[], now: Date): string {
   switch (leg.leg) {
     case "source":
     case "pushed":
@@ -137,17 +137,28 @@ function repair(leg: Leg, reference: Leg, now: Date): string {
     case "deployed":
       return "run on the mail host: certsync deploy";
     case "sni":
-      return isLeftAlone(leg, reference, now)
+    case "served": {
+      const [own] = legs.filter((other) =>
+        other.leg === "sni" && other.sni === leg.sni && other.fingerprint === leg.fingerprint
+      );
+      return own !== undefined && isLeftAlone(own, reference, legs, now)
         ? 'give the certificate all the names in its "domains", as deploy warns'
         : "run on the mail host: certsync deploy --force";
-    case "served":
-      return "run on the mail host: certsync deploy --force";
+    }
   }
 }
 
-function isLeftAlone({ domains = [], certificate, sni }: Leg, reference: Leg, now: Date): boolean {
-  const names = reference.certificate?.names ?? domains;
-  return !belongsInto({ domains, own: certificate }, names, sni ?? "", now);
+/** Whether deploy installs nothing in this SNI directory. */
+function isLeftAlone(
+  { domains = [], hostname = "", certificate }: Leg,
+  reference: Leg,
+  legs: readonly Leg[],
+  now: Date,
+): boolean {
+  // What was pushed is known by its fingerprint alone.
+  const held = legs.find((leg) => leg.certificate?.fingerprint === reference.fingerprint);
+  const names = held?.certificate?.names;
+  return names !== undefined && !belongsInto({ domains, own: certificate }, names, hostname, now);
 }
 
 function foreignName({ names }: Certificate, domain: string | null): Finding | null {

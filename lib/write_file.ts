@@ -9,20 +9,34 @@ export const TEMPORARY_PREFIX = ".certsync-";
 
 /** Replaces a file in one step. Throws a Failure that names it. */
 export function replaceFile(path: string, content: string | Uint8Array, mode: number): void {
+  prepareFile(path, content, mode).putInPlace();
+}
+
+/**
+ * Writes what is to replace a file beside it, where only what is put in place can be seen. Each throws
+ * a Failure that names the file, and leaves nothing behind.
+ */
+export function prepareFile(path: string, content: string | Uint8Array, mode: number) {
   const temporary = join(dirname(path), TEMPORARY_PREFIX + basename(path));
-  try {
+  const attempt = (deed: () => void) => {
     try {
-      const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-      writeSynced(temporary, bytes, mode);
-      fs.renameSync(temporary, path);
+      deed();
     } catch (error) {
       fs.rmSync(temporary, { force: true });
-      throw error;
+      throw explain(error, `write ${quote(path)}`);
     }
-    syncDirectory(dirname(path));
-  } catch (error) {
-    throw explain(error, `write ${quote(path)}`);
-  }
+  };
+  attempt(() => {
+    const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+    writeSynced(temporary, bytes, mode);
+  });
+  return {
+    putInPlace: () =>
+      attempt(() => {
+        fs.renameSync(temporary, path);
+        syncDirectory(dirname(path));
+      }),
+  };
 }
 
 /** Removes a file, if it is there, for good. Throws a Failure that names it. */

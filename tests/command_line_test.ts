@@ -236,3 +236,19 @@ Deno.test("a reader that goes away is no error", async () => {
   equal(new TextDecoder().decode(piped.stderr), "");
   equal(piped.code, 0);
 });
+
+Deno.test("a report that cannot be printed is an error, and monitoring does not take it for a warning", async () => {
+  const under = ["/bin/sh", "-c", 'exec "$@" >/dev/full', "sh"];
+  const cases: [string[], number][] = [
+    [["--version"], 1],
+    [["push", "--help"], 1],
+    [["push", "--json", "--config", "/nonexistent"], 2],
+    [["verify", "--json", "--config", "/nonexistent"], 3],
+  ];
+  for (const [args, expected] of cases) {
+    const { code, stderr } = await certsync(args, { under });
+    equal(code, expected, stderr);
+    match(stderr, /^ERROR: cannot print the report: no space left on the device\nhint: .*\n$/m);
+    doesNotMatch(stderr, / at |Uncaught/);
+  }
+});

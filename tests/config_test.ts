@@ -40,6 +40,7 @@ Deno.test("an empty config has the defaults of the contract", () => {
     force: false,
     rollback: false,
     dryRun: false,
+    json: false,
   });
   const verify = verifyConfig(read({ push: null, deploy: {} }), flags("verify"));
   deepEqual(
@@ -160,10 +161,13 @@ Deno.test("a path on the command line may be relative to where the operator stan
 Deno.test("a document that cannot be right is refused with its key and its file", () => {
   const cases: [document: unknown, message: RegExp, hint?: RegExp][] = [
     [[], /^\/etc\/certsync\/config.yaml must be a mapping, not a list$/],
-    ["text", /must be a mapping, not the string "text"$/],
+    ["--BEGIN PRIVATE KEY-----\nMIGHAgEA", /must be a mapping, not a text$/],
+    [{ "root:*:20228:0:99999:7::": null }, /^a key that cannot be one in .*config.yaml$/],
+    [{ domain: "-----BEGIN PRIVATE KEY-----\nMIGHAgEA" }, /: "\(a private key\)"$/],
+    ["text", /must be a mapping, not a text$/],
     [5, /must be a mapping, not the number "5"$/],
     [{ push: [] }, /^push in .*config.yaml must be a mapping, not a list$/],
-    [{ push: "x" }, /^push in .* must be a mapping, not the string "x"$/],
+    [{ push: "x" }, /^push in .* must be a mapping, not a text$/],
     [{ domian: "x" }, /^unknown key "domian" in .*config.yaml$/, /^did you mean "domain"\?$/],
     [{ push: { prot: 1 } }, /^unknown key "push.prot"/, /^did you mean "push.port"\?$/],
     [{ deploy: { restart_timout: "1m" } }, /"deploy.restart_timout"/, /"deploy.restart_timeout"/],
@@ -236,7 +240,7 @@ Deno.test("what contradicts itself or lacks what a command needs is refused", ()
     [() => pushConfig(read({ push: { to: TARGET } }), flags("push")), /^no domain: /, /--domain/],
     [
       () => pushConfig(read({ domain: "a.b" }), flags(`push --to ${TARGET} --to ${TARGET}`)),
-      /^target given twice: /,
+      /^--to names a target twice: /,
       null,
     ],
     [

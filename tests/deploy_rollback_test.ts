@@ -4,6 +4,8 @@ import { deepEqual, equal, match, notEqual } from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { authority, type Leaf } from "./kit/authority.ts";
 import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
+import { need } from "./kit/programs.ts";
+import { run } from "./kit/run.ts";
 
 const NAME = "mail.example.org";
 const DAY_MS = 86_400_000;
@@ -417,3 +419,121 @@ Deno.test("a container that somebody stops meanwhile is not started again", asyn
   equal(host.calls().includes("restart dovecot-mailcow"), false);
   equal(host.services.isRunning("dovecot"), false);
 });
+
+/** Its container ends whenever it starts, from the next restart on. */
+function crashesAtRestart(host: MailHost): void {
+  host.services.temper("nginx", { cannotLoad: [fresh.fingerprint] });
+  host.docker.intercept = ({ argv }) => {
+    const isRestart = argv.includes("restart") && argv.includes("nginx-mailcow");
+    if (isRestart) host.docker.containers.nginx = "restarting";
+    return undefined;
+  };
+}
+
+Deno.test("a container that goes on crashing with nothing to go back to stays an error", async () => {
+  await using host = await renewal({ deployed: await issue(-100, -1) });
+  crashesAtRestart(host);
+  for (let run = 0; run < 2; run++) {
+    const result = await host.deploy(["--json"]);
+    deepEqual([result.code, result.json().outcome], [1, "stale"]);
+    match(result.json().error, /not serving the new certificate: https:/);
+  }
+});
+
+Deno.test("a crash loop is rolled back also by the run after one that was killed in it", async () => {
+  await using host = await renewal({ deploy: { restart_timeout: "30s" } });
+  crashesAtRestart(host);
+  const killed = host.start();
+  await until(() => host.calls().includes("restart nginx-mailcow"));
+  killed.kill("SIGKILL");
+  await killed.result;
+  await host.configure({ settle: "0.5s", restart_timeout: "0.5s" });
+  host.docker.containers.nginx = "restarting";
+  const result = await host.deploy(["--json"]);
+  deepEqual([result.code, result.json().outcome], [1, "rolled-back"]);
+  await host.assertInstalled(old);
+});
+
+Deno.test("what a --rollback of itself goes back to is not rejected", async () => {
+  await using host = await renewal();
+  equal((await host.deploy()).code, 0);
+  host.services.temper("dovecot", { cannotLoad: [old.fingerprint] });
+  equal((await host.deploy(["--rollback", "--json"])).json().outcome, "rolled-back");
+  deepEqual(await rejected(host), [old.fingerprint]);
+  const next = await host.deploy(["--json"]);
+  deepEqual([next.code, next.json().outcome], [0, "unchanged"]);
+});
+
+Deno.test("an SNI directory never gets an expired certificate back", async () => {
+  const domains = [NAME, "www.example.org"];
+  const expired = await issue(-100, -1, domains);
+  await using host = await renewal({ prepare: (mailcow) => mailcow.putSni("x", expired, domains) });
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  equal((await host.deploy(["--json"])).json().outcome, "rolled-back");
+  assertServed(host, old);
+  equal(await Deno.readTextFile(`${host.mailcow.ssl}/x/cert.pem`), old.fullchainPem);
+  host.docker.forget();
+  equal((await host.deploy(["--json"])).json().outcome, "refused");
+  deepEqual(host.calls(), []);
+});
+
+Deno.test("an SNI directory that holds a rejected leaf again is given back, and services are told", async () => {
+  await using host = await renewal({
+    prepare: (mailcow) => mailcow.putSni("x", old, ["www.example.net", NAME]),
+  });
+  equal((await host.deploy()).code, 0);
+  await Deno.writeTextFile(`${host.state}/rejected`, `${old.fingerprint}\n`);
+  const result = await host.deploy(["--json"]);
+  deepEqual([result.code, result.json().outcome], [0, "repaired"]);
+  equal(result.json().services.length, 3);
+  assertServed(host, fresh);
+});
+
+Deno.test("a rollback that cannot install says what fell silent, and what was done", async () => {
+  await using host = await renewal();
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  const started = host.start(["--json"]);
+  await until(() => host.calls().includes("restart dovecot-mailcow"));
+  await Deno.remove(`${host.mailcow.ssl}/key.pem`);
+  await Deno.mkdir(`${host.mailcow.ssl}/key.pem`);
+  const { code, json } = await started.result;
+  deepEqual([code, json().outcome], [1, "failed"]);
+  match(json().error, /imaps:.*connection refused; there is a directory where a file belongs/);
+  deepEqual(json().services.map(({ service }: { service: string }) => service).sort(), SERVICES);
+});
+
+Deno.test("a deployed pair with text around its blocks is neither replaced by an older one nor lost", async () => {
+  await using host = await renewal();
+  equal((await host.deploy()).code, 0);
+  const [certificate, key] = [`Bag Attributes\n${newer.fullchainPem}`, `Bag\n${newer.keyPem}`];
+  await Deno.writeTextFile(`${host.mailcow.ssl}/cert.pem`, certificate);
+  await Deno.writeTextFile(`${host.mailcow.ssl}/key.pem`, key);
+  await Deno.remove(`${host.staging}/privkey.pem`);
+  const refused = await host.deploy(["--json"]);
+  deepEqual([refused.json().outcome, refused.json().warnings], ["refused", []]);
+  equal(await Deno.readTextFile(`${host.mailcow.ssl}/cert.pem`), certificate);
+
+  await host.stage(await issue(-0.1));
+  equal((await host.deploy(["--json"])).json().outcome, "deployed");
+  equal((await host.previous())?.fullchainPem, certificate);
+});
+
+Deno.test("a key with the parameters of its curve is kept, and found in order", async () => {
+  const keyPem = await sec1(fresh.keyPem);
+  await using host = await renewal({ staged: { ...fresh, keyPem } });
+  equal((await host.deploy(["--json"])).json().outcome, "deployed");
+  equal((await host.deploy(["--json"])).json().outcome, "unchanged");
+  await host.stage(newer);
+  equal((await host.deploy(["--json"])).json().outcome, "deployed");
+  equal((await host.previous())?.keyPem, keyPem);
+});
+
+/** As `openssl ecparam -genkey` writes a key. */
+async function sec1(keyPem: string): Promise<string> {
+  const parameters = await run(need("openssl"), ["ecparam", "-name", "prime256v1"]);
+  return parameters + await run(need("openssl"), ["ec"], { stdin: keyPem });
+}
+
+async function until(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 10));
+}

@@ -212,11 +212,30 @@ Deno.test("find-npm-dir fails in plain words where it cannot look", async () => 
   await using tree = await liveTree();
   const missing = await certsync(["find-npm-dir", NAME, "--live", `${tree.path}/none`]);
   deepEqual([missing.code, missing.stdout], [1, ""]);
-  equal(missing.stderr, `ERROR: cannot look into "${tree.path}/none": no such file or directory\n`);
+  match(missing.stderr, /^ERROR: there is no live directory: ".*\/none"\nhint: .*push\.live.*\n$/);
   await Deno.writeTextFile(`${tree.path}/file`, "");
   const file = await certsync(["find-npm-dir", NAME, "--live", `${tree.path}/file`]);
   equal(file.code, 1);
   match(file.stderr, /^ERROR: cannot look into ".*\/file": .*\n$/);
+});
+
+Deno.test("find-npm-dir passes over a live directory that is not there beside one that is", async () => {
+  await using tree = await liveTree();
+  const dir = await tree.npm.add(1, await issue());
+  const live = ["--live", `${tree.path}/none`, "--live", tree.npm.live];
+  const { code, stdout } = await certsync(["find-npm-dir", NAME, ...live]);
+  deepEqual([code, stdout], [0, `${dir}\n`]);
+});
+
+Deno.test("find-npm-dir warns of a link that leads to itself", async () => {
+  await using tree = await liveTree();
+  const dir = await tree.npm.add(1, await issue());
+  await Deno.symlink("npm-2", `${tree.npm.live}/npm-2`);
+  const { code, stdout, stderr } = await certsync([
+    ...["find-npm-dir", NAME, "--live", tree.npm.live],
+  ]);
+  deepEqual([code, stdout], [0, `${dir}\n`]);
+  match(stderr, /^WARNING: skipped: ".*npm-2\/fullchain.pem" is a symbolic link[^\n]*\n$/);
 });
 
 Deno.test("find-npm-dir survives whatever lies in a lineage", async () => {

@@ -418,7 +418,7 @@ Deno.test("a leg that should be there and cannot be read is critical, with the r
     [
       "no live directory",
       "source",
-      /^cannot look into ".*\/live": no such file or directory$/,
+      /^there is no live directory: ".*\/live"$/,
       () => Deno.remove(all.npm.live, { recursive: true }),
     ],
     [

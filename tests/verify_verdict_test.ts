@@ -43,7 +43,9 @@ function leg(name: Leg["leg"], held: Certificate | null, facts: Partial<Leg> = {
     hint: null,
     isEmpty: false,
     isConfigured: true,
-    ...(name === "sni" && { sni: "mail.example.org", domains: ["mail.example.org"] }),
+    ...(name === "sni" && {
+      ...{ sni: "mail.example.org", domains: ["mail.example.org"], hostname: "mail.example.org" },
+    }),
     ...facts,
   };
 }
