@@ -75,11 +75,13 @@ export function describeHealing(
   { dryRun }: DeployConfig,
 ): string {
   const { fingerprint } = staged.leaf;
-  const deed = directories.length === 0 ? ["see to it now", "saw to it now"] : [
-    `put ${fingerprint} there`,
-    `put ${fingerprint} there`,
-  ];
-  return `${warnings.join("; ")}: ${dryRun ? `would ${deed[0]}` : deed[1]}`;
+  const put = `put ${fingerprint} there`;
+  const deed = directories.length > 0
+    ? dryRun ? `would ${put}` : put
+    : dryRun
+    ? "would see to it now"
+    : "saw to it now";
+  return `${warnings.join("; ")}: ${deed}`;
 }
 
 /** The report in words, a line each. */

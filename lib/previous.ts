@@ -2,7 +2,7 @@
 
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
-import { explain, quote } from "./failure.ts";
+import { explain, Failure, quote } from "./failure.ts";
 import { readInstalled } from "./mailcow.ts";
 import { CERTIFICATE_MODE, KEY_MODE, type Pair } from "./pair.ts";
 import { prepareFile, removeFile, syncDirectory } from "./write_file.ts";
@@ -15,7 +15,16 @@ export function previousDirectory(state: string, sni: string | null = null): str
 /** Those that there are. */
 export function previousDirectories(state: string): string[] {
   const top = previousDirectory(state);
-  if (!fs.existsSync(top)) return [];
+  const stat = fs.statSync(top, { throwIfNoEntry: false });
+  if (stat === undefined) return [];
+  if (!stat.isDirectory()) {
+    throw new Failure(
+      `there is something else where the previous certificate belongs: ${quote(top)}`,
+      {
+        hint: "remove it; it is nothing of certsync's",
+      },
+    );
+  }
   const sni = fs.readdirSync(top, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   return [top, ...sni.map(({ name }) => join(top, name))];
 }

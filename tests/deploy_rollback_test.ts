@@ -528,6 +528,16 @@ Deno.test("a key with the parameters of its curve is kept, and found in order", 
   equal((await host.previous())?.keyPem, keyPem);
 });
 
+Deno.test("a file where the previous certificate belongs is said to be in the way", async () => {
+  await using host = await renewal();
+  await Deno.mkdir(host.state, { recursive: true });
+  await Deno.writeTextFile(`${host.state}/previous`, "");
+  const { code, stderr } = await host.deploy();
+  equal(code, 1);
+  match(stderr, /^ERROR: there is something else where .*: ".*\/previous"\nhint: remove it/m);
+  await host.assertInstalled(old);
+});
+
 /** As `openssl ecparam -genkey` writes a key. */
 async function sec1(keyPem: string): Promise<string> {
   const parameters = await run(need("openssl"), ["ecparam", "-name", "prime256v1"]);

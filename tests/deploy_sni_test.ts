@@ -123,6 +123,18 @@ Deno.test("deploy leaves a directory with another name alone, warns, and expects
   equal((await host.deploy(["--json"])).json().outcome, "unchanged");
 });
 
+Deno.test("where SNI clients keep their certificate, the question without SNI is asked at both moments", async () => {
+  await using host = await renewal((mailcow) =>
+    mailcow.putSni(NAME, own, [NAME, "mx.example.net"])
+  );
+  const asked = () =>
+    (["imaps", "https"] as const).map((endpoint) => host.services.connections(endpoint));
+  const [imaps = 0, https = 0] = asked();
+  equal((await host.deploy()).code, 0);
+  // Two before; then with SNI and without, and where SNI tells nothing without it once more.
+  deepEqual(asked(), [imaps + 5, https + 4]);
+});
+
 Deno.test("deploy restarts what does not know such a directory yet", async () => {
   const names = [NAME, "webmail.example.net"];
   await using host = await renewal((mailcow) => mailcow.putSni(NAME, own, names));

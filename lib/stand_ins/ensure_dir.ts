@@ -10,16 +10,6 @@ export async function ensureDir(dir: string | URL): Promise<void> {
   }
 }
 
-/** Throws if something else than a directory has the name. */
-export function ensureDirSync(dir: string | URL): void {
-  try {
-    Deno.mkdirSync(dir, { recursive: true });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-    refuseOther(dir, Deno.statSync(dir));
-  }
-}
-
 function refuseOther(dir: string | URL, info: Deno.FileInfo): void {
   if (!info.isDirectory) {
     const kind = info.isFile ? "file" : "undefined";
