@@ -24,7 +24,7 @@ const MAX_QUOTED = 4_096;
  * somebody gave for something else is not repeated.
  */
 export function quote(value: string): string {
-  if (/PRIVATE KEY/.test(value)) return '"(a private key)"';
+  if (/PRIVATE KEY-----/.test(value)) return '"(a private key)"';
   return JSON.stringify(value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED)}…` : value);
 }
 

@@ -44,8 +44,8 @@ export function keepPrevious(pair: Pair, state: string, sni: string | null): voi
     const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
     if (created !== undefined) [dirname(created), dirname(directory)].forEach(syncDirectory);
     const certificate = join(directory, "cert.pem");
-    const newKey = prepareFile(join(directory, "key.pem"), pair.keyPem, KEY_MODE);
-    const newCertificate = prepareFile(certificate, pair.chainPem, CERTIFICATE_MODE);
+    using newKey = prepareFile(join(directory, "key.pem"), pair.keyPem, KEY_MODE);
+    using newCertificate = prepareFile(certificate, pair.chainPem, CERTIFICATE_MODE);
     removeFile(certificate);
     newKey.putInPlace();
     newCertificate.putInPlace();

@@ -9,33 +9,46 @@ export const TEMPORARY_PREFIX = ".certsync-";
 
 /** Replaces a file in one step. Throws a Failure that names it. */
 export function replaceFile(path: string, content: string | Uint8Array, mode: number): void {
-  prepareFile(path, content, mode).putInPlace();
+  using file = prepareFile(path, content, mode);
+  file.putInPlace();
 }
 
-/**
- * Writes what is to replace a file beside it, where only what is put in place can be seen. Each throws
- * a Failure that names the file, and leaves nothing behind.
- */
-export function prepareFile(path: string, content: string | Uint8Array, mode: number) {
+/** Written and synced beside the file that it is to replace; gone when disposed, if it is not. */
+export interface PreparedFile extends Disposable {
+  /** Throws a Failure that names the file. */
+  putInPlace(): void;
+}
+
+/** Throws a Failure that names the file. */
+export function prepareFile(
+  path: string,
+  content: string | Uint8Array,
+  mode: number,
+): PreparedFile {
   const temporary = join(dirname(path), TEMPORARY_PREFIX + basename(path));
-  const attempt = (deed: () => void) => {
-    try {
-      deed();
-    } catch (error) {
-      fs.rmSync(temporary, { force: true });
-      throw explain(error, `write ${quote(path)}`);
-    }
-  };
-  attempt(() => {
+  const discard = () => fs.rmSync(temporary, { force: true });
+  const deed = `write ${quote(path)}`;
+  try {
     const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
     writeSynced(temporary, bytes, mode);
-  });
+  } catch (error) {
+    discard();
+    throw explain(error, deed);
+  }
+  let isInPlace = false;
   return {
-    putInPlace: () =>
-      attempt(() => {
+    putInPlace() {
+      try {
         fs.renameSync(temporary, path);
+        isInPlace = true;
         syncDirectory(dirname(path));
-      }),
+      } catch (error) {
+        throw explain(error, deed);
+      }
+    },
+    [Symbol.dispose]() {
+      if (!isInPlace) discard();
+    },
   };
 }
 
