@@ -50,7 +50,7 @@ export async function deploy(config: DeployConfig, host: Host): Promise<DeployRe
     const report = { ...emptyDeployReport(config), domain: situation.domain };
     return await recover(situation, failed(report, "refused", candidate), config, host);
   }
-  const facts: DeployFacts = { ...situation, staged: candidate };
+  const facts: DeployFacts = { ...situation, candidate };
   const report = await reportOf(facts, config);
   if (!isForced(config) && isSettled(facts)) return { ...report, outcome: "unchanged" };
 
@@ -128,7 +128,7 @@ function domainOf(config: DeployConfig, { conf }: Mailcow): string {
 }
 
 async function reportOf(facts: DeployFacts, config: DeployConfig): Promise<DeployReport> {
-  const { leaf } = facts.staged;
+  const { leaf } = facts.candidate;
   return {
     ...emptyDeployReport(config),
     domain: facts.domain,
@@ -138,7 +138,11 @@ async function reportOf(facts: DeployFacts, config: DeployConfig): Promise<Deplo
   };
 }
 
-async function judge({ staged, mailcow, domain }: DeployFacts, config: DeployConfig, host: Host) {
+async function judge(
+  { candidate, mailcow, domain }: DeployFacts,
+  config: DeployConfig,
+  host: Host,
+) {
   // Loaded where there is work: reading it takes longer than finding that there is none.
   const { judgePair } = await import("./judgement.ts");
   const demands = { domain, trust: config.trust, trustKey: "deploy.trust" } as const;
@@ -146,9 +150,9 @@ async function judge({ staged, mailcow, domain }: DeployFacts, config: DeployCon
   const paths = config.rollback
     ? installedPaths(previousDirectory(config.state))
     : stagedPaths(config.staging);
-  const unfit = await judgePair(staged, paths, demands, state, host);
+  const unfit = await judgePair(candidate, paths, demands, state, host);
   const { pair, directory } = mailcow.deployed;
-  const deployedIsFit = pair !== null && isOlder(staged, mailcow.deployed) &&
+  const deployedIsFit = pair !== null && isOlder(candidate, mailcow.deployed) &&
     await judgePair(pair, installedPaths(directory), demands, state, host) === null;
   return { unfit, deployedIsFit, force: isForced(config) };
 }
@@ -177,7 +181,7 @@ async function recover(
     previous: await matches(previous) ? previous : null,
   });
   if (keeper === null) return refusal;
-  const facts: DeployFacts = { ...situation, staged: keeper };
+  const facts: DeployFacts = { ...situation, candidate: keeper };
 
   const installed = [mailcow.deployed, ...mailcow.sniDirectories];
   const fit = await allEnded(installed.map(({ pair }) => matches(pair)));

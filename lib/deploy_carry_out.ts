@@ -56,7 +56,7 @@ export async function carryOut(
     if (config.rollback) await keepReplaced(plan, facts, config.state, host);
     if (installed.length > 0) host.tell(`installed ${installed.join(" ")}`);
     const notes = keyChanged(facts)
-      ? [`TLSA 3 1 1 changed with the key: it is ${await tlsaRecord(facts.staged.leaf)}`]
+      ? [`TLSA 3 1 1 changed with the key: it is ${await tlsaRecord(facts.candidate.leaf)}`]
       : [];
     const done = { ...report, installed, notes };
     now = done;
@@ -134,7 +134,7 @@ async function prepare(
 /** Keeps each good pair that another one takes the place of. */
 async function keepReplaced(
   { directories }: Plan,
-  { mailcow, staged, memory }: DeployFacts,
+  { mailcow, candidate, memory }: DeployFacts,
   state: string,
   host: Host,
 ): Promise<void> {
@@ -144,7 +144,7 @@ async function keepReplaced(
   ];
   for (const { pair, name } of places) {
     if (pair === null || memory.rejected.has(pair.leaf.fingerprint)) continue;
-    if (pair.leaf.fingerprint === staged.leaf.fingerprint) continue;
+    if (pair.leaf.fingerprint === candidate.leaf.fingerprint) continue;
     if (await keyMatches(pair, host)) keepPrevious(pair, state, name);
   }
 }
@@ -226,13 +226,13 @@ async function isStillStarting(service: Service, compose: Compose, host: Host): 
 
 /** What to go back to; never an expired one. */
 async function formerPair(
-  { staged, now }: DeployFacts,
+  { candidate, now }: DeployFacts,
   state: string,
   host: Host,
 ): Promise<Pair | null> {
   const pair = readPrevious(state);
   const isUsable = pair !== null && now <= pair.leaf.notAfter &&
-    pair.leaf.fingerprint !== staged.leaf.fingerprint && await keyMatches(pair, host);
+    pair.leaf.fingerprint !== candidate.leaf.fingerprint && await keyMatches(pair, host);
   return isUsable ? pair : null;
 }
 
@@ -254,10 +254,10 @@ async function rollBack(
   const silence = describeSilence(outcomes);
   host.tell(`${silence}; putting the previous certificate back`);
   // First: after a crash it must not be tried again.
-  changeRejected({ add: facts.staged, remove: former }, config.state);
+  changeRejected({ add: facts.candidate, remove: former }, config.state);
   writeLoaded(config.state, new Map());
 
-  const back: DeployFacts = { ...facts, memory: readMemory(config.state), staged: former };
+  const back: DeployFacts = { ...facts, memory: readMemory(config.state), candidate: former };
   const kept = (name: string) => readPrevious(config.state, name);
   installAll(planInstallations(back, carriers(back), kept));
   const current: DeployFacts = { ...back, mailcow: readMailcow(config.mailcow) };
@@ -293,7 +293,7 @@ export function changeRejected(
 }
 
 function remember(outcomes: readonly ServiceOutcome[], facts: DeployFacts, state: string): void {
-  const { fingerprint } = facts.staged.leaf;
+  const { fingerprint } = facts.candidate.leaf;
   const loaded = new Map(readMemory(state).loaded);
   for (const { service, isConfirmed } of outcomes) {
     if (isConfirmed) loaded.set(service, fingerprint);
@@ -305,7 +305,7 @@ function remember(outcomes: readonly ServiceOutcome[], facts: DeployFacts, state
   writeAnswered(state, owed.map(({ probe }) => formatProbe(probe)));
 }
 
-function keyChanged({ mailcow, staged }: DeployFacts): boolean {
+function keyChanged({ mailcow, candidate }: DeployFacts): boolean {
   const old = mailcow.deployed.pair?.leaf.publicKey;
-  return old !== undefined && old.toString() !== staged.leaf.publicKey.toString();
+  return old !== undefined && old.toString() !== candidate.leaf.publicKey.toString();
 }

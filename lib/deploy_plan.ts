@@ -24,8 +24,8 @@ export interface Situation {
 }
 
 export interface DeployFacts extends Situation {
-  /** The pair to install: what push delivered, or what is gone back to. */
-  readonly staged: Pair;
+  /** The pair to install: what push delivered, what is gone back to, or what is kept. */
+  readonly candidate: Pair;
 }
 
 export interface Plan {
@@ -43,18 +43,18 @@ export type Decision = Plan | { readonly kind: "refuse"; readonly why: Failure }
 
 /** Whether all is as it should be, so that no outside program need be asked. */
 export function isSettled(facts: DeployFacts): boolean {
-  const { mailcow, staged, memory, domain, now } = facts;
+  const { mailcow, candidate, memory, domain, now } = facts;
   return mailcow.conf.skipsLetsEncrypt &&
-    timeState(staged.leaf, now) === "valid" &&
-    namesCover(staged.leaf.names, domain) !== null &&
-    keyFits(staged) &&
+    timeState(candidate.leaf, now) === "valid" &&
+    namesCover(candidate.leaf.names, domain) !== null &&
+    keyFits(candidate) &&
     directoriesLacking(facts).length === 0 &&
-    !isRejected(staged, facts) && straySniDirectories(facts).length === 0 &&
-    serviceNames.every((service) => memory.loaded.get(service) === staged.leaf.fingerprint);
+    !isRejected(candidate, facts) && straySniDirectories(facts).length === 0 &&
+    serviceNames.every((service) => memory.loaded.get(service) === candidate.leaf.fingerprint);
 }
 
 /**
- * `unfit` is what judging the staged pair found, `deployedIsFit` whether the deployed one passes
+ * `unfit` is what judging the candidate found, `deployedIsFit` whether the deployed one passes
  * the same judgement.
  */
 export function planDeploy(
@@ -65,22 +65,22 @@ export function planDeploy(
     readonly force: boolean;
   },
 ): Decision {
-  const { mailcow, staged, memory } = facts;
+  const { mailcow, candidate, memory } = facts;
   const why = acmeRefusal(mailcow) ?? unfit ??
-    (force ? null : ageRefusal(staged, mailcow.deployed, deployedIsFit)) ??
-    (force ? null : rejectedRefusal(staged, memory));
+    (force ? null : ageRefusal(candidate, mailcow.deployed, deployedIsFit)) ??
+    (force ? null : rejectedRefusal(candidate, memory));
   if (why !== null) return { kind: "refuse", why };
 
   const directories = force ? carriers(facts) : directoriesLacking(facts);
-  const isLoaded = (service: Service) => memory.loaded.get(service) === staged.leaf.fingerprint;
+  const isLoaded = (service: Service) => memory.loaded.get(service) === candidate.leaf.fingerprint;
   return {
     kind: "install",
     directories,
     services: directories.length > 0 || straySniDirectories(facts).length > 0
       ? serviceNames
       : serviceNames.filter((service) => !isLoaded(service)),
-    changesLeaf: mailcow.deployed.pair?.leaf.fingerprint !== staged.leaf.fingerprint,
-    warnings: [...lostNames(staged, mailcow.deployed), ...sniWarnings(facts)],
+    changesLeaf: mailcow.deployed.pair?.leaf.fingerprint !== candidate.leaf.fingerprint,
+    warnings: [...lostNames(candidate, mailcow.deployed), ...sniWarnings(facts)],
   };
 }
 
@@ -92,15 +92,15 @@ function acmeRefusal({ conf, directory }: Mailcow): Failure | null {
 }
 
 /** Whether it began before the deployed one; only worth asking where that is fit itself. */
-export function isOlder(staged: Pair, { pair }: Pick<Installed, "pair">): boolean {
-  return pair !== null && staged.leaf.notBefore < pair.leaf.notBefore;
+export function isOlder(candidate: Pair, { pair }: Pick<Installed, "pair">): boolean {
+  return pair !== null && candidate.leaf.notBefore < pair.leaf.notBefore;
 }
 
-function ageRefusal(staged: Pair, deployed: Installed, deployedIsFit: boolean): Failure | null {
-  if (!deployedIsFit || deployed.pair === null || !isOlder(staged, deployed)) return null;
+function ageRefusal(candidate: Pair, deployed: Installed, deployedIsFit: boolean): Failure | null {
+  if (!deployedIsFit || deployed.pair === null || !isOlder(candidate, deployed)) return null;
   return new Failure(
     `the staged certificate is older (${
-      formatTime(staged.leaf.notBefore)
+      formatTime(candidate.leaf.notBefore)
     }) than the deployed one ` +
       `(${formatTime(deployed.pair.leaf.notBefore)}), which is good`,
     { hint: "if the older one shall be served, run: certsync deploy --force" },
@@ -140,8 +140,8 @@ export function planHealing(
     readonly wasCutOff: boolean;
   },
 ): Plan | null {
-  const { mailcow, staged, memory } = facts;
-  const { fingerprint } = staged.leaf;
+  const { mailcow, candidate, memory } = facts;
+  const { fingerprint } = candidate.leaf;
   const changesLeaf = mailcow.deployed.pair?.leaf.fingerprint !== fingerprint;
   const returning = [mailcow.deployed, ...mailcow.sniDirectories].filter(({ pair }) =>
     pair !== null && pair.leaf.fingerprint !== fingerprint &&
@@ -187,9 +187,9 @@ export function planInstallations(
     const own = kept(name);
     const isGood = own !== null && keyFits(own) && !isRejected(own, facts) &&
       timeState(own.leaf, facts.now) !== "expired";
-    return { pair: isGood ? own : facts.staged, directories: [directory] };
+    return { pair: isGood ? own : facts.candidate, directories: [directory] };
   });
-  return [{ pair: facts.staged, directories }, ...returns]
+  return [{ pair: facts.candidate, directories }, ...returns]
     .filter(({ directories }) => directories.length > 0);
 }
 
@@ -197,7 +197,7 @@ function straySniDirectories(facts: DeployFacts): SniDirectory[] {
   const belongs = carriers(facts);
   return facts.mailcow.sniDirectories.filter(({ pair, directory }) =>
     pair !== null && isRejected(pair, facts) && !belongs.includes(directory) &&
-    pair.leaf.fingerprint !== facts.staged.leaf.fingerprint
+    pair.leaf.fingerprint !== facts.candidate.leaf.fingerprint
   );
 }
 
@@ -214,7 +214,7 @@ export function carriers(facts: DeployFacts): string[] {
 function directoriesLacking(facts: DeployFacts): string[] {
   const { deployed, sniDirectories } = facts.mailcow;
   const lacks = (installed: Installed) =>
-    !installed.isTidy || installed.pair === null || !sameBytes(installed.pair, facts.staged);
+    !installed.isTidy || installed.pair === null || !sameBytes(installed.pair, facts.candidate);
   const wanted = new Set(carriers(facts));
   return [deployed, ...sniDirectories]
     .filter((installed) => wanted.has(installed.directory) && lacks(installed))
@@ -224,7 +224,7 @@ function directoriesLacking(facts: DeployFacts): string[] {
 type ServedFacts = Omit<DeployFacts, "memory">;
 
 function shallCarry({ domains, pair }: SniDirectory, facts: ServedFacts): boolean {
-  const { names } = facts.staged.leaf;
+  const { names } = facts.candidate.leaf;
   return belongsInto({ domains, own: pair?.leaf ?? null }, names, mailHostname(facts), facts.now);
 }
 
@@ -237,7 +237,9 @@ function sniWarnings(facts: DeployFacts): string[] {
   return facts.mailcow.sniDirectories
     .filter((directory) => !shallCarry(directory, facts))
     .map((directory) => {
-      const names = uncovered(directory.domains, facts.staged.leaf.names).map((name) => quote(name))
+      const names = uncovered(directory.domains, facts.candidate.leaf.names).map((name) =>
+        quote(name)
+      )
         .join(", ");
       const but = directory.domains.includes(mailHostname(facts))
         ? "; mail clients that ask for the mail hostname still get its own certificate"
@@ -260,7 +262,7 @@ export function expectedLeaves(
   service: Service,
   sni: string | null,
 ): string[] {
-  const ours = facts.staged.leaf.fingerprint;
+  const ours = facts.candidate.leaf.fingerprint;
   if (sni === null || service === "nginx-mailcow") return [ours];
   const claimants = facts.mailcow.sniDirectories.filter(({ domains }) =>
     namesCover(domains, sni) !== null

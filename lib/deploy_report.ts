@@ -68,13 +68,13 @@ export function describePlan({ directories, services }: Plan, { apply }: DeployC
   ];
 }
 
-/** What is done although the staged certificate is refused, as a warning. */
+/** What is done although the candidate is refused, as a warning. */
 export function describeHealing(
   { directories, warnings }: Plan,
-  { staged }: Pick<DeployFacts, "staged">,
+  { candidate }: Pick<DeployFacts, "candidate">,
   { dryRun }: DeployConfig,
 ): string {
-  const { fingerprint } = staged.leaf;
+  const { fingerprint } = candidate.leaf;
   const put = `put ${fingerprint} there`;
   const deed = directories.length > 0
     ? dryRun ? `would ${put}` : put

@@ -58,7 +58,7 @@ const ALL_LOADED = new Map(
 );
 
 interface Circumstances {
-  staged?: Pair;
+  candidate?: Pair;
   deployed?: Installed;
   sniDirectories?: SniDirectory[];
   loaded?: Map<Service, string>;
@@ -78,7 +78,7 @@ function facts(circumstances: Circumstances = {}): DeployFacts {
       deployed: circumstances.deployed ?? installed(fresh),
       sniDirectories: circumstances.sniDirectories ?? [],
     },
-    staged: circumstances.staged ?? fresh,
+    candidate: circumstances.candidate ?? fresh,
     memory: {
       loaded: circumstances.loaded ?? ALL_LOADED,
       rejected: new Set(circumstances.rejected),
@@ -136,7 +136,7 @@ Deno.test("all in place is settled; anything less is not", () => {
   for (const service of serviceNames) equal(isSettled(facts({ loaded: without(service) })), false);
   equal(isSettled({ ...facts(), domain: "other.example.org" }), false);
   const mixed = { ...fresh, keyPem: old.keyPem };
-  equal(isSettled(facts({ staged: mixed, deployed: installed(mixed) })), false);
+  equal(isSettled(facts({ candidate: mixed, deployed: installed(mixed) })), false);
 });
 
 Deno.test("a directory that is left alone does not keep anything from being settled", () => {
@@ -171,7 +171,7 @@ Deno.test("--force reinstalls everything that carries the certificate, and nothi
 });
 
 Deno.test("each reason to refuse, and what --force overrides", () => {
-  const older = facts({ staged: old, deployed: installed(fresh) });
+  const older = facts({ candidate: old, deployed: installed(fresh) });
   match(refused(older), /older \(2026-03-15T00:00:00Z\).*\(2026-05-01T00:00:00Z\)/);
   equal(refused(older, { force: true }), "it was not refused");
   equal(refused(older, { deployedIsFit: false }), "it was not refused");
@@ -197,7 +197,7 @@ Deno.test("older means an earlier beginning", () => {
 });
 
 Deno.test("which SNI directories carry the certificate", () => {
-  const cases: [what: string, staged: Pair, directory: SniDirectory, carries: boolean][] = [
+  const cases: [what: string, candidate: Pair, directory: SniDirectory, carries: boolean][] = [
     ["all covered", fresh, sni("a", [NAME], old), true],
     ["covered by a wildcard", wide, sni("a", [NAME, "shop.example.com"], old), true],
     ["other names, all covered", wide, sni("a", ["shop.example.com"], old), true],
@@ -211,8 +211,8 @@ Deno.test("which SNI directories carry the certificate", () => {
     ["foreign", fresh, sni("a", ["mx.example.net"], own), false],
     ["nobody's", fresh, sni("a", [], expired), false],
   ];
-  for (const [what, staged, directory, carries] of cases) {
-    const given = facts({ staged, deployed: installed(staged), sniDirectories: [directory] });
+  for (const [what, candidate, directory, carries] of cases) {
+    const given = facts({ candidate, deployed: installed(candidate), sniDirectories: [directory] });
     const { directories, warnings } = planned({ ...given, memory: facts().memory });
     deepEqual(directories, carries ? [directory.directory] : [], what);
     equal(warnings.length, carries ? 0 : 1, what);
@@ -220,8 +220,8 @@ Deno.test("which SNI directories carry the certificate", () => {
 });
 
 Deno.test("names that the deployed certificate had are missed, however they are covered", () => {
-  const lost = (staged: Pair, deployed: Pair) =>
-    planned(facts({ staged, deployed: installed(deployed), loaded: new Map() })).warnings;
+  const lost = (candidate: Pair, deployed: Pair) =>
+    planned(facts({ candidate, deployed: installed(deployed), loaded: new Map() })).warnings;
   deepEqual(lost(fresh, wide), [
     'the new certificate lacks names of the deployed one: "Webmail.example.org", "*.example.com"',
   ]);
