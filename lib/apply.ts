@@ -216,7 +216,7 @@ async function stateOf(
   try {
     return await readContainerState(compose, service, host);
   } catch (error) {
-    asResult(error);
+    if (!(error instanceof ProgramFailure)) throw error;
     return "unknown";
   }
 }

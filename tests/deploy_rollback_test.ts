@@ -6,6 +6,7 @@ import { authority, type Leaf } from "./kit/authority.ts";
 import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
 import { need } from "./kit/programs.ts";
 import { run } from "./kit/run.ts";
+import { until } from "./kit/until.ts";
 
 const NAME = "mail.example.org";
 const DAY_MS = 86_400_000;
@@ -102,7 +103,7 @@ Deno.test("a container that ends whenever it starts with the new pair is rolled 
   };
   // It stays up again as soon as its pair can be loaded.
   const run = host.start(["--json"]);
-  while (!(await rejected(host)).length) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until(async () => (await rejected(host)).length > 0);
   host.docker.intercept = () => undefined;
   host.docker.containers.nginx = undefined;
   const result = await run.result;
@@ -135,9 +136,7 @@ Deno.test("an endpoint that fell silent is remembered over a run that ended in b
   await using host = await renewal({ deploy: { restart_timeout: "30s" } });
   host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
   const run = host.start();
-  while (!host.calls().includes("restart dovecot-mailcow")) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  await until(() => host.calls().includes("restart dovecot-mailcow"));
   await new Promise((resolve) => setTimeout(resolve, 300));
   run.kill("SIGKILL");
   await run.result;
@@ -317,9 +316,7 @@ Deno.test("a rollback after a run that was cut off gives SNI directories back wh
   await using host = await withWideDirectory({ deploy: { restart_timeout: "30s" } });
   host.services.temper("dovecot", { cannotLoad: [wide.fingerprint] });
   const run = host.start();
-  while (!host.calls().includes("restart dovecot-mailcow")) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  await until(() => host.calls().includes("restart dovecot-mailcow"));
   run.kill("SIGKILL");
   await run.result;
   await host.configure({ settle: "0.5s", restart_timeout: "0.5s" });
@@ -342,7 +339,7 @@ Deno.test("a rollback that is cut off is completed by the next run", async (t) =
         await using host = await renewal();
         host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
         const run = host.start();
-        while (!await hasCome(host)) await new Promise((resolve) => setTimeout(resolve, 2));
+        await until(() => hasCome(host));
         run.kill(signal);
         await run.result;
         const next = await host.deploy(["--json"]);
@@ -361,7 +358,7 @@ Deno.test("a service that kept the rejected leaf on the way back is told again b
   await using host = await renewal();
   host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
   const run = host.start(["--json"]);
-  while (!(await rejected(host)).length) await new Promise((resolve) => setTimeout(resolve, 2));
+  await until(async () => (await rejected(host)).length > 0);
   host.services.temper("postfix", { ignores: "restart" });
   match((await run.result).json().error, /rolled back to .*, but: not serving/);
   equal(host.services.serves("smtps"), fresh.fingerprint);
@@ -409,9 +406,7 @@ Deno.test("a container that somebody stops meanwhile is not started again", asyn
   await using host = await renewal();
   host.services.temper("dovecot", { ignores: "reload" });
   const run = host.start(["--json"]);
-  while (!host.calls().some((call) => call.includes("dovecot reload"))) {
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+  await until(() => host.calls().some((call) => call.includes("dovecot reload")));
   await host.services.stop("dovecot");
   const { code, json } = await run.result;
   equal(code, 0);
@@ -542,8 +537,4 @@ Deno.test("a file where the previous certificate belongs is said to be in the wa
 async function sec1(keyPem: string): Promise<string> {
   const parameters = await run(need("openssl"), ["ecparam", "-name", "prime256v1"]);
   return parameters + await run(need("openssl"), ["ec"], { stdin: keyPem });
-}
-
-async function until(isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 10));
 }

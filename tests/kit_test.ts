@@ -12,6 +12,7 @@ import { type Output, run, tryRun } from "./kit/run.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
 import { forcedCommand, type SshServer, sshServer } from "./kit/ssh_server.ts";
 import { type TempDir, tempDir } from "./kit/temp_dir.ts";
+import { until } from "./kit/until.ts";
 
 const NAME = "mail.example.org";
 
@@ -470,8 +471,4 @@ async function verify(ca: Authority, leaf: Leaf): Promise<void> {
     ...["-CAfile", ca.rootFile],
     ...(leaf.chainPem ? ["-untrusted", `${dir.path}/chain.pem`] : []),
   ], { stdin: leaf.certPem });
-}
-
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 2));
 }

@@ -15,6 +15,7 @@ import { run, tryRun } from "./kit/run.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
 import { forcedCommand, type SshServer, sshServer } from "./kit/ssh_server.ts";
 import { type TempDir, tempDir } from "./kit/temp_dir.ts";
+import { until } from "./kit/until.ts";
 
 const NAME = "mail.example.org";
 const DAY_MS = 86_400_000;
@@ -1267,14 +1268,6 @@ async function concurrently(
     }
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
-}
-
-async function until(holds: () => boolean): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!holds()) {
-    if (Date.now() > deadline) throw new Error(`never held: ${holds}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 async function otherRoot(): Promise<string> {

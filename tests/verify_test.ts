@@ -12,6 +12,7 @@ import { run, tryRun } from "./kit/run.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
 import { type SshServer, sshServer } from "./kit/ssh_server.ts";
 import { tempDir } from "./kit/temp_dir.ts";
+import { until } from "./kit/until.ts";
 
 const NAME = "mail.example.org";
 const TARGET = `certsync@${NAME}:/home/certsync/incoming/`;
@@ -809,10 +810,6 @@ async function noChange(): Promise<void> {}
 
 function write(path: string, text: string): Promise<void> {
   return Deno.writeTextFile(path, text);
-}
-
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 /** What `openssl s_client | openssl x509` says: fingerprint, dates, subject, issuer. */

@@ -20,6 +20,7 @@ import {
 import { type MailcowTree, mailcowTree, type Served } from "./mailcow_tree.ts";
 import { assertSame, type Snapshot, snapshot } from "./snapshot.ts";
 import { tempDir } from "./temp_dir.ts";
+import { textOf } from "./text_of.ts";
 
 export interface MailHostOptions extends MailServicesOptions {
   /** The CA file that `deploy.trust` names. */
@@ -175,15 +176,6 @@ async function assertFile(path: string, text: string, mode: number): Promise<voi
   equal(stat.uid, Deno.uid());
   equal(stat.nlink, 1);
   equal(await Deno.readTextFile(path), text, `${path} holds something else`);
-}
-
-async function textOf(path: string): Promise<string> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return "";
-    throw error;
-  }
 }
 
 /** The base64 of a key, line by line: each is enough to know it by. */

@@ -4,6 +4,7 @@ import { startCertsync } from "../kit/certsync.ts";
 import type { CertsyncOptions, CertsyncResult } from "../kit/certsync.ts";
 import { need } from "../kit/programs.ts";
 import { tempDir } from "../kit/temp_dir.ts";
+import { textOf } from "../kit/text_of.ts";
 
 /** A system call that a run makes on a file of the scene. */
 export interface Call {
@@ -127,15 +128,6 @@ function killChild(strace: number): void {
   const [certsync] = Deno.readTextFileSync(`/proc/${strace}/task/${strace}/children`).split(" ");
   if (certsync) Deno.kill(Number(certsync), "SIGKILL");
   Deno.kill(strace, "SIGKILL"); // it would sit out the delay
-}
-
-async function textOf(path: string): Promise<string> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return "";
-    throw error;
-  }
 }
 
 function pause(ms: number): Promise<void> {
