@@ -107,21 +107,27 @@ export async function until(wanting: () => Promise<string[]>, limitMs = 20_000):
   }
 }
 
+export interface Failure {
+  name: EndpointName;
+  /** s_client's last words. */
+  why: string;
+}
+
 export interface Client {
   /** Ends it: how often it connected, and where it got no certificate. */
-  stop(): Promise<{ connections: number; failures: string[] }>;
+  stop(): Promise<{ connections: number; failures: Failure[] }>;
 }
 
 /** Connects to every endpoint again and again, with SNI and without in turn. */
 export function busyClient(names: readonly EndpointName[] = NAMES): Client {
-  const failures: string[] = [];
+  const failures: Failure[] = [];
   let connections = 0;
   let isOn = true;
   const loops = names.map(async (name) => {
     for (let turn = 0; isOn; turn++) {
       const served = await ask(name, turn % 2 === 0 ? HOSTNAME : null);
       connections++;
-      if (served.startsWith("none")) failures.push(`${name} ${served}`);
+      if (served.startsWith("none")) failures.push({ name, why: served });
     }
   });
   return {
