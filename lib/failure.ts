@@ -28,6 +28,9 @@ export function quote(value: string): string {
   return JSON.stringify(value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED)}…` : value);
 }
 
+const REFUSED_HINT =
+  "run this as root; if it was, ask lsattr, SELinux or AppArmor, and the unit's ReadWritePaths=";
+
 const systemErrors: Record<string, readonly [words: string, hint?: string]> = {
   ENOSPC: ["no space left on the device", "free some space there and run this again"],
   EDQUOT: ["the disk quota is used up", "free some space there and run this again"],
@@ -35,8 +38,8 @@ const systemErrors: Record<string, readonly [words: string, hint?: string]> = {
     "the file system is read-only",
     "remount it, or name the directory in ReadWritePaths= where the unit forbids it",
   ],
-  EACCES: ["permission denied", "run this as root"],
-  EPERM: ["operation not permitted", "run this as root"],
+  EACCES: ["permission denied", REFUSED_HINT],
+  EPERM: ["operation not permitted", REFUSED_HINT],
   EIO: ["input/output error", "look at the disk: dmesg tells more"],
   EMFILE: ["too many open files"],
   ENFILE: ["too many open files on this host"],

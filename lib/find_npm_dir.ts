@@ -40,7 +40,8 @@ export function emptyFindReport(config: FindConfig | null): FindReport {
 
 /** Throws a Failure where the live directories cannot be looked into. */
 export function findNpmDir({ hostName, live }: FindConfig, { now }: Host): FindReport {
-  const lineages = readLineages(liveDirectories(live), now);
+  const directories = liveDirectories(live);
+  const lineages = readLineages(directories, now);
   const { best, equals } = hostName === null
     ? { best: null, equals: [] }
     : chooseLineage(lineages, hostName);
@@ -49,6 +50,7 @@ export function findNpmDir({ hostName, live }: FindConfig, { now }: Host): FindR
     match: best?.directory ?? null,
     candidates: lineages.map((lineage) => describeCandidate(lineage, hostName)),
     warnings: [
+      ...(lineages.length > 0 ? [] : [`no npm-* in ${directories.map(quote).join(", ")}`]),
       ...lineages.flatMap(({ problem }) => problem === null ? [] : [`skipped: ${problem}`]),
       ...(best === null ? [] : tieWarnings(best, equals)),
       ...(best === null || best.state === "valid"

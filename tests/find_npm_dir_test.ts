@@ -219,6 +219,18 @@ Deno.test("find-npm-dir fails in plain words where it cannot look", async () => 
   match(file.stderr, /^ERROR: cannot look into ".*\/file": .*\n$/);
 });
 
+Deno.test("find-npm-dir says so where a live directory holds nothing of Nginx Proxy Manager's", async () => {
+  await using tree = await liveTree();
+  await Deno.mkdir(`${tree.path}/other/example.org`, { recursive: true });
+  const live = ["--live", `${tree.path}/other`];
+  const list = await certsync(["find-npm-dir", ...live]);
+  deepEqual([list.code, list.stdout], [0, ""]);
+  match(list.stderr, /^WARNING: no npm-\* in ".*\/other"\n$/);
+  const one = await certsync(["find-npm-dir", NAME, ...live]);
+  deepEqual([one.code, one.stdout], [1, ""]);
+  match(one.stderr, /^WARNING: no npm-\* in .*\nERROR: no certificate for .*\nhint: .*\n$/);
+});
+
 Deno.test("find-npm-dir passes over a live directory that is not there beside one that is", async () => {
   await using tree = await liveTree();
   const dir = await tree.npm.add(1, await issue());
