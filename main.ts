@@ -224,6 +224,7 @@ async function execute<Config, R extends Report>(
     code = runner.exitCode(report);
   } catch (thrown) {
     const error = firstOf(thrown);
+    if (thrown instanceof SuppressedError) tell("warning", `WARNING: ${messageOf(thrown.error)}`);
     report = withError(runner.empty(config), error);
     code = command === "verify" ? UNKNOWN : error instanceof UsageFailure ? USAGE : FAILED;
     if (!(error instanceof Failure)) {
@@ -251,8 +252,11 @@ function withError<R extends Report>(report: R, error: unknown): R {
   if (error instanceof Failure) {
     return { ...report, error: error.message, ...(error.hint && { hint: error.hint }) };
   }
-  const message = error instanceof Error ? error.message : String(error);
-  return { ...report, error: `this is a bug in certsync: ${message}` };
+  return { ...report, error: `this is a bug in certsync: ${messageOf(error)}` };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function stackOf(error: unknown): string {

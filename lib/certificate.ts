@@ -64,7 +64,9 @@ function foreignBlock(block: PemBlock, where: string): Failure {
     ? new Failure(`a private key is in the chain file: ${where}`, {
       hint: "keep the key in privkey.pem alone, and replace it if others could read that file",
     })
-    : new Failure(`anything but certificates in the chain file: ${where} holds ${block.label}`);
+    : new Failure(
+      `anything but certificates in the chain file: ${where} holds another kind of block`,
+    );
 }
 
 function parseBlock(block: PemBlock, where: string): Certificate {

@@ -15,7 +15,13 @@ export type ComposeResult =
   | { readonly kind: "not-running"; readonly words: string }
   /** Frozen by somebody who will want to go on with it as it was. */
   | { readonly kind: "paused"; readonly words: string }
-  | { readonly kind: "failed"; readonly words: string; readonly hint?: string };
+  | {
+    readonly kind: "failed";
+    readonly words: string;
+    readonly hint?: string;
+    /** The command's exit code, or docker's; none where it did not come to its end. */
+    readonly code?: number;
+  };
 
 const EXEC_TIMEOUT_MS = 60_000;
 
@@ -84,7 +90,7 @@ export function explainCompose({ code, stderr, stdout }: Completion): ComposeRes
   if (NOT_RUNNING.some((pattern) => pattern.test(stderr))) return { kind: "not-running", words };
   if (PAUSED.test(stderr)) return { kind: "paused", words };
   const hint = composeHints.find(({ said }) => said.test(stderr))?.hint;
-  return { kind: "failed", words, ...(hint === undefined ? {} : { hint }) };
+  return { kind: "failed", words, code, ...(hint === undefined ? {} : { hint }) };
 }
 
 const composeHints: readonly { said: RegExp; hint: string }[] = [

@@ -137,7 +137,7 @@ function standardKnownHosts(): readonly string[] | null {
     : null;
 }
 
-function flagDomain(flags: Flags): string | undefined {
+export function flagDomain(flags: Flags): string | undefined {
   const domain = flags.value("domain");
   return domain === undefined ? undefined : parseHostName(domain, "--domain");
 }

@@ -26,7 +26,12 @@ import type { Host } from "./host.ts";
 import { removeLeftovers } from "./leftovers.ts";
 import { type Mailcow, readInstalled, readMailcow } from "./mailcow.ts";
 import type { Pair } from "./pair.ts";
-import { previousDirectories, previousDirectory, readPrevious } from "./previous.ts";
+import {
+  previousDirectories,
+  previousDirectory,
+  previousSniDirectories,
+  readPrevious,
+} from "./previous.ts";
 import { readStaged, stagedPaths } from "./staging.ts";
 import { holdState } from "./state.ts";
 import { formatTime } from "./time.ts";
@@ -42,6 +47,7 @@ export async function deploy(config: DeployConfig, host: Host): Promise<DeployRe
   const situation: Situation = {
     mailcow,
     memory: readMemory(config.state),
+    taken: new Set(previousSniDirectories(config.state)),
     domain: domainOf(config, mailcow),
     now: host.now,
   };
@@ -187,7 +193,7 @@ async function recover(
   const fit = await allEnded(installed.map(({ pair }) => matches(pair)));
   const plan = planHealing(facts, {
     mismatched: installed.filter((_, index) => !fit[index]).map(({ directory }) => directory),
-    wasCutOff: readAnswered(config.state).size > 0,
+    isOwed: readAnswered(config.state).size > 0,
   });
   if (plan === null) return refusal;
 
@@ -200,10 +206,6 @@ async function recover(
   const healing = { ...warned, error: undefined, hint: undefined };
   const { carryOut } = await import("./deploy_carry_out.ts");
   const healed = await carryOut(plan, facts, healing, config, host);
-  return {
-    ...healed,
-    outcome,
-    error: healed.error === undefined ? error : `${error}; ${healed.error}`,
-    hint,
-  };
+  if (healed.error === undefined) return { ...healed, outcome, error, hint };
+  return { ...healed, error: `${error}; ${healed.error}`, hint: healed.hint ?? hint };
 }

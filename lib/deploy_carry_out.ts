@@ -29,7 +29,7 @@ import { explain, Failure, quote } from "./failure.ts";
 import type { Host } from "./host.ts";
 import { keyMatches } from "./judgement.ts";
 import { processNames, readMailcow, type Service, serviceNames, serviceOf } from "./mailcow.ts";
-import { installPair, type Pair } from "./pair.ts";
+import { installPair, type Pair, sameBytes } from "./pair.ts";
 import { keepPrevious, readPrevious } from "./previous.ts";
 import { TimedOut } from "./run.ts";
 import { formatTime } from "./time.ts";
@@ -43,7 +43,7 @@ export async function carryOut(
   config: DeployConfig,
   host: Host,
 ): Promise<DeployReport> {
-  let now = report;
+  let soFar = report;
   try {
     const answered = await askBefore(plan.services, facts, config, host);
     const installations = planInstallations(
@@ -59,25 +59,25 @@ export async function carryOut(
       ? [`TLSA 3 1 1 changed with the key: it is ${await tlsaRecord(facts.candidate.leaf)}`]
       : [];
     const done = { ...report, installed, notes };
-    now = done;
+    soFar = done;
 
     const modes = new Map(plan.services.map((service) => [service, config.apply] as const));
     const current: DeployFacts = { ...facts, mailcow: readMailcow(config.mailcow) };
     const outcomes = await apply(modes, current, answered, config, host);
-    now = summarize(done, plan, outcomes, facts);
-    const failing = await failingServices(outcomes, composeOf(facts), host);
+    soFar = summarize(done, plan, outcomes, facts);
+    const failing = await failingServices(outcomes, facts, host);
     const former = failing.length === 0 ? null : await formerPair(facts, config.state, host);
     if (former !== null) {
       const fall = { former, failing, outcomes, answered };
       return await rollBack(fall, plan, current, done, config, host);
     }
-    remember(outcomes, facts, config.state);
-    return now;
+    remember(outcomes, answered, facts, config);
+    return soFar;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     // With what is done, and what went wrong, by now.
-    const words = [now.error, error.message].filter((words) => words !== undefined);
-    return failed(now, "failed", { message: words.join("; "), hint: error.hint ?? now.hint });
+    const words = [soFar.error, error.message].filter((words) => words !== undefined);
+    return failed(soFar, "failed", { message: words.join("; "), hint: error.hint ?? soFar.hint });
   }
 }
 
@@ -186,18 +186,22 @@ function apply(
     }, host)));
 }
 
-/** Those that gave a certificate before and give none now, although they were restarted and run. */
+/**
+ * Those that gave a certificate before and give none now, although they were restarted and run. Not
+ * one that has served this very pair before: whatever ails it, the former pair is no cure.
+ */
 async function failingServices(
   outcomes: readonly ServiceOutcome[],
-  compose: Compose,
+  facts: DeployFacts,
   host: Host,
 ): Promise<Service[]> {
-  const silent = outcomes.filter(({ action, checks }) =>
-    action === "restarted" && checks.some(({ verdict }) => verdict === "silent")
+  const silent = outcomes.filter(({ service, action, checks }) =>
+    action === "restarted" && checks.some(({ verdict }) => verdict === "silent") &&
+    !hasServed(service, facts)
   );
   const failing = await allEnded(
     silent.map(async ({ service }) =>
-      await isStillStarting(service, compose, host) ? [] : [service]
+      await isStillStarting(service, composeOf(facts), host) ? [] : [service]
     ),
   );
   return failing.flat();
@@ -215,7 +219,9 @@ async function isStillStarting(service: Service, compose: Compose, host: Host): 
       case "running":
       case "unknown": {
         const command = ["pidof", processNames[service]];
-        return (await composeExec(compose, service, command, host)).kind !== "done";
+        const found = await composeExec(compose, service, command, host);
+        // pidof(1): 1 where there is no such process. Where there is no pidof, docker says 126 or 127.
+        return found.kind === "failed" ? found.code === 1 : found.kind !== "done";
       }
     }
   } catch (error) {
@@ -267,8 +273,8 @@ async function rollBack(
     ),
   );
   const returned = await apply(modes, current, answered, config, host);
-  remember(returned, back, config.state);
-  const after = summarize(report, plan, returned, back);
+  remember(returned, answered, back, config);
+  const after = summarize(report, plan, returned, back, "former");
   const { fingerprint, notAfter } = former.leaf;
   return {
     ...after,
@@ -276,8 +282,8 @@ async function rollBack(
     notes: [],
     error: `${silence}; rolled back to ${fingerprint}, valid until ${formatTime(notAfter)}` +
       (after.error === undefined ? "" : `, but: ${after.error}`),
-    hint: "see the log of the service for why; this certificate is tried again only by " +
-      "certsync deploy --force",
+    hint: "see the log of the service for why; the certificate that was refused is tried again " +
+      "only by certsync deploy --force",
   };
 }
 
@@ -292,7 +298,17 @@ export function changeRejected(
   if (changed.symmetricDifference(rejected).size > 0) writeRejected(state, changed);
 }
 
-function remember(outcomes: readonly ServiceOutcome[], facts: DeployFacts, state: string): void {
+/**
+ * Which services serve the leaf, and which handshakes are still owed: those that went wrong, and
+ * those of a container that did not run, so that they were not asked.
+ */
+function remember(
+  outcomes: readonly ServiceOutcome[],
+  answered: ReadonlySet<string>,
+  facts: DeployFacts,
+  config: DeployConfig,
+): void {
+  const { state } = config;
   const { fingerprint } = facts.candidate.leaf;
   const loaded = new Map(readMemory(state).loaded);
   for (const { service, isConfirmed } of outcomes) {
@@ -300,9 +316,22 @@ function remember(outcomes: readonly ServiceOutcome[], facts: DeployFacts, state
     else loaded.delete(service);
   }
   writeLoaded(state, loaded);
-  const owed = outcomes.flatMap(({ checks }) => checks)
-    .filter(({ verdict }) => verdict === "silent" || verdict === "stale");
-  writeAnswered(state, owed.map(({ probe }) => formatProbe(probe)));
+  const wrong = outcomes.filter(({ service }) => !hasServed(service, facts))
+    .flatMap(({ checks }) => checks)
+    .filter(({ verdict }) => verdict === "silent" || verdict === "stale")
+    .map(({ probe }) => formatProbe(probe));
+  const notAsked = outcomes.filter(({ checks }) => checks.length === 0)
+    .map(({ service }) => service);
+  const open = probesFor(notAsked, facts, config).map(formatProbe)
+    .filter((probe) => answered.has(probe));
+  writeAnswered(state, [...wrong, ...open]);
+}
+
+/** Whether the service was confirmed with this very pair before this run. */
+function hasServed(service: Service, { mailcow, candidate, memory }: DeployFacts): boolean {
+  const { pair } = mailcow.deployed;
+  return pair !== null && sameBytes(pair, candidate) &&
+    memory.loaded.get(service) === candidate.leaf.fingerprint;
 }
 
 function keyChanged({ mailcow, candidate }: DeployFacts): boolean {

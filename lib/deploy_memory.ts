@@ -1,7 +1,7 @@
 // What deploy remembers: which leaf each service was seen to serve, and which were rolled back.
 
 import { isService, type Service } from "./mailcow.ts";
-import { readState, writeState } from "./state.ts";
+import { readState, readStateOrNothing, writeState } from "./state.ts";
 
 export interface DeployMemory {
   /** The leaf that each service was confirmed to have loaded. */
@@ -10,9 +10,10 @@ export interface DeployMemory {
   readonly rejected: ReadonlySet<string>;
 }
 
+/** Throws a Failure where it cannot tell what was rolled back. */
 export function readMemory(state: string): DeployMemory {
   return {
-    loaded: parseLoaded(readState(state, "loaded")),
+    loaded: parseLoaded(readStateOrNothing(state, "loaded")),
     rejected: new Set(readState(state, "rejected").split("\n").filter(isFingerprint)),
   };
 }

@@ -2,7 +2,7 @@
 
 import { timeState } from "./certificate.ts";
 import type { DeployMemory } from "./deploy_memory.ts";
-import { Failure, quote } from "./failure.ts";
+import { Failure, quote, quoteAll } from "./failure.ts";
 import { namesCover } from "./host_name.ts";
 import {
   type Installed,
@@ -19,6 +19,8 @@ import { formatTime } from "./time.ts";
 export interface Situation {
   readonly mailcow: Mailcow;
   readonly memory: DeployMemory;
+  /** The names of the SNI directories whose pair was replaced before. */
+  readonly taken: ReadonlySet<string>;
   readonly domain: string;
   readonly now: Date;
 }
@@ -134,10 +136,11 @@ export function planRecovery(
 /** What a crash left to be done so that the pair is served, and why; null where that is nothing. */
 export function planHealing(
   facts: DeployFacts,
-  { mismatched, wasCutOff }: {
+  { mismatched, isOwed }: {
     /** The directories whose certificate and key do not match. */
     readonly mismatched: readonly string[];
-    readonly wasCutOff: boolean;
+    /** An earlier run was cut off, or ended, before everything was served again. */
+    readonly isOwed: boolean;
   },
 ): Plan | null {
   const { mailcow, candidate, memory } = facts;
@@ -147,25 +150,29 @@ export function planHealing(
     pair !== null && pair.leaf.fingerprint !== fingerprint &&
     memory.rejected.has(pair.leaf.fingerprint)
   ).map(({ directory }) => directory);
+  const heals = timeState(candidate.leaf, facts.now) !== "expired";
   const expired = mailcow.sniDirectories.filter(({ pair }) =>
-    pair !== null && timeState(pair.leaf, facts.now) === "expired"
+    heals && pair !== null && timeState(pair.leaf, facts.now) === "expired"
   ).map(({ directory }) => directory);
-  const directories = carriers(facts).filter((directory) =>
-    [...mismatched, ...returning, ...expired].includes(directory)
-  );
+  const reasons = new Map([
+    ...expired.map((directory) => [directory, "the certificate expired in"] as const),
+    ...returning.map((directory) => [directory, "a rollback did not come to"] as const),
+    ...mismatched.map((directory) => [directory, "certificate and key did not match in"] as const),
+  ]);
+  const directories = carriers(facts).filter((directory) => reasons.has(directory));
   const services = directories.length > 0 || straySniDirectories(facts).length > 0
     ? serviceNames
-    : serviceNames.filter((service) => wasCutOff && memory.loaded.get(service) !== fingerprint);
+    : serviceNames.filter((service) => isOwed && memory.loaded.get(service) !== fingerprint);
   if (services.length === 0) return null;
-  const where = directories.map((directory) => quote(directory)).join(", ");
-  const why = directories.length === 0
-    ? `an earlier run was cut off before ${services.join(", ")} served the deployed certificate`
-    : directories.every((directory) => returning.includes(directory))
-    ? `a rollback was cut off in ${where}`
-    : directories.every((directory) => expired.includes(directory))
-    ? `the certificate expired in ${where}`
-    : `certificate and key did not match in ${where}`;
-  return { kind: "install", directories, services, changesLeaf, warnings: [why] };
+  const byReason = Map.groupBy(directories, (directory) => reasons.get(directory));
+  const warnings = Array.from(
+    byReason,
+    ([why, where]) => `${why} ${where.map((directory) => quote(directory)).join(", ")}`,
+  );
+  if (directories.length === 0) {
+    warnings.push(`${services.join(", ")} was not seen to serve the deployed certificate yet`);
+  }
+  return { kind: "install", directories, services, changesLeaf, warnings };
 }
 
 export interface Installation {
@@ -205,10 +212,13 @@ function isRejected({ leaf }: Pair, { memory }: Pick<Situation, "memory">): bool
   return memory.rejected.has(leaf.fingerprint);
 }
 
-/** The directories that carry the pair: the top level, and SNI directories as far as it serves them. */
+/**
+ * The directories that carry the pair: SNI directories as far as it serves them, and the top level.
+ * That comes last: after a crash in between it still tells whose the leaf in the others was.
+ */
 export function carriers(facts: DeployFacts): string[] {
   const sni = facts.mailcow.sniDirectories.filter((directory) => shallCarry(directory, facts));
-  return [facts.mailcow.sslDirectory, ...sni.map(({ directory }) => directory)];
+  return [...sni.map(({ directory }) => directory), facts.mailcow.sslDirectory];
 }
 
 function directoriesLacking(facts: DeployFacts): string[] {
@@ -216,16 +226,21 @@ function directoriesLacking(facts: DeployFacts): string[] {
   const lacks = (installed: Installed) =>
     !installed.isTidy || installed.pair === null || !sameBytes(installed.pair, facts.candidate);
   const wanted = new Set(carriers(facts));
-  return [deployed, ...sniDirectories]
+  return [...sniDirectories, deployed]
     .filter((installed) => wanted.has(installed.directory) && lacks(installed))
     .map(({ directory }) => directory);
 }
 
 type ServedFacts = Omit<DeployFacts, "memory">;
 
-function shallCarry({ domains, pair }: SniDirectory, facts: ServedFacts): boolean {
-  const { names } = facts.candidate.leaf;
-  return belongsInto({ domains, own: pair?.leaf ?? null }, names, mailHostname(facts), facts.now);
+function shallCarry({ name, domains, pair }: SniDirectory, facts: ServedFacts): boolean {
+  const { candidate, mailcow, taken, now } = facts;
+  const own = pair?.leaf ?? null;
+  const isOurs = [mailcow.deployed.pair, candidate].some((ours) =>
+    ours !== null && ours.leaf.fingerprint === own?.fingerprint
+  );
+  const directory = { domains, own, isTaken: isOurs && taken.has(name) };
+  return belongsInto(directory, candidate.leaf.names, mailHostname(facts), now);
 }
 
 /** The name under which mailcow serves mail. */
@@ -237,10 +252,7 @@ function sniWarnings(facts: DeployFacts): string[] {
   return facts.mailcow.sniDirectories
     .filter((directory) => !shallCarry(directory, facts))
     .map((directory) => {
-      const names = uncovered(directory.domains, facts.candidate.leaf.names).map((name) =>
-        quote(name)
-      )
-        .join(", ");
+      const names = quoteAll(uncovered(directory.domains, facts.candidate.leaf.names));
       const but = directory.domains.includes(mailHostname(facts))
         ? "; mail clients that ask for the mail hostname still get its own certificate"
         : "";
@@ -253,7 +265,7 @@ function lostNames({ leaf }: Pair, { pair }: Installed): string[] {
   const lost =
     pair?.leaf.names.filter((name) => namesCover(leaf.names, name.toLowerCase()) === null) ?? [];
   if (lost.length === 0) return [];
-  return [`the new certificate lacks names of the deployed one: ${lost.map(quote).join(", ")}`];
+  return [`the new certificate lacks names of the deployed one: ${quoteAll(lost)}`];
 }
 
 /** The leaves that a client may be given which asks for the mail hostname, or for no name. */

@@ -12,6 +12,7 @@ export function summarize(
   plan: Plan,
   outcomes: readonly ServiceOutcome[],
   { mailcow }: DeployFacts,
+  which: "new" | "former" = "new",
 ): DeployReport {
   const summary = {
     ...report,
@@ -30,7 +31,7 @@ export function summarize(
   const stale = unfinished.filter(({ trouble, checks }) =>
     trouble === null && checks.some(isWrong)
   );
-  const errors = [...describeTroubles(troubled, compose), ...describeStale(stale)];
+  const errors = [...describeTroubles(troubled, compose), ...describeStale(stale, which)];
   if (troubled.length > 0) {
     const hint = troubled.find(({ trouble }) => trouble?.hint !== undefined)?.trouble?.hint;
     return failed(summary, "failed", { message: errors.join("; "), hint });
@@ -56,10 +57,10 @@ function describeTroubles(troubled: readonly ServiceOutcome[], compose: string):
   });
 }
 
-function describeStale(stale: readonly ServiceOutcome[]): string[] {
+function describeStale(stale: readonly ServiceOutcome[], which: "new" | "former"): string[] {
   if (stale.length === 0) return [];
   const wrong = stale.flatMap(({ checks }) => checks).filter(isWrong);
-  return [`not serving the new certificate: ${describeChecks(wrong).join("; ")}`];
+  return [`not serving the ${which} certificate: ${describeChecks(wrong).join("; ")}`];
 }
 
 /** Which handshakes give no certificate any more. */

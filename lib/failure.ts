@@ -28,6 +28,15 @@ export function quote(value: string): string {
   return JSON.stringify(value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED)}…` : value);
 }
 
+/** More would not be read. */
+const MAX_LISTED = 10;
+
+/** The values, quoted, as far as somebody would read them. */
+export function quoteAll(values: readonly string[]): string {
+  const more = values.length - MAX_LISTED;
+  return values.slice(0, MAX_LISTED).map(quote).join(", ") + (more > 0 ? ` and ${more} more` : "");
+}
+
 const REFUSED_HINT =
   "run this as root; if it was, ask lsattr, SELinux or AppArmor, and the unit's ReadWritePaths=";
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { allEnded } from "./all_ended.ts";
 import { type Certificate, isStagingIssuer, timeState } from "./certificate.ts";
 import type { Trust } from "./config_file.ts";
-import { explain, Failure, quote } from "./failure.ts";
+import { explain, Failure, quote, quoteAll } from "./failure.ts";
 import type { Host } from "./host.ts";
 import { namesCover } from "./host_name.ts";
 import { type ChainError, judgeLeaf, publicKeyOf, verifyChain } from "./openssl.ts";
@@ -121,7 +121,7 @@ function nameRefusal(
 ): Failure | null {
   if (opensslAgrees && namesCover(leaf.names, domain) !== null) return null;
   return new Failure(`certificate does not cover ${quote(domain)}: ${quote(paths.chain)}`, {
-    hint: `it is for ${leaf.names.map((name) => quote(name)).join(", ") || "no name at all"}`,
+    hint: `it is for ${quoteAll(leaf.names) || "no name at all"}`,
   });
 }
 

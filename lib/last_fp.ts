@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import type { PushTarget } from "./push_target.ts";
-import { readState, writeState } from "./state.ts";
+import { readStateOrNothing, writeState } from "./state.ts";
 
 /** Fingerprint by target. */
 export type LastPushed = ReadonlyMap<string, string>;
@@ -14,7 +14,7 @@ export function lastPushedPath(state: string): string {
 }
 
 export function readLastPushed(state: string, targets: readonly PushTarget[]): LastPushed {
-  return parseLastPushed(readState(state, FILE), targets);
+  return parseLastPushed(readStateOrNothing(state, FILE), targets);
 }
 
 export function writeLastPushed(state: string, pushed: LastPushed): void {
@@ -27,7 +27,10 @@ const line = new RegExp(`^(${pairs}) (\\S.*)$`);
 const bareLine = new RegExp(`^(?:sha256 Fingerprint=)?(${pairs})$`, "i");
 
 /** Whatever is no record is unknown; a bare fingerprint counts where there is one target. */
-export function parseLastPushed(text: string, targets: readonly PushTarget[]): LastPushed {
+export function parseLastPushed(
+  text: string,
+  targets: readonly Pick<PushTarget, "text">[],
+): LastPushed {
   const lines = text.split(/\r?\n/).map((line) => line.trim()).filter((line) => line !== "");
   const [only] = targets;
   const bare = bareLine.exec(lines[0] ?? "")?.[1];

@@ -125,10 +125,10 @@ function placeIn(directory: string) {
 
 type Place = ReturnType<typeof placeIn>;
 
-/** A second name for the old key, under which it can be put back. */
+/** A second name for the old key, or for the link in its place, under which it can be put back. */
 function keepKey({ key, oldKey }: Place): void {
   fs.rmSync(oldKey, { force: true });
-  if (fs.lstatSync(key, { throwIfNoEntry: false })?.isFile()) fs.linkSync(key, oldKey);
+  if (isThere(key)) fs.linkSync(key, oldKey);
 }
 
 function renameBoth({ key, newKey, certificate, newCertificate, oldKey }: Place): void {
@@ -136,10 +136,15 @@ function renameBoth({ key, newKey, certificate, newCertificate, oldKey }: Place)
   try {
     fs.renameSync(newCertificate, certificate);
   } catch (error) {
-    if (fs.existsSync(oldKey)) fs.renameSync(oldKey, key);
+    if (isThere(oldKey)) fs.renameSync(oldKey, key);
     else fs.rmSync(key); // there was none
     throw error;
   }
+}
+
+/** Also where it is a link that leads nowhere. */
+function isThere(path: string): boolean {
+  return fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 /** A rename cannot replace a directory, and half of the renames would be done by then. */

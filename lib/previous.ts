@@ -3,6 +3,7 @@
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import { explain, Failure, quote } from "./failure.ts";
+import { isMissing } from "./file.ts";
 import { readInstalled } from "./mailcow.ts";
 import { CERTIFICATE_MODE, KEY_MODE, type Pair } from "./pair.ts";
 import { prepareFile, removeFile, syncDirectory } from "./write_file.ts";
@@ -12,8 +13,15 @@ export function previousDirectory(state: string, sni: string | null = null): str
   return join(state, "previous", sni ?? "");
 }
 
-/** Those that there are. */
+/** Those that there are: the top level's, then those of SNI directories. */
 export function previousDirectories(state: string): string[] {
+  const sni = previousSniDirectories(state);
+  const top = previousDirectory(state);
+  return isMissing(top) ? [] : [top, ...sni.map((name) => join(top, name))];
+}
+
+/** The names of the SNI directories of which a pair was kept. */
+export function previousSniDirectories(state: string): string[] {
   const top = previousDirectory(state);
   const stat = fs.statSync(top, { throwIfNoEntry: false });
   if (stat === undefined) return [];
@@ -25,8 +33,9 @@ export function previousDirectories(state: string): string[] {
       },
     );
   }
-  const sni = fs.readdirSync(top, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-  return [top, ...sni.map(({ name }) => join(top, name))];
+  return fs.readdirSync(top, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name);
 }
 
 /** Of the top level, or of the SNI directory of that name. */

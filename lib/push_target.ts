@@ -6,6 +6,8 @@ export interface PushTarget {
   /** As the operator wrote it: its name in `last_fp` and in reports, and rsync's argument. */
   readonly text: string;
   readonly host: string;
+  /** What ssh is given: `user@host`, and no brackets. */
+  readonly login: string;
   readonly directory: string;
 }
 
@@ -20,7 +22,7 @@ export function parsePushTarget(text: string, what: string): PushTarget {
   if (text.startsWith("-")) throw refuse("begins with a hyphen");
   // rsync takes this for a URL, in any case; the pattern below would take it for a host.
   if (/^rsync:\/\//i.test(text)) throw refuse("names an rsync daemon, which is not encrypted");
-  const [, , name, ipv6, directory] =
+  const [, user, name, ipv6, directory] =
     /^(?:([A-Za-z0-9._-]+)@)?(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)\]):(.+)$/
       .exec(text) ?? [];
   const host = name ?? ipv6;
@@ -31,5 +33,5 @@ export function parsePushTarget(text: string, what: string): PushTarget {
   if (directory.startsWith(":")) throw refuse("names an rsync daemon, which is not encrypted");
   if (host.startsWith("-")) throw refuse("has a host that begins with a hyphen");
   if (directory.startsWith("-")) throw refuse("has a directory that begins with a hyphen");
-  return { text, host, directory };
+  return { text, host, login: user === undefined ? host : `${user}@${host}`, directory };
 }

@@ -1,5 +1,6 @@
 // How rsync is called for push, and what its words mean to the operator.
 
+import { quote } from "./failure.ts";
 import type { Host } from "./host.ts";
 import type { PushTarget } from "./push_target.ts";
 import { type Completion, lastWords, run, TimedOut } from "./run.ts";
@@ -41,7 +42,7 @@ export async function transfer(
       { timeoutMs, cwd: from, environment: sshEnvironment(host) },
       host,
     );
-    return completion.code === 0 ? null : explainRsync(completion, target, ssh.port);
+    return completion.code === 0 ? null : explainRsync(completion, target, ssh);
   } catch (error) {
     if (error instanceof TimedOut) return explainSilence(error.stderr, timeoutMs, target, ssh.port);
     throw error;
@@ -64,7 +65,7 @@ export interface TransferFailure {
 export function explainRsync(
   { code, stderr }: Pick<Completion, "code" | "stderr">,
   target: PushTarget,
-  port: number,
+  { port, identity }: Pick<Transfer["ssh"], "port" | "identity">,
 ): TransferFailure {
   const words = lastWords(withoutChatter(stderr));
   const known = explainSsh(withoutRsync(stderr), target.host, port) ??
@@ -75,7 +76,8 @@ export function explainRsync(
   }
   return {
     error: `rsync failed with code ${code}: ${words}`,
-    hint: `try it by hand: ssh -v -p ${port} ${target.text.split(":")[0]}`,
+    hint: `try it by hand: ssh -v -p ${port} ` +
+      `${identity === null ? "" : `-i ${quote(identity)} `}${target.login}`,
     mayBeForcedCommand: false,
   };
 }

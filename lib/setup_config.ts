@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import type { Flags } from "./command_line.ts";
 import {
   DEPLOY_STATE,
+  flagDomain,
   MAILCOW,
   PUSH_STATE,
   pushTargets,
@@ -13,7 +14,6 @@ import {
 } from "./config.ts";
 import type { ConfigFile } from "./config_file.ts";
 import { quote, UsageFailure } from "./failure.ts";
-import { parseHostName } from "./host_name.ts";
 import type { PushTarget } from "./push_target.ts";
 import {
   type AuthorizedKey,
@@ -202,11 +202,6 @@ function monitorSetup(config: ConfigFile, flags: Flags): MonitorSetup {
     missing: differing(domain === null ? [] : [["domain", domain, config.domain]]),
     domain,
   };
-}
-
-function flagDomain(flags: Flags): string | undefined {
-  const domain = flags.value("domain");
-  return domain === undefined ? undefined : parseHostName(domain, "--domain");
 }
 
 function configPath(flags: Flags): string {

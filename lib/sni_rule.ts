@@ -7,13 +7,15 @@ import { namesCover } from "./host_name.ts";
 const ONLY_HTTPS = /^(autodiscover|autoconfig|mta-sts)\./;
 
 /**
- * `domains` is what the directory is served for, `own` the leaf that lies there; `names` are those of
- * the certificate in question, `hostname` is the mail hostname. Pure.
+ * `domains` is what the directory is served for, `own` the leaf that lies there, `isTaken` whether
+ * that came from here in the place of the directory's own; `names` are those of the certificate in
+ * question, `hostname` is the mail hostname. Pure.
  */
 export function belongsInto(
-  { domains, own }: {
+  { domains, own, isTaken }: {
     readonly domains: readonly string[];
-    readonly own: Pick<Certificate, "notBefore" | "notAfter"> | null;
+    readonly own: Pick<Certificate, "names" | "notBefore" | "notAfter"> | null;
+    readonly isTaken: boolean;
   },
   names: readonly string[],
   hostname: string,
@@ -23,8 +25,10 @@ export function belongsInto(
   const missing = uncovered(domains, names);
   if (missing.length === 0) return true;
   if (!domains.includes(hostname)) return false;
-  return missing.every((name) => ONLY_HTTPS.test(name)) ||
-    (own !== null && timeState(own, now) === "expired");
+  if (missing.every((name) => ONLY_HTTPS.test(name))) return true;
+  if (own === null) return false;
+  // What was taken over when its own had expired is renewed from then on.
+  return timeState(own, now) === "expired" || (isTaken && uncovered(missing, own.names).length > 0);
 }
 
 /** The domains that the certificate's names do not cover. Pure. */

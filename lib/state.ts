@@ -76,14 +76,28 @@ async function waitForLock(file: Deno.FsFile, directory: string, host: Host): Pr
   }
 }
 
-/** The text of a state file; empty where there is none that can be read: then it is unknown. */
+/**
+ * The text of a state file; empty where there is none. Throws a Failure where it cannot be read.
+ */
 export function readState(directory: string, name: string): string {
   const path = join(directory, name);
   if (!fs.existsSync(path)) return ""; // as is usual; to make an error of it takes time
   try {
     return new TextDecoder().decode(readFile(path, { follow: true }).bytes);
   } catch (error) {
-    if (error instanceof FileProblem) return "";
+    if (!(error instanceof FileProblem)) throw error;
+    throw new Failure(`what certsync remembers, ${quote(path)}, ${error.detail}`, {
+      hint: "run this as root; where the file itself is damaged, remove it",
+    });
+  }
+}
+
+/** The same where a file that cannot be read is as good as none. */
+export function readStateOrNothing(directory: string, name: string): string {
+  try {
+    return readState(directory, name);
+  } catch (error) {
+    if (error instanceof Failure) return "";
     throw error;
   }
 }

@@ -246,7 +246,7 @@ function pushedLegs({ push }: VerifyConfig): Leg[] {
 }
 
 /** For what the shell script before us noted, where no config file says which target it had. */
-const UNNAMED_TARGET = { text: "", host: "", directory: "" };
+const UNNAMED_TARGET = { text: "" };
 
 async function stagedLegs({ deploy }: VerifyConfig, host: Host): Promise<Leg[]> {
   if (!deploy.isConfigured && isMissing(deploy.staging)) return [];

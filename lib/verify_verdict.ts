@@ -158,7 +158,8 @@ function isLeftAlone(
   // What was pushed is known by its fingerprint alone.
   const held = legs.find((leg) => leg.certificate?.fingerprint === reference.fingerprint);
   const names = held?.certificate?.names;
-  return names !== undefined && !belongsInto({ domains, own: certificate }, names, hostname, now);
+  const directory = { domains, own: certificate, isTaken: false };
+  return names !== undefined && !belongsInto(directory, names, hostname, now);
 }
 
 function foreignName({ names }: Certificate, domain: string | null): Finding | null {

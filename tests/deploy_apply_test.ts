@@ -180,6 +180,26 @@ Deno.test("deploy --force reinstalls and reloads what is unchanged", async () =>
   );
 });
 
+Deno.test("a key that is a link is there again where the certificate cannot be installed", async () => {
+  await using host = await settled();
+  const { keyFile } = host.mailcow;
+  const elsewhere = `${host.root}/elsewhere.pem`;
+  await Deno.rename(keyFile, elsewhere);
+  await Deno.symlink(elsewhere, keyFile);
+  const newCertificate = `${host.mailcow.ssl}/.certsync-cert.pem`;
+  const renames = "?rename,renameat,?renameat2";
+  const under = [
+    ...[need("strace"), "-f", "-qq", "-o", "/dev/null", "-P", newCertificate],
+    ...["-e", `trace=${renames}`, "-e", `inject=${renames}:error=EIO`],
+  ];
+  const { code, stderr } = await host.deploy([], { under });
+  equal(code, 1);
+  match(stderr, /^ERROR: cannot install the certificate in .*input\/output error/m);
+  equal(await Deno.readLink(keyFile), elsewhere);
+  equal((await host.deploy()).code, 0);
+  equal((await Deno.lstat(keyFile)).isFile, true);
+});
+
 Deno.test("deploy repairs modes, symlinks and a lost file", async () => {
   await using host = await settled();
   const { certFile, keyFile } = host.mailcow;

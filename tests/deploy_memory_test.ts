@@ -1,6 +1,6 @@
 // What deploy remembers, and what it makes of a memory that somebody else has written.
 
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, throws } from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { parseLoaded, readMemory, writeLoaded, writeRejected } from "../lib/deploy_memory.ts";
 import { tempDir } from "./kit/temp_dir.ts";
@@ -51,10 +51,13 @@ Deno.test("nothing loaded is no file, and no directory is no memory", async () =
   equal(loaded.size + rejected.size, 0);
 });
 
-Deno.test("a memory that is a directory or garbage is unknown, not an error", async () => {
+Deno.test("what is garbage or cannot be read was not loaded; what was rejected must be known", async () => {
   await using dir = await tempDir();
   await Deno.mkdir(`${dir.path}/loaded`);
   await Deno.writeFile(`${dir.path}/rejected`, new Uint8Array([0, 255, 10, 128]));
   const { loaded, rejected } = readMemory(dir.path);
   equal(loaded.size + rejected.size, 0);
+  await Deno.remove(`${dir.path}/rejected`);
+  await Deno.mkdir(`${dir.path}/rejected`);
+  throws(() => readMemory(dir.path), /what certsync remembers, ".*\/rejected", is /);
 });

@@ -83,6 +83,7 @@ function facts(circumstances: Circumstances = {}): DeployFacts {
       loaded: circumstances.loaded ?? ALL_LOADED,
       rejected: new Set(circumstances.rejected),
     },
+    taken: new Set(),
     domain: NAME,
     now: circumstances.now ?? NOW,
   };
@@ -166,7 +167,7 @@ Deno.test("where the files are in place only those services reload that lack the
 Deno.test("--force reinstalls everything that carries the certificate, and nothing else", () => {
   const sniDirectories = [sni("a", [NAME], fresh), sni("b", ["mx.example.net"], own)];
   const plan = planned(facts({ sniDirectories }), { force: true });
-  deepEqual(plan.directories, [SSL, `${SSL}/a`]);
+  deepEqual(plan.directories, [`${SSL}/a`, SSL]);
   deepEqual(plan.services, serviceNames);
 });
 

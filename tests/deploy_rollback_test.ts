@@ -538,3 +538,79 @@ async function sec1(keyPem: string): Promise<string> {
   const parameters = await run(need("openssl"), ["ecparam", "-name", "prime256v1"]);
   return parameters + await run(need("openssl"), ["ec"], { stdin: keyPem });
 }
+
+Deno.test("a service that broke with the new pair is rolled back also after it was stopped or frozen", async (t) => {
+  for (const state of ["exited", "paused"] as const) {
+    await t.step(state, async () => {
+      await using host = await renewal();
+      host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+      host.docker.health.dovecot = "starting";
+      equal((await host.deploy(["--json"])).json().outcome, "stale");
+      host.docker.containers.dovecot = state;
+      equal((await host.deploy(["--json"])).json().services[0].action, "none");
+      host.docker.containers.dovecot = undefined;
+      host.docker.health.dovecot = "";
+      const result = await host.deploy(["--json"]);
+      deepEqual([result.code, result.json().outcome], [1, "rolled-back"], result.stderr);
+      await host.assertInstalled(old);
+      assertServed(host, old);
+    });
+  }
+});
+
+Deno.test("a pair that was served before is not blamed for what befalls its service later", async () => {
+  await using host = await renewal();
+  equal((await host.deploy()).code, 0);
+  await Deno.chmod(host.mailcow.keyFile, 0o640); // something to repair
+  host.docker.intercept = ({ argv }) => {
+    const isReload = argv.includes("dovecot-mailcow") && argv.includes("reload");
+    if (isReload) void host.services.behave("imaps", "closed");
+    return undefined;
+  };
+  const result = await host.deploy(["--json"]);
+  deepEqual([result.code, result.json().outcome], [1, "stale"], result.stderr);
+  await host.assertInstalled(fresh);
+  deepEqual(await rejected(host), []);
+
+  host.docker.intercept = () => undefined;
+  await host.services.behave("imaps", "normal");
+  equal((await host.deploy(["--json"])).json().outcome, "repaired");
+  equal((await host.deploy(["--json"])).json().outcome, "unchanged");
+});
+
+Deno.test("a rollback is called one also where the staging is empty by then", async () => {
+  await using host = await renewal();
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  host.docker.health.dovecot = "starting";
+  equal((await host.deploy(["--json"])).json().outcome, "stale");
+  host.docker.health.dovecot = "";
+  await Deno.remove(`${host.staging}/fullchain.pem`);
+  const { code, json } = await host.deploy(["--json"]);
+  const report = json();
+  deepEqual([code, report.outcome], [1, "rolled-back"]);
+  match(report.error, /^no staged cert: .*; no certificate any more .*; rolled back to /);
+  match(report.hint, /log of the service/);
+  await host.assertInstalled(old);
+});
+
+Deno.test("a service without a pidof that can be asked is not taken for one that still starts", async () => {
+  await using host = await renewal();
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  host.docker.intercept = ({ argv }) =>
+    argv.includes("pidof")
+      ? { code: 127, stderr: 'OCI runtime exec failed: exec: "pidof": executable file not found' }
+      : undefined;
+  equal((await host.deploy(["--json"])).json().outcome, "rolled-back");
+});
+
+Deno.test("what was rolled back stays so where that cannot be read, and nothing is touched", async () => {
+  await using host = await renewal();
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  await host.deploy();
+  const file = `${host.state}/rejected`;
+  await Deno.writeTextFile(file, "#".repeat(2 * 1024 * 1024), { append: true });
+  host.docker.forget();
+  const { code, stderr } = await host.assertUntouched(() => host.deploy());
+  equal(code, 1);
+  match(stderr, /^ERROR: what certsync remembers, ".*rejected", .*\nhint: .*remove it\n$/);
+});

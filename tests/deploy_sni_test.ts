@@ -86,6 +86,50 @@ Deno.test("deploy installs for the mail hostname where the directory's own certi
   await assertCarried(host, directory);
 });
 
+Deno.test("a directory that was taken over gets every renewal, also after a crash in between", async () => {
+  let directory = "";
+  await using host = await renewal(async (mailcow) => {
+    directory = await mailcow.putSni(NAME, expired, [NAME, "webmail.example.net"]);
+  });
+  await assertCarried(host, directory);
+  const newer = await ca.issue({ names: [NAME], notBefore: daysAgo(0.02) });
+  const newest = await ca.issue({ names: [NAME], notBefore: daysAgo(0.01) });
+  await host.stage(newer);
+  equal((await host.deploy()).code, 0);
+  await host.assertInstalled(newer, directory);
+
+  await host.stage(newest);
+  await host.mailcow.putSni(NAME, newest, [NAME, "webmail.example.net"]); // it comes first
+  equal((await host.deploy()).code, 0);
+  await host.assertInstalled(newest);
+  await host.assertInstalled(newest, directory);
+  equal((await host.deploy(["--json"])).json().outcome, "unchanged");
+});
+
+Deno.test("a directory whose leaf is the top level's keeps it where it has names that the new one lacks", async () => {
+  const both = await ca.issue({ names: [NAME, "webmail.example.net"], notBefore: daysAgo(40) });
+  let directory = "";
+  await using host = await renewal(async (mailcow) => {
+    directory = await mailcow.putSni(NAME, both, [NAME, "webmail.example.net"]);
+  }, { deployed: both });
+  const { code, json } = await host.deploy(["--json"]);
+  equal(code, 0);
+  await host.assertInstalled(fresh);
+  await host.assertInstalled(both, directory);
+  match(json().warnings.join(), /keeps its own certificate/);
+});
+
+Deno.test("an expired pair is not put into a directory again and again", async () => {
+  let directory = "";
+  await using host = await renewal(async (mailcow) => {
+    directory = await mailcow.putSni(NAME, expired, [NAME]);
+  }, { deployed: expired, staged: expired });
+  const before = await Deno.stat(`${directory}/cert.pem`);
+  equal((await host.deploy(["--json"])).json().outcome, "refused");
+  equal((await Deno.stat(`${directory}/cert.pem`)).ino, before.ino);
+  deepEqual(host.calls(), []);
+});
+
 Deno.test("deploy installs where the directory's own pair is broken or a symbolic link", async () => {
   let directory = "";
   await using host = await renewal(async (mailcow) => {

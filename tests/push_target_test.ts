@@ -19,7 +19,8 @@ Deno.test("a target is a directory on a host", () => {
       ["u@mail:/a b/c:d/", "mail", "/a b/c:d/"],
     ] as const
   ) {
-    deepEqual(parsePushTarget(text, "x"), { text, host, directory });
+    const target = parsePushTarget(text, "x");
+    deepEqual([target.text, target.host, target.directory], [text, host, directory]);
   }
 });
 

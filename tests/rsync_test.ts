@@ -3,6 +3,7 @@ import { parsePushTarget } from "../lib/push_target.ts";
 import { explainRsync, explainSilence, parseServerCommand } from "../lib/rsync.ts";
 
 const target = parsePushTarget("certsync@mail.example.org:/home/certsync/incoming/", "x");
+const SSH = { port: 22, identity: null };
 const LET_IN = 'Authenticated to mail.example.org ([192.0.2.1]:22) using "publickey".\n';
 const CLOSED = "rsync: connection unexpectedly closed (0 bytes received so far) [sender]\n" +
   "rsync error: error in rsync protocol data stream (code 12) at io.c(285) [sender=3.2.7]\n";
@@ -121,7 +122,7 @@ const cases: Record<string, [code: number, stderr: string, error: RegExp, hint: 
 
 for (const [what, [code, stderr, error, hint]] of Object.entries(cases)) {
   Deno.test(`rsync's words are understood: ${what}`, () => {
-    const failure = explainRsync({ code, stderr }, target, 22);
+    const failure = explainRsync({ code, stderr }, target, SSH);
     match(failure.error, error);
     match(failure.hint, hint);
     equal(failure.mayBeForcedCommand, false);
@@ -139,7 +140,7 @@ Deno.test("a stream that breaks once ssh has let us in may be the forced command
       [12, "rsync: [sender] read error: Connection reset by peer (104)\n"],
     ] as const
   ) {
-    const failure = explainRsync({ code, stderr: LET_IN + words }, target, 22);
+    const failure = explainRsync({ code, stderr: LET_IN + words }, target, SSH);
     equal(failure.mayBeForcedCommand, true, words);
     match(failure.error, /^the forced command on the other side does not fit/);
     match(failure.hint, /authorized_keys on mail\.example\.org.*--debug=CMD/);
@@ -157,9 +158,21 @@ Deno.test("silence means a firewall before ssh was let in, and a forced command 
   equal(after.mayBeForcedCommand, true);
 });
 
+Deno.test("what is to be tried by hand is what push tries, also with an IPv6 address", () => {
+  const address = parsePushTarget("certsync@[2001:db8::1]:/home/certsync/incoming/", "x");
+  const ssh = { port: 22, identity: "/root/.ssh/mailcow_certsync" };
+  equal(
+    explainRsync({ code: 5, stderr: `${LET_IN}something odd\n` }, address, ssh).hint,
+    'try it by hand: ssh -v -p 22 -i "/root/.ssh/mailcow_certsync" certsync@2001:db8::1',
+  );
+});
+
 Deno.test("a target on another port is bracketed, as known_hosts has it", () => {
   const stderr = "Host key verification failed.\r\n";
-  match(explainRsync({ code: 255, stderr }, target, 2222).hint, /\[mail\.example\.org\]:2222 into/);
+  match(
+    explainRsync({ code: 255, stderr }, target, { ...SSH, port: 2222 }).hint,
+    /\[mail\.example\.org\]:2222 into/,
+  );
 });
 
 Deno.test("the command for authorized_keys is what rsync would run over there", () => {
