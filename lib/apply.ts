@@ -3,10 +3,11 @@
 import { allEnded } from "./all_ended.ts";
 import {
   type Answer,
+  type Answered,
   type Check,
   describeChecks,
   isSettled,
-  judgeAnswer,
+  judgeAnswers,
   type Probe,
   type ServiceOutcome,
 } from "./checks.ts";
@@ -24,10 +25,10 @@ import { ProgramFailure } from "./run.ts";
 import { readServed } from "./served.ts";
 import { formatDuration } from "./time.ts";
 
-/** Whether a probe was given a certificate before anything was installed. */
+/** What was known of a probe before anything was installed. */
 export interface Before {
   readonly probe: Probe;
-  readonly hasAnswered: boolean;
+  readonly answered: Answered;
 }
 
 export interface Application {
@@ -67,7 +68,7 @@ export async function applyTo(
     : ["restarted", restartTimeoutMs] as const;
   const first = await begin(service, application, host);
   if (first.kind === "not-running" || first.kind === "paused") {
-    const hasAnswered = before.some(({ hasAnswered }) => hasAnswered);
+    const hasAnswered = before.some(({ answered }) => answered !== "never");
     const hasFallen = mode !== "revive" && first.kind === "not-running" && hasAnswered &&
       await isBroken(service, compose, host);
     if (!hasFallen) return leftAlone(service, first, compose);
@@ -248,7 +249,7 @@ async function waitForLeaf(
   );
   if (isSettled(first)) await pause(BETWEEN_LOOKS_MS, host);
   const second = await look(withoutSni, host);
-  let checks = [...second, ...first.filter(({ probe }) => probe.sni !== null)];
+  let checks = judgeAnswers([...second, ...first.filter(({ probe }) => probe.sni !== null)]);
 
   for (
     let betweenMs = BETWEEN_ROUNDS_MS.first;
@@ -258,7 +259,7 @@ async function waitForLeaf(
     await pause(betweenMs, host);
     const right = checks.filter(({ verdict }) => verdict === "ok");
     const wrong = before.filter(({ probe }) => right.every((check) => check.probe !== probe));
-    checks = [...right, ...await look(wrong, host)];
+    checks = judgeAnswers([...right, ...await look(wrong, host)]);
     if (!isSettled(checks)) continue;
     await pause(BETWEEN_LOOKS_MS, host);
     checks = await look(before, host);
@@ -274,9 +275,12 @@ function hasTwin({ probe }: Before, before: readonly Before[]): boolean {
   );
 }
 
-function look(before: readonly Before[], host: Host): Promise<Check[]> {
-  return allEnded(before.map(async ({ probe, hasAnswered }) => {
-    const served = await readServed(probe.endpoint, probe.sni, HANDSHAKE_TIMEOUT_MS, host);
-    return { probe, served, verdict: judgeAnswer({ probe, served }, hasAnswered) };
-  }));
+async function look(before: readonly Before[], host: Host): Promise<Check[]> {
+  return judgeAnswers(
+    await allEnded(before.map(async ({ probe, answered }) => ({
+      probe,
+      answered,
+      served: await readServed(probe.endpoint, probe.sni, HANDSHAKE_TIMEOUT_MS, host),
+    }))),
+  );
 }

@@ -18,10 +18,14 @@ export interface Answer {
   readonly served: Served;
 }
 
+/** When a probe was last given a certificate: before this run's installation, or an earlier one's. */
+export type Answered = "now" | "earlier" | "never";
+
 /** `silent`: gave a certificate before, gives none now. `absent`: gave none before either. */
 export type Verdict = "ok" | "stale" | "silent" | "absent";
 
 export interface Check extends Answer {
+  readonly answered: Answered;
   readonly verdict: Verdict;
 }
 
@@ -41,13 +45,25 @@ export interface Trouble {
   readonly hint?: string;
 }
 
-/** Pure. */
-export function judgeAnswer(
-  { probe, served }: Answer,
-  hasAnswered: boolean,
-): Verdict {
-  if (served.kind === "none") return hasAnswered ? "silent" : "absent";
-  return probe.expected.includes(served.leaf.fingerprint) ? "ok" : "stale";
+/** Pure. All of them are of one service. */
+export function judgeAnswers(answers: readonly (Answer & Pick<Check, "answered">)[]): Check[] {
+  const isServed = answers.some(isRight);
+  return answers.map((answer) => ({ ...answer, verdict: judge(answer, isServed) }));
+}
+
+function isRight({ probe, served }: Answer): boolean {
+  return served.kind === "certificate" && probe.expected.includes(served.leaf.fingerprint);
+}
+
+/**
+ * A service that serves the leaf elsewhere can load it: an endpoint that was silent before this run
+ * began was closed by somebody, and not by the leaf.
+ */
+function judge(answer: Answer & Pick<Check, "answered">, isServed: boolean): Verdict {
+  if (answer.served.kind === "certificate") return isRight(answer) ? "ok" : "stale";
+  return answer.answered === "now" || (answer.answered === "earlier" && !isServed)
+    ? "silent"
+    : "absent";
 }
 
 /** Pure. */

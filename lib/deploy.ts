@@ -179,6 +179,7 @@ async function recover(
   host: Host,
 ): Promise<DeployReport> {
   const { mailcow } = situation;
+  if (!mailcow.conf.skipsLetsEncrypt) return refusal; // mailcow's own client may be at work
   const { keyMatches } = await import("./judgement.ts");
   const matches = async (pair: Pair | null) => pair !== null && await keyMatches(pair, host);
   const previous = readPrevious(config.state);

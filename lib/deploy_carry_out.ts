@@ -2,7 +2,13 @@
 
 import { allEnded } from "./all_ended.ts";
 import { type Application, applyTo, askAll } from "./apply.ts";
-import { formatProbe, type Probe, type ServiceOutcome } from "./checks.ts";
+import {
+  type Answered,
+  formatProbe,
+  type Probe,
+  type ServiceOutcome,
+  type Verdict,
+} from "./checks.ts";
 import { type Compose, composeExec } from "./compose.ts";
 import type { DeployConfig } from "./config.ts";
 import { readContainerState } from "./container_state.ts";
@@ -71,7 +77,7 @@ export async function carryOut(
       const fall = { former, failing, outcomes, answered };
       return await rollBack(fall, plan, current, done, config, host);
     }
-    remember(outcomes, answered, facts, config);
+    remember(outcomes, ["silent", "stale"], answered, facts, config);
     return soFar;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
@@ -81,18 +87,21 @@ export async function carryOut(
   }
 }
 
-/** The handshakes that give a certificate, and those that did before a run that was cut off. */
+/** When a handshake last gave a certificate, by its name. */
+type LastAnswers = ReadonlyMap<string, Answered>;
+
+/** The handshakes that give a certificate, and those that an earlier run left owing one. */
 async function askBefore(
   services: readonly Service[],
   facts: DeployFacts,
   config: DeployConfig,
   host: Host,
-): Promise<Set<string>> {
+): Promise<LastAnswers> {
   const answers = await askAll(probesFor(services, facts, config), host);
   const answering = answers.filter(({ served }) => served.kind === "certificate");
-  return new Set([
-    ...readAnswered(config.state),
-    ...answering.map(({ probe }) => formatProbe(probe)),
+  return new Map([
+    ...Array.from(readAnswered(config.state), (probe) => [probe, "earlier"] as const),
+    ...answering.map(({ probe }) => [formatProbe(probe), "now"] as const),
   ]);
 }
 
@@ -119,14 +128,14 @@ function probesFor(
  * files for served ones, nor an endpoint that fell silent for one that always was.
  */
 async function prepare(
-  answered: ReadonlySet<string>,
+  answered: LastAnswers,
   plan: Plan,
   facts: DeployFacts,
   { state, rollback }: DeployConfig,
   host: Host,
 ): Promise<void> {
   writeLoaded(state, new Map());
-  writeAnswered(state, [...answered]);
+  writeAnswered(state, [...answered.keys()]);
   // What is gone back to is the previous pair itself, which lies nowhere else until it is installed.
   if (!rollback) await keepReplaced(plan, facts, state, host);
 }
@@ -167,13 +176,13 @@ function composeOf({ mailcow }: Situation): Compose {
 function apply(
   modes: ReadonlyMap<Service, Application["mode"]>,
   facts: DeployFacts,
-  answered: ReadonlySet<string>,
+  answered: LastAnswers,
   config: DeployConfig,
   host: Host,
 ): Promise<ServiceOutcome[]> {
   const before = probesFor([...modes.keys()], facts, config).map((probe) => ({
     probe,
-    hasAnswered: answered.has(formatProbe(probe)),
+    answered: answered.get(formatProbe(probe)) ?? "never",
   }));
   return allEnded(Array.from(modes, ([service, mode]) =>
     applyTo(service, {
@@ -246,7 +255,7 @@ interface Fall {
   readonly former: Pair;
   readonly failing: readonly Service[];
   readonly outcomes: readonly ServiceOutcome[];
-  readonly answered: ReadonlySet<string>;
+  readonly answered: LastAnswers;
 }
 
 async function rollBack(
@@ -273,7 +282,8 @@ async function rollBack(
     ),
   );
   const returned = await apply(modes, current, answered, config, host);
-  remember(returned, answered, back, config);
+  // What is as silent with the former certificate is not owed one any more.
+  remember(returned, ["stale"], answered, back, config);
   const after = summarize(report, plan, returned, back, "former");
   const { fingerprint, notAfter } = former.leaf;
   return {
@@ -299,12 +309,13 @@ export function changeRejected(
 }
 
 /**
- * Which services serve the leaf, and which handshakes are still owed: those that went wrong, and
- * those of a container that did not run, so that they were not asked.
+ * Which services serve the leaf, and which handshakes are still owed: those that went wrong in one
+ * of these ways, and those of a container that did not run, so that they were not asked.
  */
 function remember(
   outcomes: readonly ServiceOutcome[],
-  answered: ReadonlySet<string>,
+  wrongs: readonly Verdict[],
+  answered: LastAnswers,
   facts: DeployFacts,
   config: DeployConfig,
 ): void {
@@ -318,7 +329,7 @@ function remember(
   writeLoaded(state, loaded);
   const wrong = outcomes.filter(({ service }) => !hasServed(service, facts))
     .flatMap(({ checks }) => checks)
-    .filter(({ verdict }) => verdict === "silent" || verdict === "stale")
+    .filter(({ verdict }) => wrongs.includes(verdict))
     .map(({ probe }) => formatProbe(probe));
   const notAsked = outcomes.filter(({ checks }) => checks.length === 0)
     .map(({ service }) => service);

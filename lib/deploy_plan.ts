@@ -150,12 +150,7 @@ export function planHealing(
     pair !== null && pair.leaf.fingerprint !== fingerprint &&
     memory.rejected.has(pair.leaf.fingerprint)
   ).map(({ directory }) => directory);
-  const heals = timeState(candidate.leaf, facts.now) !== "expired";
-  const expired = mailcow.sniDirectories.filter(({ pair }) =>
-    heals && pair !== null && timeState(pair.leaf, facts.now) === "expired"
-  ).map(({ directory }) => directory);
   const reasons = new Map([
-    ...expired.map((directory) => [directory, "the certificate expired in"] as const),
     ...returning.map((directory) => [directory, "a rollback did not come to"] as const),
     ...mismatched.map((directory) => [directory, "certificate and key did not match in"] as const),
   ]);

@@ -65,7 +65,7 @@ Deno.test("each known cause has its hint", () => {
 
 Deno.test("where docker says nothing, its exit code is what there is", () => {
   deepEqual(explain("", "", 137), { kind: "failed", words: "exit code 137", code: 137 });
-  deepEqual(explain("", "said on stdout\n"), { kind: "failed", words: "said on stdout" });
+  deepEqual(explain("", "said on stdout\n"), { kind: "failed", words: "said on stdout", code: 1 });
 });
 
 Deno.test("the operator is shown the command that his mailcow has", () => {

@@ -614,3 +614,46 @@ Deno.test("what was rolled back stays so where that cannot be read, and nothing 
   equal(code, 1);
   match(stderr, /^ERROR: what certsync remembers, ".*rejected", .*\nhint: .*remove it\n$/);
 });
+
+Deno.test("an endpoint that goes away for good stands in the way of no later certificate", async () => {
+  await using host = await renewal({ endpoints: ["imaps", "pop3s"] });
+  host.docker.intercept = ({ argv }) => {
+    const isReload = argv.includes("dovecot-mailcow") && argv.includes("reload");
+    if (isReload) void host.services.behave("pop3s", "closed");
+    return undefined;
+  };
+  equal((await host.deploy(["--json"])).json().outcome, "rolled-back");
+  host.docker.intercept = () => undefined;
+  host.docker.forget();
+  equal((await host.deploy(["--json"])).json().outcome, "refused");
+  deepEqual(host.calls(), []);
+
+  await host.stage(newer);
+  const result = await host.deploy(["--json"]);
+  deepEqual([result.code, result.json().outcome], [0, "deployed"], result.stderr);
+  match(result.json().warnings.join(), /pop3s:.*connection refused/);
+  equal(host.services.serves("imaps", NAME), newer.fingerprint);
+  equal((await host.deploy(["--json"])).json().outcome, "unchanged");
+});
+
+Deno.test("what an earlier run left silent is not held against a pair that its service serves", async () => {
+  await using host = await renewal({ endpoints: ["imaps", "pop3s"] });
+  host.services.temper("dovecot", { ignores: "restart" });
+  equal((await host.deploy(["--json"])).json().outcome, "stale");
+  host.services.temper("dovecot", {});
+  await host.services.behave("pop3s", "closed");
+  const result = await host.deploy(["--json"]);
+  deepEqual([result.code, result.json().outcome], [0, "repaired"], result.stderr);
+  deepEqual(await rejected(host), []);
+});
+
+Deno.test("nothing is touched where mailcow's own ACME client may be at work", async () => {
+  await using host = await renewal();
+  equal((await host.deploy()).code, 0);
+  await Deno.writeTextFile(host.mailcow.keyFile, newer.keyPem); // it writes one, then the other
+  await host.mailcow.configure({ SKIP_LETS_ENCRYPT: "n" });
+  host.docker.forget();
+  const { code, json } = await host.assertUntouched(() => host.deploy(["--json"]));
+  deepEqual([code, json().outcome], [1, "refused"]);
+  deepEqual(host.calls(), []);
+});
