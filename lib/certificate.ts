@@ -40,11 +40,7 @@ export function parseChain(
   if (leaf === undefined) {
     throw new Failure(`not a certificate: ${where} holds no certificate`);
   }
-  if (pem.hasOtherText && text === "refused") {
-    throw new Failure(`anything but certificates in the chain file: ${where} holds other text`, {
-      hint: "leave only the blocks from BEGIN CERTIFICATE to END CERTIFICATE in it",
-    });
-  }
+  if (pem.hasOtherText && text === "refused") throw foreignContent("other text", where);
   if (pem.blocks.length > MAX_CHAIN_LENGTH) {
     throw new Failure(`not a certificate chain: ${where} holds ${pem.blocks.length} certificates`);
   }
@@ -64,9 +60,13 @@ function foreignBlock(block: PemBlock, where: string): Failure {
     ? new Failure(`a private key is in the chain file: ${where}`, {
       hint: "keep the key in privkey.pem alone, and replace it if others could read that file",
     })
-    : new Failure(
-      `anything but certificates in the chain file: ${where} holds another kind of block`,
-    );
+    : foreignContent("another kind of block", where); // its name could be anything
+}
+
+function foreignContent(what: string, where: string): Failure {
+  return new Failure(`anything but certificates in the chain file: ${where} holds ${what}`, {
+    hint: "leave only the blocks from BEGIN CERTIFICATE to END CERTIFICATE in it",
+  });
 }
 
 function parseBlock(block: PemBlock, where: string): Certificate {
