@@ -31,10 +31,15 @@ export function quote(value: string): string {
 /** More would not be read. */
 const MAX_LISTED = 10;
 
+/** As many as somebody would read, and how many more there are. */
+export function firstFew(texts: readonly string[]): string[] {
+  const more = texts.length - MAX_LISTED;
+  return [...texts.slice(0, MAX_LISTED), ...(more > 0 ? [`and ${more} more`] : [])];
+}
+
 /** The values, quoted, as far as somebody would read them. */
 export function quoteAll(values: readonly string[]): string {
-  const more = values.length - MAX_LISTED;
-  return values.slice(0, MAX_LISTED).map(quote).join(", ") + (more > 0 ? ` and ${more} more` : "");
+  return firstFew(values.map(quote)).join(", ");
 }
 
 const REFUSED_HINT =

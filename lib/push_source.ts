@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import type { SourceConfig } from "./config.ts";
-import { Failure, quote } from "./failure.ts";
+import { Failure, firstFew, quote } from "./failure.ts";
 import { FileProblem, readFile } from "./file.ts";
 import { type Host, pause } from "./host.ts";
 import {
@@ -85,7 +85,9 @@ function chooseDirectory(
   if (best !== null) {
     return { directory: best.directory, isChanging, warnings: tieWarnings(best, equals) };
   }
-  const none = `no certificate for ${quote(domain)} in the live directories`;
+  const skipped = lineages.flatMap(({ problem }) => problem ?? []);
+  const none = `no certificate for ${quote(domain)} in the live directories` +
+    (skipped.length === 0 ? "" : `; skipped: ${firstFew(skipped).join("; ")}`);
   throw isChanging ? new Passing(none, { hint }) : new Failure(none, { hint });
 }
 

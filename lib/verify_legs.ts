@@ -201,7 +201,8 @@ async function readRemote(
   );
   if (code === 0) return parseFirst(new TextEncoder().encode(stdout), quote(`${peer}:${path}`));
   if (code === SSH_FAILED) {
-    throw new Failure(explainSsh(stderr, peer, 22)?.cause ?? lastWords(stderr), {
+    const words = [explainSsh(stderr, peer, 22)?.cause, lastWords(stderr)];
+    throw new Failure(words.filter(Boolean).join(": "), {
       hint: `this must work first, and ask nothing: ssh ${peer} true`,
     });
   }

@@ -513,6 +513,14 @@ test("push says to run it as root where live/ is closed to it", async () => {
     );
   }
   if (Deno.uid() !== 0) await Deno.chmod(scene.npm.live, 0o700);
+
+  await Deno.chmod(scene.npm.live, 0o755);
+  await Deno.chmod(`${scene.npm.live}/../archive`, 0);
+  const args = ["push", "--dry-run", "--config", scene.configFile];
+  const { code, stderr } = await tryRun(asNobody[0]!, [...asNobody.slice(1), ...args]);
+  equal(code, 1, stderr);
+  match(stderr, /^ERROR: no certificate for .* in the live directories; skipped: ".*npm-5.* read/);
+  await Deno.chmod(`${scene.npm.live}/../archive`, 0o700);
 });
 
 // Hints

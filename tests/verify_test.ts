@@ -517,20 +517,20 @@ Deno.test("three legs are compared over ssh from a host that has neither side's 
     [
       "an unknown host key",
       "unknown-host:/c.pem",
-      /^the host key is unknown$/,
+      /^the host key is unknown: ./,
       /^.*: ssh unknown-host true$/,
     ],
     [
       "a changed host key",
       "changed-host:/c.pem",
-      /^the host key has changed$/,
+      /^the host key has changed: ./,
       /ssh changed-host true$/,
     ],
-    ["a wrong key", "stranger-host:/c.pem", /^permission denied/, /ssh stranger-host true$/],
+    ["a wrong key", "stranger-host:/c.pem", /^permission denied.*: ./, /ssh stranger-host true$/],
     [
       "a closed port",
       "closed-host:/c.pem",
-      /^the connection was refused$/,
+      /^the connection was refused: ./,
       /ssh closed-host true$/,
     ],
   ];
@@ -543,7 +543,7 @@ Deno.test("three legs are compared over ssh from a host that has neither side's 
   }));
   await t.step("the reason fits its place", async () => {
     const { stdout } = await verify("unknown-host:/c.pem", all.mailcow.certFile);
-    match(stdout, /^ {2}unknown-host:\/c\.pem: the host key is unknown$/m);
+    match(stdout, /^ {2}unknown-host:\/c\.pem: the host key is unknown: No /m);
     match(stdout, /^ {2}hint: this must work first, and ask nothing: ssh unknown-host true$/m);
     match(stdout, /^3 of 4 match; .*: cannot be read: .*ssh unknown-host true$/m);
     equal(stdout.trimEnd().split("\n").every((line) => line.length <= 100), true, stdout);
