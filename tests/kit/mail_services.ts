@@ -184,7 +184,9 @@ export async function mailServices(
       const refused = services[service].temper.cannotLoad ?? [];
       return backend && !refused.includes(backend.fingerprint) ? backend : undefined;
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return undefined;
+      const isNoFile = error instanceof Deno.errors.NotFound ||
+        error instanceof Deno.errors.IsADirectory;
+      if (isNoFile) return undefined;
       throw error;
     }
   }
