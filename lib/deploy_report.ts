@@ -90,7 +90,9 @@ export function describeDeploy(report: DeployReport): string[] {
     `valid until ${report.notAfter}`;
   const services = report.services.map(({ service, action }) => `${service}: ${action}`).join(", ");
   const confirmed = report.served.filter(({ ok }) => ok).length;
-  const wire = `on the wire: ${confirmed} of ${report.served.length} handshakes gave the right one`;
+  const wire = report.served.length === 0
+    ? []
+    : [`on the wire: ${confirmed} of ${report.served.length} handshakes gave the right one`];
   switch (report.outcome) {
     case "unchanged":
       return [`nothing to do: mailcow serves ${certificate}`];
@@ -98,10 +100,10 @@ export function describeDeploy(report: DeployReport): string[] {
       return [`would deploy ${certificate}`, ...report.notes];
     case "deployed":
     case "repaired":
-      return [`${report.outcome} ${certificate}`, services, wire, ...report.notes];
+      return [`${report.outcome} ${certificate}`, services, ...wire, ...report.notes];
     case "stale":
     case "rolled-back":
-      return [services, wire, ...report.notes];
+      return [services, ...wire, ...report.notes];
     case "refused":
     case "failed":
       return services === "" ? [] : [services];

@@ -539,23 +539,21 @@ async function sec1(keyPem: string): Promise<string> {
   return parameters + await run(need("openssl"), ["ec"], { stdin: keyPem });
 }
 
-Deno.test("a service that broke with the new pair is rolled back also after it was stopped or frozen", async (t) => {
-  for (const state of ["exited", "paused"] as const) {
-    await t.step(state, async () => {
-      await using host = await renewal();
-      host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
-      host.docker.health.dovecot = "starting";
-      equal((await host.deploy(["--json"])).json().outcome, "stale");
-      host.docker.containers.dovecot = state;
-      equal((await host.deploy(["--json"])).json().services[0].action, "none");
-      host.docker.containers.dovecot = undefined;
-      host.docker.health.dovecot = "";
-      const result = await host.deploy(["--json"]);
-      deepEqual([result.code, result.json().outcome], [1, "rolled-back"], result.stderr);
-      await host.assertInstalled(old);
-      assertServed(host, old);
-    });
-  }
+Deno.test("a service that broke with the new pair is rolled back also after it was stopped or frozen", async () => {
+  await Promise.all((["exited", "paused"] as const).map(async (state) => {
+    await using host = await renewal();
+    host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+    host.docker.health.dovecot = "starting";
+    equal((await host.deploy(["--json"])).json().outcome, "stale", state);
+    host.docker.containers.dovecot = state;
+    equal((await host.deploy(["--json"])).json().services[0].action, "none", state);
+    host.docker.containers.dovecot = undefined;
+    host.docker.health.dovecot = "";
+    const result = await host.deploy(["--json"]);
+    deepEqual([result.code, result.json().outcome], [1, "rolled-back"], state);
+    await host.assertInstalled(old);
+    assertServed(host, old);
+  }));
 });
 
 Deno.test("a pair that was served before is not blamed for what befalls its service later", async () => {
