@@ -263,7 +263,10 @@ function lostNames({ leaf }: Pair, { pair }: Installed): string[] {
   return [`the new certificate lacks names of the deployed one: ${quoteAll(lost)}`];
 }
 
-/** The leaves that a client may be given which asks for the mail hostname, or for no name. */
+/**
+ * The leaves that a client may be given which asks for the mail hostname, or for no name, once what
+ * lies in the directories is loaded.
+ */
 export function expectedLeaves(
   facts: ServedFacts,
   service: Service,
@@ -274,7 +277,7 @@ export function expectedLeaves(
   const claimants = facts.mailcow.sniDirectories.filter(({ domains }) =>
     namesCover(domains, sni) !== null
   );
-  const foreign = claimants.filter((directory) => !shallCarry(directory, facts));
+  const foreign = claimants.filter(({ pair }) => pair?.leaf.fingerprint !== ours);
   const leaves = foreign.flatMap(({ pair }) => pair === null ? [] : [pair.leaf.fingerprint]);
   // Which of several claimants wins is up to the server, and Postfix knows no wildcards here.
   const isCertain = foreign.length === claimants.length &&

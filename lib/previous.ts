@@ -33,9 +33,13 @@ export function previousSniDirectories(state: string): string[] {
       },
     );
   }
-  return fs.readdirSync(top, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map(({ name }) => name);
+  try {
+    return fs.readdirSync(top, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name);
+  } catch (error) {
+    throw explain(error, `look into ${quote(top)}`);
+  }
 }
 
 /** Of the top level, or of the SNI directory of that name. */

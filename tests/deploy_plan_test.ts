@@ -235,7 +235,8 @@ Deno.test("which leaves clients may be given", () => {
   const webmail = "webmail.example.net";
   const cases: [what: string, SniDirectory[], Service, sni: string | null, string[]][] = [
     ["no directory", [], "postfix-mailcow", NAME, [ours]],
-    ["carried", [sni("a", [NAME], old)], "dovecot-mailcow", NAME, [ours]],
+    ["carried", [sni("a", [NAME], fresh)], "dovecot-mailcow", NAME, [ours]],
+    ["not replaced", [sni("a", [NAME], old)], "dovecot-mailcow", NAME, [old.leaf.fingerprint]],
     ["left alone", [sni("a", [NAME, webmail], own)], "postfix-mailcow", NAME, [theirs]],
     ["left alone", [sni("a", [NAME, webmail], own)], "dovecot-mailcow", NAME, [theirs]],
     ["nginx", [sni("a", [NAME, webmail], own)], "nginx-mailcow", NAME, [ours]],
@@ -251,7 +252,7 @@ Deno.test("which leaves clients may be given", () => {
     ],
     [
       "two claimants",
-      [sni("a", [NAME], old), sni("b", [NAME, webmail], own)],
+      [sni("a", [NAME], fresh), sni("b", [NAME, webmail], own)],
       "dovecot-mailcow",
       NAME,
       [ours, theirs],
