@@ -150,7 +150,10 @@ export function planHealing(
     pair !== null && pair.leaf.fingerprint !== fingerprint &&
     memory.rejected.has(pair.leaf.fingerprint)
   ).map(({ directory }) => directory);
+  const isGood = timeState(candidate.leaf, facts.now) !== "expired";
+  const skipped = isOwed && isGood ? directoriesLacking(facts) : [];
   const reasons = new Map([
+    ...skipped.map((directory) => [directory, "an earlier run did not come to"] as const),
     ...returning.map((directory) => [directory, "a rollback did not come to"] as const),
     ...mismatched.map((directory) => [directory, "certificate and key did not match in"] as const),
   ]);
