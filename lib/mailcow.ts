@@ -136,20 +136,20 @@ function readSniDirectories(sslDirectory: string): SniDirectory[] {
     .filter(({ directory }) =>
       ["cert.pem", "key.pem", "domains"].every((file) => fs.existsSync(join(directory, file)))
     )
-    .map(({ name, directory }) => ({
-      name,
-      domains: readDomains(join(directory, "domains")),
-      ...readInstalled(directory),
-    }))
+    .map(({ name, directory }) => readSniDirectory(name, directory))
     .sort((a, b) => a.name < b.name ? -1 : 1);
 }
 
-function readDomains(path: string): string[] {
+function readSniDirectory(name: string, directory: string): SniDirectory {
+  const installed = readInstalled(directory);
   try {
-    const { bytes } = readFile(path, { follow: true });
-    return new TextDecoder().decode(bytes).toLowerCase().split(/\s+/).filter((name) => name !== "");
+    const { bytes } = readFile(join(directory, "domains"), { follow: true });
+    const words = new TextDecoder().decode(bytes).toLowerCase().split(/\s+/);
+    return { ...installed, name, domains: words.filter((word) => word !== "") };
   } catch (error) {
-    if (error instanceof FileProblem) return [];
-    throw error;
+    if (!(error instanceof FileProblem)) throw error;
+    if (error.kind !== "unreadable") return { ...installed, name, domains: [] };
+    const problem = `cannot be judged: its file "domains" ${error.detail}`;
+    return { ...installed, name, domains: [], isReadable: false, problem };
   }
 }

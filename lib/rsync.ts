@@ -112,6 +112,8 @@ function failure({ cause, hint }: Trouble, words: string) {
   return { error: words === "" ? cause : `${cause}: ${words}`, hint };
 }
 
+const FILE_ERROR = 11;
+
 function explainFarSide(code: number, stderr: string, target: PushTarget): Trouble | null {
   if (/Failed to exec ssh/.test(stderr)) {
     return { cause: "ssh is not installed on this host", hint: "install openssh-client" };
@@ -120,6 +122,15 @@ function explainFarSide(code: number, stderr: string, target: PushTarget): Troub
     return {
       cause: "no space left on the mail host",
       hint: `free some space in ${target.directory} on ${target.host}`,
+    };
+  }
+  // rsync(1): 11 is an error in file I/O; what the other side says of it may come too late to be read.
+  if (code === FILE_ERROR && lastWords(withoutChatter(stderr)) === "") {
+    return {
+      cause: `the other side could not write (rsync's code ${code}), and did not say why`,
+      hint:
+        `free some space in ${target.directory} on ${target.host}, and see that the user of the ` +
+        "push may write there",
     };
   }
   if (code === 127 || /rsync: (command )?not found|rsync: No such file|code 127/.test(stderr)) {

@@ -5,6 +5,7 @@ import { authority } from "./kit/authority.ts";
 import { type Endpoint, ENDPOINT_NAMES, ENDPOINTS } from "./kit/mail_services.ts";
 import { allLoaded, type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
 import type { MailcowTree } from "./kit/mailcow_tree.ts";
+import { need } from "./kit/programs.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
 
 const NAME = "mail.example.org";
@@ -117,6 +118,20 @@ Deno.test("a directory whose leaf is the top level's keeps it where it has names
   await host.assertInstalled(fresh);
   await host.assertInstalled(both, directory);
   match(json().warnings.join(), /keeps its own certificate/);
+});
+
+Deno.test("deploy touches nothing where it cannot read whom a directory is for", async () => {
+  let directory = "";
+  await using host = await renewal(async (mailcow) => {
+    directory = await mailcow.putSni(NAME, own, [NAME]);
+  });
+  const under = [
+    ...[need("strace"), "-f", "-qq", "-o", "/dev/null", "-P", `${directory}/domains`],
+    ...["-e", "trace=openat", "-e", "inject=openat:error=EIO"],
+  ];
+  const { code, stderr } = await host.assertUntouched(() => host.deploy([], { under }));
+  equal(code, 1);
+  match(stderr, /^ERROR: .*cannot be judged: its file "domains" cannot be read/m);
 });
 
 Deno.test("an expired pair is not put into a directory again and again", async () => {

@@ -112,6 +112,12 @@ const cases: Record<string, [code: number, stderr: string, error: RegExp, hint: 
     /^the other side runs something else/,
     /authorized_keys/,
   ],
+  "a file that cannot be written, without a word": [
+    11,
+    LET_IN,
+    /^the other side could not write \(rsync's code 11\)/,
+    /^free some space in \/home\/certsync\/incoming\/ on mail\.example\.org/,
+  ],
   "what nobody foresaw": [
     5,
     `${LET_IN}something odd\n`,
