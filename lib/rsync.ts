@@ -124,7 +124,7 @@ function explainFarSide(code: number, stderr: string, target: PushTarget): Troub
       hint: `free some space in ${target.directory} on ${target.host}`,
     };
   }
-  // rsync(1): 11 is an error in file I/O; what the other side says of it may come too late to be read.
+  // rsync(1): 11 is an error in file I/O. A full disk over there gave it once without a word.
   if (code === FILE_ERROR && lastWords(withoutChatter(stderr)) === "") {
     return {
       cause: `the other side could not write (rsync's code ${code}), and did not say why`,

@@ -4,23 +4,23 @@ import { parsePushTarget } from "../lib/push_target.ts";
 
 Deno.test("a target is a directory on a host", () => {
   for (
-    const [text, host, directory] of [
+    const [text, host, login, directory] of [
       [
         "certsync@mail.example.org:/home/certsync/incoming/",
         "mail.example.org",
+        "certsync@mail.example.org",
         "/home/certsync/incoming/",
       ],
-      ["mail:/in", "mail", "/in"],
-      ["u@192.0.2.1:/in/", "192.0.2.1", "/in/"],
-      ["u@[2001:db8::1]:/in/", "2001:db8::1", "/in/"],
-      ["[fe80::1%eth0]:/in/", "fe80::1%eth0", "/in/"],
-      ["u@mail:/", "mail", "/"],
-      ["u@mail:in/", "mail", "in/"],
-      ["u@mail:/a b/c:d/", "mail", "/a b/c:d/"],
+      ["mail:/in", "mail", "mail", "/in"],
+      ["u@192.0.2.1:/in/", "192.0.2.1", "u@192.0.2.1", "/in/"],
+      ["u@[2001:db8::1]:/in/", "2001:db8::1", "u@2001:db8::1", "/in/"],
+      ["[fe80::1%eth0]:/in/", "fe80::1%eth0", "fe80::1%eth0", "/in/"],
+      ["u@mail:/", "mail", "u@mail", "/"],
+      ["u@mail:in/", "mail", "u@mail", "in/"],
+      ["u@mail:/a b/c:d/", "mail", "u@mail", "/a b/c:d/"],
     ] as const
   ) {
-    const target = parsePushTarget(text, "x");
-    deepEqual([target.text, target.host, target.directory], [text, host, directory]);
+    deepEqual(parsePushTarget(text, "x"), { text, host, login, directory });
   }
 });
 

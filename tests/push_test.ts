@@ -645,8 +645,7 @@ const namespaceTroubles: Record<string, Trouble> = {
           `head -c 4096 /dev/zero >${scene.incoming}full && ` +
           `${forcedCommand("-azL", scene.incoming)}'`,
       ),
-    // rsync ends now and then before what the other side says has come.
-    error: /no space left on the mail host: .*No space left on device|could not write .*code 11/,
+    error: /no space left on the mail host: .*No space left on device/,
     hint: /free some space in .*incoming\/ on 127\.0\.0\.1/,
   },
   "a network without a route": {
