@@ -2,6 +2,7 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import {
+  carriers,
   type DeployFacts,
   expectedLeaves,
   isOlder,
@@ -11,83 +12,22 @@ import {
   planDeploy,
 } from "../lib/deploy_plan.ts";
 import { Failure } from "../lib/failure.ts";
-import { type Installed, type Service, serviceNames, type SniDirectory } from "../lib/mailcow.ts";
-import { parseMailcowConf } from "../lib/mailcow_conf.ts";
-import { type Pair, parsePair } from "../lib/pair.ts";
-import { authority, type LeafOptions } from "./kit/authority.ts";
-
-const NAME = "mail.example.org";
-const NOW = new Date("2026-06-01T00:00:00Z");
-const SSL = "/opt/mailcow-dockerized/data/assets/ssl";
-
-const ca = await authority();
-Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
-
-async function pair(options: Partial<LeafOptions> = {}): Promise<Pair> {
-  const { fullchainPem, keyPem } = await ca.issue({
-    names: [NAME],
-    notBefore: new Date("2026-05-01T00:00:00Z"),
-    ...options,
-  });
-  const encode = (text: string) => new TextEncoder().encode(text);
-  const files = { chainPem: encode(fullchainPem), keyPem: encode(keyPem) };
-  return parsePair(files, { chain: "fullchain.pem", key: "privkey.pem" });
-}
-
-const [old, fresh, own, expired, wide] = await Promise.all([
-  pair({ notBefore: new Date("2026-03-15T00:00:00Z") }),
-  pair(),
-  pair({ names: [NAME, "webmail.example.net"] }),
-  pair({
-    notBefore: new Date("2026-01-01T00:00:00Z"),
-    notAfter: new Date("2026-05-31T00:00:00Z"),
-  }),
-  pair({ names: [NAME, "Webmail.example.org", "*.example.com"] }),
-]);
-
-function installed(pair: Pair | null, more: Partial<Installed> = {}): Installed {
-  return { directory: SSL, pair, problem: null, isReadable: true, isTidy: true, ...more };
-}
-
-function sni(name: string, domains: string[], pair: Pair | null): SniDirectory {
-  return { ...installed(pair, { directory: `${SSL}/${name}` }), name, domains };
-}
-
-const ALL_LOADED = new Map(
-  serviceNames.map((service) => [service, fresh.leaf.fingerprint] as const),
-);
-
-interface Circumstances {
-  candidate?: Pair;
-  deployed?: Installed;
-  sniDirectories?: SniDirectory[];
-  loaded?: Map<Service, string>;
-  rejected?: string[];
-  conf?: string;
-  now?: Date;
-}
-
-/** All is in place unless a circumstance says otherwise. */
-function facts(circumstances: Circumstances = {}): DeployFacts {
-  const conf = circumstances.conf ?? `MAILCOW_HOSTNAME=${NAME}\nSKIP_LETS_ENCRYPT=y`;
-  return {
-    mailcow: {
-      directory: "/opt/mailcow-dockerized",
-      conf: parseMailcowConf(conf, "mailcow.conf"),
-      sslDirectory: SSL,
-      deployed: circumstances.deployed ?? installed(fresh),
-      sniDirectories: circumstances.sniDirectories ?? [],
-    },
-    candidate: circumstances.candidate ?? fresh,
-    memory: {
-      loaded: circumstances.loaded ?? ALL_LOADED,
-      rejected: new Set(circumstances.rejected),
-    },
-    taken: new Set(),
-    domain: NAME,
-    now: circumstances.now ?? NOW,
-  };
-}
+import { type Service, serviceNames, type SniDirectory } from "../lib/mailcow.ts";
+import type { Pair } from "../lib/pair.ts";
+import {
+  ALL_LOADED,
+  type Circumstances,
+  expired,
+  facts,
+  fresh,
+  installed,
+  NAME,
+  old,
+  own,
+  sni,
+  SSL,
+  wide,
+} from "./deploy_facts.ts";
 
 const FIT = { unfit: null, deployedIsFit: true, force: false };
 
@@ -217,6 +157,26 @@ Deno.test("which SNI directories carry the certificate", () => {
     const { directories, warnings } = planned({ ...given, memory: facts().memory });
     deepEqual(directories, carries ? [directory.directory] : [], what);
     equal(warnings.length, carries ? 0 : 1, what);
+  }
+});
+
+Deno.test("which SNI directories carry it from then on, once another pair was replaced there", () => {
+  const domains = [NAME, "webmail.example.net"];
+  const given: [what: string, deployed: Pair, there: Pair, taken: string[], carries: boolean][] = [
+    ["it was taken over", old, old, ["a"], true],
+    ["it was taken over, and has the new one after a crash", old, fresh, ["a"], true],
+    ["another one was taken over", old, old, ["b"], false],
+    ["none was", old, old, [], false],
+    ["what it was given covers more than the new one", own, own, ["a"], false],
+    ["it got a certificate of its own again", fresh, old, ["a"], false],
+    ["that one has expired by now", fresh, expired, ["a"], true],
+  ];
+  for (const [what, deployed, there, taken, carries] of given) {
+    const directory = sni("a", domains, there);
+    const found = carriers(
+      facts({ deployed: installed(deployed), sniDirectories: [directory], taken }),
+    );
+    deepEqual(found, carries ? [directory.directory, SSL] : [SSL], what);
   }
 });
 
