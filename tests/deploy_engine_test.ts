@@ -1,0 +1,135 @@
+// A docker that fails or hangs for one service: its trouble alone, and never mistaken for the leaf's.
+
+import { deepEqual, equal, match } from "node:assert/strict";
+import { deployConfig, readConfigFile } from "../lib/config.ts";
+import { deploy } from "../lib/deploy.ts";
+import type { DeployReport } from "../lib/deploy_report.ts";
+import { authority } from "./kit/authority.ts";
+import { heldTimers } from "./kit/held_timers.ts";
+import { allLoaded, type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
+import { textOf } from "./kit/text_of.ts";
+import { until } from "./kit/until.ts";
+
+const NAME = "mail.example.org";
+const DAY_MS = 86_400_000;
+
+const ca = await authority();
+Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
+const [old, fresh] = await Promise.all([
+  ca.issue({ names: [NAME], notBefore: new Date(Date.now() - 60 * DAY_MS) }),
+  ca.issue({ names: [NAME] }),
+]);
+
+/** A host on which `old` is deployed and served, and `fresh` is staged. */
+function renewal(options: Partial<MailHostOptions> = {}): Promise<MailHost> {
+  return mailHost({
+    trust: ca.rootFile,
+    deployed: old,
+    staged: fresh,
+    endpoints: ["smtps", "imaps", "https"],
+    deploy: { settle: "0.5s", restart_timeout: "0.5s" },
+    ...options,
+  });
+}
+
+const loadedBut = (service: string) =>
+  allLoaded(fresh).filter((line) => !line.startsWith(`${service}-mailcow `));
+const isReload = (argv: string[], service: string) =>
+  argv.includes(`${service}-mailcow`) && argv.includes("reload");
+const isRestart = (argv: string[], service: string) =>
+  argv.includes(`${service}-mailcow`) && argv.includes("restart");
+const actions = ({ services }: Pick<DeployReport, "services">) =>
+  services.map(({ action }) => action);
+
+Deno.test("a service that could not be told has loaded nothing, though none of its ports says so", async () => {
+  const unseen: Record<string, Partial<MailHostOptions>> = {
+    "it answers nowhere": {},
+    "it is not asked": { endpoints: ["smtps", "imaps"] },
+  };
+  await Promise.all(
+    Object.entries(unseen).map(async ([what, options]) => {
+      await using host = await renewal(options);
+      await host.services.behave("https", "closed");
+      host.docker.intercept = ({ argv }) =>
+        isReload(argv, "nginx") || isRestart(argv, "nginx")
+          ? { code: 1, stderr: "Error response from daemon: no space left on device\n" }
+          : undefined;
+      const result = await host.deploy(["--json"]);
+      deepEqual([result.code, result.json().outcome], [1, "failed"], what);
+      match(result.json().error, /nginx-mailcow: .*no space left/, what);
+      deepEqual(await host.loaded(), loadedBut("nginx"), what);
+
+      host.docker.intercept = () => undefined;
+      host.docker.forget();
+      await host.deploy();
+      equal(host.calls().includes("exec -T nginx-mailcow nginx -s reload"), true, what);
+    }),
+  );
+});
+
+Deno.test("a port that fell silent is not laid at the leaf's door where the restart failed", async () => {
+  await using host = await renewal();
+  host.docker.intercept = ({ argv }) => {
+    if (isReload(argv, "dovecot")) void host.services.behave("imaps", "closed");
+    return isRestart(argv, "dovecot")
+      ? { code: 1, stderr: "Error response from daemon: driver failed programming\n" }
+      : undefined;
+  };
+  const result = await host.deploy(["--json"]);
+  deepEqual([result.code, result.json().outcome], [1, "failed"], result.stderr);
+  match(result.json().error, /dovecot-mailcow: .*driver failed/);
+  await host.assertInstalled(fresh);
+  equal(await textOf(`${host.state}/rejected`), "");
+  deepEqual(await host.loaded(), loadedBut("dovecot"));
+});
+
+/** In this process, whose timers are at hand. */
+async function deployHere(host: MailHost): Promise<DeployReport> {
+  const none = { has: () => false, value: () => undefined, values: () => undefined, operands: [] };
+  return await deploy(deployConfig(await readConfigFile(host.config), none), {
+    now: new Date(),
+    environment: {
+      PATH: `${host.docker.bin}:${Deno.env.get("PATH")}`,
+      HOME: undefined,
+      SSH_AUTH_SOCK: undefined,
+    },
+    stop: new AbortController().signal,
+    tell: () => {},
+  });
+}
+
+Deno.test("a reload that never ends costs the others nothing, and its service a restart", async () => {
+  await using host = await renewal();
+  using minutes = heldTimers(60_000);
+  host.docker.intercept = ({ argv }) => isReload(argv, "dovecot") ? "hang" : undefined;
+  const deploying = deployHere(host);
+  await until(() => host.calls().length === 3 && minutes.running() === 1);
+  minutes.pass();
+  const report = await deploying;
+  deepEqual([report.outcome, report.error], ["deployed", undefined]);
+  deepEqual(actions(report), ["reloaded", "restarted", "reloaded"]);
+  deepEqual(await host.loaded(), allLoaded(fresh));
+});
+
+Deno.test("an engine too busy to say how a silent service is costs the others nothing, and no rollback", async () => {
+  await using host = await renewal();
+  using halves = heldTimers(30_000);
+  host.docker.intercept = ({ argv }) => {
+    if (isReload(argv, "dovecot")) void host.services.behave("imaps", "closed");
+    return argv.includes("ps") ? "hang" : undefined;
+  };
+  const looks = () => host.calls().filter((call) => call.startsWith("ps ")).length;
+  const deploying = deployHere(host);
+  for (const look of [1, 2]) { // before the restart, and after it
+    await until(() => looks() === look && halves.running() === 1);
+    equal(host.calls().includes("restart dovecot-mailcow"), look === 2);
+    halves.pass();
+  }
+  const report = await deploying;
+  equal(report.outcome, "stale", report.error);
+  match(report.error ?? "", /^not serving the new certificate: imaps:[^;]*$/);
+  deepEqual(actions(report), ["reloaded", "restarted", "reloaded"]);
+  await host.assertInstalled(fresh);
+  equal(await textOf(`${host.state}/rejected`), "");
+  deepEqual(await host.loaded(), loadedBut("dovecot"));
+});
