@@ -293,6 +293,15 @@ Deno.test("deploy waits for a reload that takes its time", async () => {
   assertServed(host, fresh);
 });
 
+Deno.test("deploy looks again, and sees old processes that go on accepting beside the new ones", async () => {
+  await using host = await renewal();
+  host.services.temper("dovecot", { lingers: true });
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  deepEqual(result.json().services[1], { service: "dovecot-mailcow", action: "restarted" });
+  assertServed(host, fresh);
+});
+
 Deno.test("deploy waits for a restarted service to answer again", async () => {
   await using host = await renewal();
   host.services.temper("dovecot", { ignores: "reload", startDelayMs: 900 });

@@ -123,6 +123,19 @@ const certificates: Record<string, Refusal> = {
     error: /^certificate chain does not verify: .*purpose/,
     hint: /^$/,
   },
+  "an RSA key of 1024 bits": {
+    leaf: async () => {
+      const bits = ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"];
+      return await ca.issue({ names: [NAME], keyPem: await run(need("openssl"), bits) });
+    },
+    error: /^certificate chain does not verify: ".*\/fullchain\.pem": EE certificate key too weak$/,
+    hint: /^$/,
+  },
+  "the certificate of a CA": {
+    leaf: () => ca.issue({ names: [NAME], basicConstraints: "CA:TRUE" }),
+    error: /^the leaf is the certificate of a CA: ".*\/fullchain\.pem"$/,
+    hint: /CA:FALSE/,
+  },
   "a chain file whose leaf is not first": {
     leaf: () => Promise.resolve({ ...fresh, fullchainPem: fresh.chainPem + fresh.certPem }),
     error: /^the leaf is not first in the chain file: ".*\/fullchain\.pem"$/,

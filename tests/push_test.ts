@@ -405,6 +405,17 @@ test("push refuses an unchanged certificate that has become unfit", async (t) =>
   equal(server.connections(), 0);
 });
 
+test("push finds a pair unchanged, though openssl alone knows that its key fits", async () => {
+  await using scene = await pushScene({ plainFiles: true });
+  const curve = ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:brainpoolP256r1"];
+  const leaf = await scene.store({ keyPem: await run(need("openssl"), curve) });
+  await scene.remember(`${leaf.fingerprint} ${scene.to}\n`);
+  const result = await scene.push(["--json"]);
+  deepEqual([result.code, result.json().outcome], [0, "unchanged"], result.stderr);
+  deepEqual(result.json().targets, [{ to: scene.to, outcome: "unchanged" }]);
+  equal(scene.server.connections(), 0);
+});
+
 test("push takes any chain with trust: none", async () => {
   await using scene = await pushScene({ plainFiles: true });
   const own = await scene.store({ signedBy: "self" });

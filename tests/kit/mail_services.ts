@@ -74,6 +74,8 @@ export interface Temper {
   ignores?: "nothing" | "reload" | "restart";
   /** How long after a reload it still serves the old pair. */
   reloadDelayMs?: number;
+  /** After a reload its old processes go on taking every other client, until a restart. */
+  lingers?: true;
   /** How long after a start or restart its ports stay closed. */
   startDelayMs?: number;
   /** Fingerprints of leaves that it cannot load. */
@@ -135,6 +137,9 @@ interface ServiceState {
   isStarting?: boolean;
   /** What it serves; undefined: its ports are closed. */
   loaded?: Loaded;
+  /** What old processes that linger serve, and whether the last client was theirs. */
+  former?: Loaded | undefined;
+  isFormersTurn?: boolean;
   temper: Temper;
   /** What `postmap` made of Postfix's SNI directories. */
   sniMap?: SniEntry[];
@@ -227,6 +232,7 @@ export async function mailServices(
     state.isRunning = true;
     const serve = () => {
       state.isStarting = false;
+      state.former = undefined;
       state.loaded = loaded;
       state.sniMap = undefined;
       return listen(service);
@@ -260,6 +266,7 @@ export async function mailServices(
       service === "postfix" ? sniMap ?? loaded.sni : loadSni(service, loaded.sni),
     ]);
     const take = () => {
+      if (temper.lingers) state.former = loaded;
       state.sniMap = undefined;
       state.loaded = {
         fallback: fallback ?? loaded.fallback,
@@ -361,7 +368,7 @@ export async function mailServices(
       await client.write("\0\xff garbage \x16\x03 garbage\r\n".repeat(9));
       return;
     }
-    const backend = backendFor(name, sni);
+    const backend = backendFor(name, sni, loadedForNext(services[ENDPOINTS[name].service]));
     if (backend === undefined) return;
     const server = await backend.connect();
     const toServer = wire(server.stream);
@@ -378,10 +385,20 @@ export async function mailServices(
     }
   }
 
-  function backendFor(name: Endpoint, sni: string): TlsBackend | undefined {
-    const { loaded } = services[ENDPOINTS[name].service];
+  function backendFor(
+    name: Endpoint,
+    sni: string,
+    loaded = services[ENDPOINTS[name].service].loaded,
+  ): TlsBackend | undefined {
     const entry = loaded?.sni.find(({ names }) => covers(names, sni));
     return entry?.backend ?? loaded?.fallback;
+  }
+
+  /** Old processes that linger and the new ones take clients in turn. */
+  function loadedForNext(state: ServiceState): Loaded | undefined {
+    if (state.former === undefined) return state.loaded;
+    state.isFormersTurn = !state.isFormersTurn;
+    return state.isFormersTurn ? state.former : state.loaded;
   }
 
   function track(work: Promise<void>) {
