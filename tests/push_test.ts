@@ -1,6 +1,6 @@
 // certsync push against a real sshd, real rsync and real openssl, as the compiled binary.
 
-import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok, throws } from "node:assert/strict";
 import { authority, type Leaf, tlsa } from "./kit/authority.ts";
 import {
   certsync,
@@ -15,6 +15,7 @@ import { run, tryRun } from "./kit/run.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
 import { forcedCommand, type SshServer, sshServer } from "./kit/ssh_server.ts";
 import { type TempDir, tempDir } from "./kit/temp_dir.ts";
+import { unshare } from "./kit/unshare.ts";
 import { until } from "./kit/until.ts";
 
 const NAME = "mail.example.org";
@@ -216,6 +217,37 @@ test("the line that push prints also matches a directory with a space and quotes
   equal(await Deno.readTextFile(`${odd}/privkey.pem`), first.keyPem);
 });
 
+test("push says where nothing but its number sets the lineage apart that it takes", async () => {
+  await using scene = await pushScene();
+  const best = await scene.npm.add(9, first);
+  const report = (await scene.push(["--dry-run", "--json"])).json();
+  deepEqual([report.outcome, report.source], ["would-push", best]);
+  deepEqual(report.warnings, [
+    `"${scene.npm.dir(5)}" holds an equally good certificate; "${best}" is used`,
+  ]);
+  await scene.npm.renew(9, await ca.issue({ names: [NAME], notBefore: ago(0) }));
+  deepEqual((await scene.push(["--dry-run", "--json"])).json().warnings, []);
+});
+
+test("of one number in two live directories push takes the better one, and verify looks there", async () => {
+  await using scene = await pushScene();
+  const other = await npmTree(`${scene.path}/other`);
+  await other.add(5, await ca.issue({ names: [NAME], notBefore: ago(0) }));
+  for (const live of [[scene.npm.live, other.live], [other.live, scene.npm.live]]) {
+    await scene.configure({ source: "npm-5", live });
+    equal((await scene.push(["--dry-run", "--json"])).json().source, other.dir(5));
+    const endpoint = ["--endpoint", `imaps://127.0.0.1:${freePort()}`];
+    const verified = await certsync([
+      "verify",
+      "--config",
+      scene.configFile,
+      "--json",
+      ...endpoint,
+    ]);
+    equal(verified.json().legs[0].where, `${other.dir(5)}/fullchain.pem`);
+  }
+});
+
 // Refusals
 
 interface Refusal {
@@ -223,6 +255,8 @@ interface Refusal {
   arrange(scene: Scene): Promise<unknown>;
   error: RegExp;
   hint?: RegExp;
+  /** More of the command line. */
+  args?: string[];
 }
 
 const refusals: Record<string, Refusal> = {
@@ -305,6 +339,12 @@ const refusals: Record<string, Refusal> = {
     error: /^certificate does not cover "mail\.example\.org"/,
     hint: /^it is for "m?\*\./,
   },
+  "a wildcard for all of a top-level domain, which openssl alone takes for none": {
+    arrange: (scene) => scene.store({ names: ["*.org"] }),
+    args: ["--domain", "example.org"],
+    error: /^certificate does not cover "example\.org"/,
+    hint: /^it is for "\*\.org"$/,
+  },
   "a certificate for TLS clients": {
     arrange: (scene) => scene.store({ extendedKeyUsage: "clientAuth" }),
     error: /^certificate chain does not verify: .*purpose/,
@@ -367,10 +407,12 @@ test("push refuses", async (t) => {
   await using server = await sshServer();
   await concurrently(
     t,
-    Object.entries(refusals).map(([what, { arrange, error, hint = /^$/ }]) => [what, async () => {
+    Object.entries(refusals).map((
+      [what, { arrange, error, hint = /^$/, args = [] }],
+    ) => [what, async () => {
       await using scene = await pushScene({ server, plainFiles: true });
       await arrange(scene);
-      const result = await scene.push(["--json"]);
+      const result = await scene.push(["--json", ...args]);
       const report = result.json();
       deepEqual([result.code, report.outcome], [1, "refused"], result.stderr);
       match(report.error, error);
@@ -387,15 +429,27 @@ test("push refuses", async (t) => {
 
 test("push refuses an unchanged certificate that has become unfit", async (t) => {
   await using server = await sshServer();
-  const cases: [string, Partial<Parameters<typeof ca.issue>[0]>, RegExp][] = [
-    ["expired", { notBefore: ago(9 * DAY_MS), notAfter: ago(DAY_MS) }, /expired/],
-    ["for another name", { names: ["www.example.org"] }, /does not cover/],
+  const cases: [string, (scene: Scene) => Promise<Leaf>, RegExp][] = [
+    [
+      "expired",
+      (scene) => scene.store({ notBefore: ago(9 * DAY_MS), notAfter: ago(DAY_MS) }),
+      /expired/,
+    ],
+    ["for another name", (scene) => scene.store({ names: ["www.example.org"] }), /does not cover/],
+    [
+      "beside another key than its own",
+      async ({ source }) => {
+        await Deno.writeTextFile(`${source}/privkey.pem`, second.keyPem);
+        return first;
+      },
+      /^key does not match certificate: .*privkey\.pem/,
+    ],
   ];
   await concurrently(
     t,
-    cases.map(([what, options, error]) => [what, async () => {
+    cases.map(([what, arrange, error]) => [what, async () => {
       await using scene = await pushScene({ server, plainFiles: true });
-      const leaf = await scene.store(options);
+      const leaf = await arrange(scene);
       await scene.remember(`${leaf.fingerprint} ${scene.to}\n`);
       const result = await scene.push(["--json"]);
       deepEqual([result.code, result.json().outcome], [1, "refused"]);
@@ -641,13 +695,6 @@ const troubles: Record<string, Trouble> = {
   },
 };
 
-/** A file system or a network of their own take rights that not every container has. */
-const unshare = ["--user --map-root-user", ""].map((user) => `/usr/bin/unshare ${user}`.trim())
-  .find((command) => {
-    const [program, ...args] = `${command} --mount --net true`.split(" ");
-    return new Deno.Command(program!, { args, stderr: "null" }).outputSync().success;
-  });
-
 const namespaceTroubles: Record<string, Trouble> = {
   "a full disk on the other side": {
     arrange: (scene) =>
@@ -779,6 +826,22 @@ test("a second push waits for the first, and then has nothing to do", async () =
   equal(server.connections(), 1);
 });
 
+test("SIGTERM ends a push that waits for another one, and touches nothing of that one's", async () => {
+  await using scene = await pushScene();
+  await scene.remember("garbage\n");
+  await Deno.writeTextFile(`${scene.state}/.certsync-last_fp`, "half"); // as if it were at work
+  using other = await Deno.open(`${scene.state}/lock`, { create: true, write: true });
+  await other.lock(true);
+  const started = startCertsync(scene.args([]), { timeoutMs: 15_000 });
+  await until(() => started.said().includes("another certsync is at work"));
+  started.kill("SIGTERM");
+  const { code, signal, stdout, stderr } = await started.result;
+  deepEqual([code, signal, stdout], [1, null, ""]);
+  match(stderr, /^another certsync is at work.*\nERROR: stopped by SIGTERM\n$/);
+  deepEqual(namesIn(scene.state), [".certsync-last_fp", "last_fp", "lock"]);
+  equal(scene.server.connections(), 0);
+});
+
 test("push --dry-run says what would happen, and creates nothing", async () => {
   await using scene = await pushScene();
   await using programs = await recorder();
@@ -862,15 +925,20 @@ test("SIGTERM in the middle of a transfer leaves nothing behind", async () => {
 
 test("SIGINT cleans up after programs that end at different times", async () => {
   await using scene = await pushScene();
+  await using dir = await tempDir();
   await using programs = await recorder({
-    openssl: `[ "$1" = verify ] || { sleep 30 & wait; }; trap '' TERM; sleep 30`,
+    openssl:
+      `[ "$1" = verify ] || { sleep 30 & wait; }; trap '' TERM; >${dir.path}/is_deaf; sleep 30`,
   });
   const started = startCertsync(scene.args([]), { path: programs.bin });
-  await until(() => programs.calls().length === 3);
+  await until(() => programs.calls().length === 3 && namesIn(dir.path).includes("is_deaf"));
   deepEqual(namesIn(scene.state), ["lock", "scratch"]);
+  const start = performance.now();
   started.kill("SIGINT");
   const result = await started.result;
   deepEqual([result.code, result.stderr], [1, "ERROR: stopped by SIGINT\n"]);
+  const took = performance.now() - start;
+  ok(took < 15_000, `one that is deaf to SIGTERM was waited for: ${took} ms`); // it sleeps for 30 s
   deepEqual(namesIn(scene.state), ["lock"]);
   equal(scene.server.connections(), 0);
 });
@@ -891,14 +959,16 @@ test("push removes what a killed run left, also when there is nothing to do", as
 });
 
 test("push waits for a renewal in the middle, and sends a matching pair", async (t) => {
-  const cases = ["auto", "npm-5"].flatMap((source) =>
+  const older = await ca.issue({ names: [NAME], notBefore: ago(DAY_MS) });
+  const cases = ["auto", "npm-5", "auto, with an older lineage beside it"].flatMap((source) =>
     (["privkey linked", "fullchain unlinked"] as const).map((moment) => ({ source, moment }))
   );
   await concurrently(
     t,
     cases.map(({ source, moment }) => [`source ${source}, ${moment}`, async () => {
       await using scene = await pushScene();
-      await scene.configure({ source });
+      await scene.configure({ source: source.split(",")[0] });
+      if (source.includes("older")) await scene.npm.add(3, older);
       await scene.remember(`${first.fingerprint} ${scene.to}\n`);
       let pushing: Promise<CertsyncResult> | undefined;
       await scene.npm.renew(5, second, async ({ kind, done }) => {
@@ -1013,6 +1083,19 @@ test("the private key shows nowhere but in the key files", async () => {
   const text = JSON.stringify([seen, programs.calls()]);
   for (const line of first.keyPem.split("\n").filter((line) => line !== "")) {
     equal(text.includes(line), false, line);
+  }
+});
+
+test("what the other side says can move no cursor and forge no line", async () => {
+  await using scene = await pushScene();
+  const words = "\x1b[2J\x1b]0;x\x07over\rthere\x9b2J\u202e\nERROR: forged\n";
+  await Deno.writeTextFile(`${scene.path}/words`, words);
+  await scene.server.force(`cat ${scene.path}/words >&2; exit 9`);
+  for (const more of [[], ["--json"]]) {
+    const { code, stdout, stderr } = await scene.push(more);
+    equal(code, 1);
+    match(stderr, /^ERROR: .*\\u001b\[2J.*over.*there.*\nhint: .*\n$/);
+    doesNotMatch((stdout + stderr).replaceAll("\n", ""), /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
   }
 });
 

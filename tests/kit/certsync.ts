@@ -35,6 +35,8 @@ export interface CertsyncResult {
 export interface Started {
   pid: number;
   kill(signal: Deno.Signal): void;
+  /** What it has said on stderr so far. */
+  said(): string;
   result: Promise<CertsyncResult>;
 }
 
@@ -66,10 +68,13 @@ export function startCertsync(
     stdout: "piped",
     stderr: "piped",
   }).spawn();
+  const out = collect(child.stdout);
+  const err = collect(child.stderr);
   return {
     pid: child.pid,
     kill: (signal) => child.kill(signal),
-    result: finish(child, args, options)
+    said: err.text,
+    result: finish(child, { out, err }, args, options)
       .finally(() => Deno.remove(home, { recursive: true })),
   };
 }
@@ -79,11 +84,10 @@ const UNDER_JOURNAL = "export JOURNAL_STREAM=$(stat -Lc %d:%i /dev/fd/2); " +
 
 async function finish(
   child: Deno.ChildProcess,
+  { out, err }: { out: Collected; err: Collected },
   args: string[],
   { stdin, timeoutMs = 60_000 }: CertsyncOptions,
 ): Promise<CertsyncResult> {
-  const out = collect(child.stdout);
-  const err = collect(child.stderr);
   const feeding = stdin === undefined ? undefined : feed(child.stdin, stdin);
 
   let timedOut = false;
