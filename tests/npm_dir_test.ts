@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { chooseLineage, type Lineage, tieWarnings } from "../lib/npm_dir.ts";
+import { chooseLineage, type Lineage, namedLineage, tieWarnings } from "../lib/npm_dir.ts";
 
 const NAME = "mail.example.org";
 
@@ -75,6 +75,23 @@ Deno.test("the highest number decides between equally good ones, which are told"
     "/live/npm-x",
   ]);
   equal(tieWarnings(best!, equals).length, 5);
+});
+
+Deno.test("of one number in two live directories the better one for the name is meant", () => {
+  const at = (directory: string, properties: Partial<Lineage> = {}) =>
+    lineage("", { directory, ...properties });
+  const [stale, current] = [at("/a/npm-5", overdue), at("/b/npm-5", later)];
+  const longer = at("/a/npm-5-0001", { notBefore: new Date("2026-01-03") });
+  for (const lineages of [[longer, stale, current], [current, stale, longer]]) {
+    equal(namedLineage(lineages, "npm-5", NAME), current);
+    equal(namedLineage(lineages, "npm-5-0001", NAME), longer);
+    equal(namedLineage(lineages, "npm-50", NAME), null);
+  }
+  const foreign = at("/a/npm-5", { names: ["www.example.org"], ...later });
+  equal(namedLineage([foreign, stale], "npm-5", NAME), stale);
+  // The operator named it: whoever reads it says what is wrong with it.
+  equal(namedLineage([foreign], "npm-5", NAME), foreign);
+  equal(namedLineage([stale, current], "npm-5", null), stale);
 });
 
 Deno.test("only what covers the name is chosen", () => {
