@@ -35,7 +35,7 @@ interface Scene extends AsyncDisposable {
 }
 
 /** One pair for clients without SNI, another for those who name the mail host. */
-async function scene(): Promise<Scene> {
+async function scene({ named = NAME } = {}): Promise<Scene> {
   await using stack = new AsyncDisposableStack();
   const dir = stack.use(await tempDir());
   const ca = stack.use(await authority());
@@ -44,7 +44,7 @@ async function scene(): Promise<Scene> {
     ca.issue({ names: [NAME], algorithm: "ed25519" }),
   ]);
   const mailcow = await mailcowTree(dir.path, { leaf: top });
-  await mailcow.putSni(NAME, sni);
+  await mailcow.putSni(named, sni);
   const services = stack.use(await mailServices(mailcow));
   const owned = stack.move();
   return { services, ca, top, sni, [Symbol.asyncDispose]: () => owned.disposeAsync() };
@@ -64,6 +64,19 @@ Deno.test("every protocol gives its leaf and chain, with SNI and without", async
       equal(served.chainLength, 2);
     })
   ));
+});
+
+Deno.test("without SNI no name is sent, not even that by which the endpoint is called", async () => {
+  // openssl takes it for a name of DNS, the resolver for 127.0.0.1 (inet_aton(3)): none is asked.
+  const name = "0x7f.0.0.1";
+  await using all = await scene({ named: name });
+  const endpoint = { ...endpointOf(all, "imaps"), host: name };
+  const fingerprint = async (sni: string | null) => {
+    const served = await readServed(endpoint, sni, 10_000, host());
+    return served.kind === "none" ? served.reason : served.leaf.fingerprint;
+  };
+  equal(await fingerprint(name), all.sni.fingerprint);
+  equal(await fingerprint(null), all.top.fingerprint);
 });
 
 /** Why each protocol gives no certificate when its endpoint behaves so. */
