@@ -438,6 +438,28 @@ Deno.test("the file is read as YAML, relative to where certsync was started, and
   deepEqual([flag.domain, places(flag)], ["flag.example.org", ["imaps://127.0.0.1:8"]]);
 });
 
+Deno.test("verify looks at the endpoints of --endpoint, else its own, else deploy's, and at those alone", async () => {
+  await using dir = await tempDir();
+  const deploy = `deploy: {mailcow: ${dir.path}/none, endpoints: imaps://127.0.0.1:7}\n`;
+  const places = async (text: string, ...flags: string[]) => {
+    const config = await Deno.makeTempFile({ dir: dir.path });
+    await Deno.writeTextFile(config, text);
+    const { json } = await certsync(["verify", "--config", config, "--json", ...flags]);
+    const { legs }: { legs: { leg: string; where: string }[] } = json();
+    return [...new Set(legs.filter(({ leg }) => leg === "served").map(({ where }) => where))];
+  };
+  const verify = "verify: {endpoints: imaps://127.0.0.1:9}\n";
+  deepEqual(
+    await Promise.all([
+      places(deploy + verify, "--endpoint", "imaps://127.0.0.1:8"),
+      places(deploy, "--endpoint", "imaps://127.0.0.1:8"),
+      places(deploy + verify),
+      places(deploy),
+    ]),
+    [8, 8, 9, 7].map((port) => [`imaps://127.0.0.1:${port}`]),
+  );
+});
+
 Deno.test("aliases that unfold without end are refused at once", async () => {
   await using dir = await tempDir();
   const path = `${dir.path}/bomb.yaml`;

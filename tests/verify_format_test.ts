@@ -176,11 +176,35 @@ Deno.test("--output replaces the file by a rename, readable by the collector, an
   deepEqual(Array.from(Deno.readDirSync(dir.path), ({ name }) => name), ["certsync.prom"]);
 });
 
-Deno.test("an output that cannot be written is said, and is not success", async () => {
+Deno.test("an output that cannot be written is said, and is no success though all is well", async () => {
+  await using ca = await authority();
   await using dir = await tempDir();
-  const { code, stderr } = await certsync([
-    ...["verify", "--format", "prometheus", "--output", `${dir.path}/missing/certsync.prom`],
-  ]);
-  equal(code, 3);
-  match(stderr, /ERROR: cannot write ".*\/missing\/certsync\.prom": no such file or directory/);
+  const leaf = await issue(ca, -2, 90);
+  await Deno.writeTextFile(`${dir.path}/leaf.pem`, leaf.fullchainPem);
+  await Deno.mkdir(`${dir.path}/directory`);
+  // No name and no endpoint: two files are the whole chain.
+  const verify = (output: string, ...more: string[]) =>
+    certsync([
+      ...["verify", "--source", "./leaf.pem", "--deployed", "./leaf.pem"],
+      ...["--format", "prometheus", "--output", `${dir.path}/${output}`, ...more],
+    ], { cwd: dir.path });
+
+  const well = await verify("certsync.prom");
+  deepEqual([well.code, well.stdout, well.stderr], [0, "", ""]);
+  match(await Deno.readTextFile(`${dir.path}/certsync.prom`), /^certsync_status 0$/m);
+
+  const cases: [output: string, error: RegExp, more: string[]][] = [
+    ["missing/x.prom", /cannot write ".*\/missing\/x\.prom": no such file or directory/, []],
+    ["directory", /cannot write ".*\/directory": it is a directory/, []],
+    ["directory", /cannot write ".*\/directory": it is a directory/, ["--json"]],
+    // A chain that is not well is no better known to whoever waits for the file.
+    ["missing/x.prom", /cannot write/, ["--endpoint", "imaps://127.0.0.1:1"]],
+  ];
+  await Promise.all(cases.map(async ([output, error, more]) => {
+    const { code, stderr } = await verify(output, ...more);
+    equal(code, 3, output);
+    match(stderr, new RegExp(`^ERROR: ${error.source}`, "m"));
+  }));
+  const names = Array.from(Deno.readDirSync(dir.path), ({ name }) => name).sort();
+  deepEqual(names, ["certsync.prom", "directory", "leaf.pem"]);
 });

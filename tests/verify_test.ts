@@ -452,13 +452,23 @@ Deno.test("a leg that should be there and cannot be read is critical, with the r
   }
 });
 
-Deno.test("nothing pushed yet is where the chain is stuck, not something to leave out", async () => {
+Deno.test("where nothing was pushed or staged yet the chain is stuck, which is not left out", async () => {
   await using all = await scene({ served: ["imaps"] });
   await Deno.remove(`${all.pushState}/last_fp`);
   const { code, stdout } = await all.verify();
   equal(code, 2);
   match(stdout, /^> {2}pushed .* nothing there yet$/m);
   match(stdout, /, stale at pushed: run on the NPM host: certsync push$/m);
+
+  await all.push(all.current);
+  for (const name of ["fullchain.pem", "privkey.pem"]) await Deno.remove(`${all.incoming}/${name}`);
+  const [empty, json] = await Promise.all([all.verify(), all.verify("--json")]);
+  deepEqual([empty.code, json.json().staleAt], [2, "staged"]);
+  match(empty.stdout, /^> {2}staged .* nothing there yet$/m);
+  match(
+    empty.stdout,
+    /^6 of 7 match, stale at staged: run on the NPM host: certsync push --force$/m,
+  );
 });
 
 Deno.test("what the shell script before noted counts as pushed", async () => {
@@ -541,6 +551,17 @@ Deno.test("three legs are compared over ssh from a host that has neither side's 
     match(leg.error, error, name);
     if (hint !== null) match(leg.hint, hint, name);
   }));
+  await t.step("a file that the user over there may not read", async () => {
+    const drop = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    await Deno.chmod(all.mailcow.keyFile, Deno.uid() === 0 ? 0o600 : 0);
+    await server.force(`${Deno.uid() === 0 ? drop : ""} sh -c "$SSH_ORIGINAL_COMMAND"`);
+    const location = `npm-host:${all.mailcow.keyFile}`;
+    const { code, json } = await verify(location, all.mailcow.certFile, "--json");
+    const [{ error, hint }] = json().legs;
+    deepEqual([code, error], [2, "may not be read by that user"]);
+    match(hint, /name one who may: root@host:\/path/);
+    await server.force();
+  });
   await t.step("the reason fits its place", async () => {
     const { stdout } = await verify("unknown-host:/c.pem", all.mailcow.certFile);
     match(stdout, /^ {2}unknown-host:\/c\.pem: the host key is unknown: No /m);

@@ -124,6 +124,36 @@ const cases: Case[] = [
     words: ["ok", "another certificate"],
     next: /^give the certificate all the names in its "domains", as deploy warns$/,
   },
+  ...([
+    [
+      "its own is served",
+      "OLD",
+      "mail.example.org",
+      /^run on the mail host: certsync deploy --force$/,
+    ],
+    [
+      "the one for further names too is served",
+      "FOREIGN",
+      "mail.example.org",
+      /^give the certificate all the names in its "domains", as deploy warns$/,
+    ],
+    ["neither is asked for", "FOREIGN", null, /^run on the mail host: certsync deploy --force$/],
+  ] as const).map(([what, fingerprint, sni, next]): Case => {
+    const foreign = certificate({ fingerprint: "FOREIGN", notBefore: inDays(-60) });
+    return {
+      name: `critical: of two SNI directories ${what}`,
+      legs: [
+        leg("deployed", renewed),
+        leg("served", fingerprint === "OLD" ? former : foreign, { sni }),
+        leg("sni", former),
+        leg("sni", foreign, { domains: ["mail.example.org", "mail.example.net"] }),
+      ],
+      status: "critical",
+      staleAt: "served",
+      words: ["ok", ...Array.from({ length: 3 }, () => "another certificate")],
+      next,
+    };
+  }),
   {
     name: "warning: a source less than a day old has not propagated yet",
     legs: stuckAt("pushed", fresh),
