@@ -1,6 +1,6 @@
 // What deploy does with a good certificate: install it, make the services load it, see it served.
 
-import { deepEqual, equal, match } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { authority, type Leaf, tlsa } from "./kit/authority.ts";
 import { ENDPOINT_NAMES } from "./kit/mail_services.ts";
@@ -434,16 +434,17 @@ Deno.test("deploy restarts a service whose program does not run inside its conta
   assertServed(host, fresh);
 });
 
-Deno.test("deploy restarts a service that could not be told to reload", async () => {
+Deno.test("deploy restarts a service that could not be told to reload, and repeats its words harmlessly", async () => {
   await using host = await renewal();
   host.docker.intercept = ({ argv }) =>
     argv.join(" ").endsWith("nginx -s reload")
-      ? { code: 1, stderr: 'nginx: [error] invalid PID number "" in "/run/nginx.pid"\n' }
+      ? { code: 1, stderr: '\x1b[2J\x9bnginx: [error] invalid PID number "" in \u202e"/run"\x07\n' }
       : undefined;
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
   deepEqual(result.json().services[2], { service: "nginx-mailcow", action: "restarted" });
-  match(result.stderr, /invalid PID number/);
+  match(result.stderr, /\\u001b\[2J\\u009bnginx: \[error\] invalid PID number/);
+  doesNotMatch(result.stderr.replaceAll("\n", ""), /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
 });
 
 Deno.test("a failed apply says why, and the next run does it although the files are in place", async (t) => {

@@ -269,6 +269,13 @@ Deno.test("what a config file that is kept lacks is left to a person", async () 
       match((await setup(["push", ...file])).text, /^ *sum_up mailcow-cert-push.timer$/m);
     },
   );
+  // ssh would use another key than the one that the script makes and prints.
+  await withConfig(`domain: a.b\npush: {to: "${TARGET}"}\n`, async (file) => {
+    match(
+      (await setup(["push", ...file])).text,
+      /^ *sum_up mailcow-cert-push.timer push: ' {2}identity: \/root\/.ssh\/mailcow_certsync'$/m,
+    );
+  });
 });
 
 Deno.test("what is needed and lacks is named", async () => {
@@ -341,13 +348,20 @@ Deno.test("what has no place in a script that root runs is refused", async () =>
 });
 
 Deno.test("paths of the config file are checked like those of the command line", async () => {
-  for (const push of ["state: /a b", "identity: /it's", "known_hosts: /$(id)"]) {
-    await withConfig(`domain: a.b\npush:\n  to: ${TARGET}\n  ${push}\n`, async (file) => {
-      const { code, stdout, stderr } = await certsync(["setup", "push", ...file]);
-      deepEqual([code, stdout], [2, ""]);
-      match(stderr, /^ERROR: setup takes plain absolute paths only/);
-    });
-  }
+  const push = `domain: a.b\npush:\n  to: ${TARGET}\n`;
+  const cases: [argv: string[], config: string][] = [
+    ...["state: /a b", "identity: /it's", "known_hosts: /$(id)"]
+      .map((line): [string[], string] => [["push"], `${push}  ${line}\n`]),
+    ...["state: /a b", "mailcow: /it's", "staging: /$(id)"]
+      .map((line): [string[], string] => [DEPLOY, `deploy:\n  ${line}\n`]),
+  ];
+  await Promise.all(cases.map(([argv, config]) =>
+    withConfig(config, async (file) => {
+      const { code, stdout, stderr } = await certsync(["setup", ...argv, ...file]);
+      deepEqual([code, stdout], [2, ""], config);
+      match(stderr, /^ERROR: (setup takes plain absolute paths only|--authorized-key writes to)/);
+    })
+  ));
 });
 
 Deno.test("a key that writes elsewhere than into staging is refused", async () => {
@@ -381,6 +395,29 @@ Deno.test("a host key may come with its host's name and a comment", async () => 
     const { text } = await setup([...PUSH, "--host-key", line]);
     match(text, new RegExp(`^ *known_host mail.example.org '${RegExp.escape(KEY)}' `, "m"));
   }
+});
+
+Deno.test("a host key is for the name that ssh looks for, with a port in brackets", async () => {
+  const known = async (port: string, to: string, line: string) => {
+    const config = `push: {port: ${port}}\n`;
+    const args = ["push", "--domain", "a.b", "--to", to, "--host-key", line];
+    const { text } = await withConfig(config, (file) => setup([...args, ...file]));
+    return /^ *known_host (\S+) /m.exec(text)?.[1];
+  };
+  deepEqual(
+    await Promise.all([
+      known("22", TARGET, KEY),
+      known("2222", TARGET, KEY),
+      known("2222", TARGET, `[mail.example.org]:2222 ${KEY}`),
+      known("2222", "certsync@[2001:db8::1]:/in/", KEY),
+    ]),
+    [
+      "mail.example.org",
+      "'[mail.example.org]:2222'",
+      "'[mail.example.org]:2222'",
+      "'[2001:db8::1]:2222'",
+    ],
+  );
 });
 
 Deno.test("of several targets the host key's name tells which it is of", async () => {
