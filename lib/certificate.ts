@@ -1,6 +1,6 @@
 // A certificate: what it says of itself, read from PEM without any outside program.
 
-import { X509Certificate } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import { objectIdentifier, readElement, readElements, tags } from "./der.ts";
 import { Failure } from "./failure.ts";
 import { type PemBlock, scanPem } from "./pem.ts";
@@ -209,6 +209,11 @@ export function timeState(
 /** The part of its whole life that is left, 1 at its beginning, 0 or less when it is over. */
 export function lifeLeft({ notBefore, notAfter }: Certificate, now: Date): number {
   return (notAfter.getTime() - now.getTime()) / (notAfter.getTime() - notBefore.getTime());
+}
+
+/** DANE's `3 1 1` (RFC 6698): SHA-256 of the public key, whatever certificate carries it. */
+export function tlsaRecord({ publicKey }: Certificate): string {
+  return `3 1 1 ${createHash("sha256").update(publicKey).digest("hex")}`;
 }
 
 /** Let's Encrypt's staging issuers begin so. */

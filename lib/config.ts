@@ -54,7 +54,7 @@ async function readYaml(path: string): Promise<unknown> {
   }
   const { parse } = await import("@std/yaml/parse"); // most runs have no config file to parse
   try {
-    return parse(text) ?? {};
+    return parse(text, { schema: "failsafe" }) ?? {};
   } catch (cause) {
     if (!(cause instanceof Error)) throw cause;
     const [words] = cause.message.split("\n");
@@ -80,8 +80,6 @@ export interface PushConfig extends SourceConfig {
   readonly timeoutMs: number;
   readonly force: boolean;
   readonly dryRun: boolean;
-  /** Whether the report is for a program, which is told everything. */
-  readonly json: boolean;
 }
 
 /** The targets that --to names, or else push.to; undefined where neither does. */
@@ -116,7 +114,6 @@ export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
     timeoutMs: push.timeout ?? 60_000,
     force: flags.has("force"),
     dryRun: flags.has("dry-run"),
-    json: flags.has("json"),
   };
 }
 
@@ -165,8 +162,6 @@ export interface DeployConfig {
   /** Put back what was served before, instead of what is staged. */
   readonly rollback: boolean;
   readonly dryRun: boolean;
-  /** Whether the report is for a program, which is told everything. */
-  readonly json: boolean;
 }
 
 export function deployConfig({ domain, deploy = {} }: ConfigFile, flags: Flags): DeployConfig {
@@ -183,7 +178,6 @@ export function deployConfig({ domain, deploy = {} }: ConfigFile, flags: Flags):
     force: flags.has("force"),
     rollback: flags.has("rollback"),
     dryRun: flags.has("dry-run"),
-    json: flags.has("json"),
   };
 }
 

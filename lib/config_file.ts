@@ -1,7 +1,7 @@
 // The config file: read whole, refused whole where it cannot be right.
 
 import { parseAge, parseDuration } from "./time.ts";
-import { parseEndpoint } from "./endpoint_url.ts";
+import { parseEndpoint, parsePort } from "./endpoint_url.ts";
 import { quote, UsageFailure } from "./failure.ts";
 import { parseHostName } from "./host_name.ts";
 import { type Location, parseLocation } from "./location.ts";
@@ -39,12 +39,12 @@ const schema = {
     live: list(text(parsePath)),
     source: text(parseSource),
     to: list(text(parsePushTarget)),
-    port,
+    port: text(parsePort),
     identity: text(parsePath),
     known_hosts: text(parsePath),
     state: text(parsePath),
     trust: text(parseTrust),
-    timeout: quantity(parseDuration),
+    timeout: text(parseDuration),
   }),
   deploy: section({
     mailcow: text(parsePath),
@@ -52,23 +52,23 @@ const schema = {
     state: text(parsePath),
     trust: text(parseTrust),
     apply: text(parseApply),
-    settle: quantity(parseDuration),
-    restart_timeout: quantity(parseDuration),
+    settle: text(parseDuration),
+    restart_timeout: text(parseDuration),
     endpoints: list(text(parseEndpoint)),
   }),
   verify: section({
     source: text(parseFixedLocation),
     deployed: text(parseFixedLocation),
     endpoints: list(text(parseEndpoint)),
-    warn: quantity(parseAge),
-    critical: quantity(parseAge),
-    timeout: quantity(parseDuration),
+    warn: text(parseAge),
+    critical: text(parseAge),
+    timeout: text(parseDuration),
   }),
 };
 
 export type ConfigFile = Read<typeof schema>;
 
-/** `value` is the parsed YAML document; `file` names it in messages. Pure. */
+/** `value` is the YAML document, each scalar a text; `file` names it in messages. Pure. */
 export function readConfigDocument(value: unknown, file: string): ConfigFile {
   return section(schema)(value ?? {}, { file, key: "" });
 }
@@ -80,9 +80,7 @@ function section<Schema extends Record<string, Reader<unknown>>>(
     if (value === null) return {}; // a key whose lines are all comments
     if (typeof value !== "object" || Array.isArray(value)) {
       throw new UsageFailure(
-        `${describe(place)} must be a mapping, not ${
-          typeof value === "string" ? "a text" : kindOf(value)
-        }`,
+        `${describe(place)} must be a mapping, not ${kindOf(value)}`,
       );
     }
     return Object.fromEntries(
@@ -123,14 +121,6 @@ function text<T>(parse: (text: string, what: string) => T): Reader<T> {
   };
 }
 
-/** A number with its unit: a bare one goes to the parser too, whose hint says what is missing. */
-function quantity<T>(parse: (text: string, what: string) => T): Reader<T> {
-  return (value, place) => {
-    if (typeof value === "number") return parse(String(value), describe(place));
-    return text(parse)(value, place);
-  };
-}
-
 /** A list, or one item alone. */
 function list<T>(item: Reader<T>): Reader<readonly T[]> {
   return (value, place) => {
@@ -140,21 +130,11 @@ function list<T>(item: Reader<T>): Reader<readonly T[]> {
   };
 }
 
-function port(value: unknown, place: Place): number {
-  if (typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= 65_535) {
-    return value;
-  }
-  throw new UsageFailure(
-    `${describe(place)} must be a port from 1 to 65535, not ${kindOf(value)}`,
-  );
-}
-
 function kindOf(value: unknown): string {
   if (value === null || value === undefined) return "nothing";
   if (value === "") return "an empty text";
   if (Array.isArray(value)) return "a list";
-  if (value instanceof Date) return "a date";
-  return typeof value === "object" ? "a mapping" : `the ${typeof value} ${quote(String(value))}`;
+  return typeof value === "object" ? "a mapping" : "a text";
 }
 
 export function parsePath(path: string, what: string): string {

@@ -3,6 +3,7 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { allEnded } from "./all_ended.ts";
+import { tlsaRecord } from "./certificate.ts";
 import type { DeployConfig } from "./config.ts";
 import { readAnswered, readMemory } from "./deploy_memory.ts";
 import {
@@ -35,7 +36,6 @@ import {
 import { readStaged, stagedPaths } from "./staging.ts";
 import { holdState } from "./state.ts";
 import { formatTime } from "./time.ts";
-import { tlsaRecord } from "./tlsa.ts";
 
 /** Throws a Failure where it does not come to a decision. */
 export async function deploy(config: DeployConfig, host: Host): Promise<DeployReport> {
@@ -57,7 +57,7 @@ export async function deploy(config: DeployConfig, host: Host): Promise<DeployRe
     return await recover(situation, failed(report, "refused", candidate), config, host);
   }
   const facts: DeployFacts = { ...situation, candidate };
-  const report = await reportOf(facts, config);
+  const report = reportOf(facts, config);
   if (!isForced(config) && isSettled(facts)) return { ...report, outcome: "unchanged" };
 
   const decision = planDeploy(facts, await judge(facts, config, host));
@@ -133,14 +133,14 @@ function domainOf(config: DeployConfig, { conf }: Mailcow): string {
   });
 }
 
-async function reportOf(facts: DeployFacts, config: DeployConfig): Promise<DeployReport> {
+function reportOf(facts: DeployFacts, config: DeployConfig): DeployReport {
   const { leaf } = facts.candidate;
   return {
     ...emptyDeployReport(config),
     domain: facts.domain,
     fingerprint: leaf.fingerprint,
     notAfter: formatTime(leaf.notAfter),
-    tlsa: config.json ? await tlsaRecord(leaf) : null,
+    tlsa: tlsaRecord(leaf),
   };
 }
 

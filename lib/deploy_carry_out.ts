@@ -9,6 +9,7 @@ import {
   type ServiceOutcome,
   type Verdict,
 } from "./checks.ts";
+import { tlsaRecord } from "./certificate.ts";
 import { type Compose, composeExec } from "./compose.ts";
 import type { DeployConfig } from "./config.ts";
 import { readContainerState } from "./container_state.ts";
@@ -39,7 +40,6 @@ import { installPair, type Pair, sameBytes } from "./pair.ts";
 import { keepPrevious, readPrevious } from "./previous.ts";
 import { TimedOut } from "./run.ts";
 import { formatTime } from "./time.ts";
-import { tlsaRecord } from "./tlsa.ts";
 
 /** Installs what the plan says, has it loaded, looks at the wire, and goes back where it must. */
 export async function carryOut(
@@ -62,7 +62,7 @@ export async function carryOut(
     if (config.rollback) await keepReplaced(plan, facts, config.state, host);
     if (installed.length > 0) host.tell(`installed ${installed.join(" ")}`);
     const notes = keyChanged(facts)
-      ? [`TLSA 3 1 1 changed with the key: it is ${await tlsaRecord(facts.candidate.leaf)}`]
+      ? [`TLSA 3 1 1 changed with the key: it is ${tlsaRecord(facts.candidate.leaf)}`]
       : [];
     const done = { ...report, installed, notes };
     soFar = done;

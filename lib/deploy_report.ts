@@ -18,7 +18,6 @@ export interface DeployReport {
   readonly domain: string | null;
   readonly fingerprint: string | null;
   readonly notAfter: string | null;
-  /** Null unless the report is for a program: others are told in `notes` when it changes. */
   readonly tlsa: string | null;
   readonly installed: readonly string[];
   readonly services: readonly Pick<ServiceOutcome, "service" | "action">[];

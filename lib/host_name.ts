@@ -7,7 +7,9 @@ const label = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/;
 /** A host name in lower case without its trailing dot; `what` names its origin in the message. */
 export function parseHostName(text: string, what: string): string {
   const name = text.toLowerCase().replace(/\.$/, "");
-  if (name.length > 253 || !name.split(".").every((part) => label.test(part))) {
+  if (
+    name.length > 253 || /^\d+$/.test(name) || !name.split(".").every((part) => label.test(part))
+  ) {
     throw new UsageFailure(`${what} is not a host name: ${quote(text)}`, {
       hint: "give one name, such as mail.example.org; a wildcard or a leading dot is none" +
         (/[^ -~]/.test(name) ? ", and an international name is written in its xn-- form" : ""),

@@ -79,7 +79,12 @@ export function keyFits({ leaf, keyPem }: Pair): boolean {
 
 /** Whether two pairs hold the same bytes. */
 export function sameBytes(a: Pair, b: Pair): boolean {
-  return timingSafeEqual(a.chainPem, b.chainPem) && timingSafeEqual(a.keyPem, b.keyPem);
+  return areEqual(a.chainPem, b.chainPem) && areEqual(a.keyPem, b.keyPem);
+}
+
+/** In a time that tells nothing of where they differ; their lengths are no secret. */
+function areEqual(a: Bytes, b: Bytes): boolean {
+  return a.length === b.length && timingSafeEqual(a, b);
 }
 
 export const CERTIFICATE_MODE = 0o644;

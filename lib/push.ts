@@ -1,7 +1,7 @@
 // certsync push: sends the certificate of Nginx Proxy Manager to every target that lacks it.
 
 import { join } from "node:path";
-import { timeState } from "./certificate.ts";
+import { timeState, tlsaRecord } from "./certificate.ts";
 import type { PushConfig } from "./config.ts";
 import { Failure } from "./failure.ts";
 import type { Host } from "./host.ts";
@@ -13,7 +13,6 @@ import { readSource, type Source } from "./push_source.ts";
 import type { PushTarget } from "./push_target.ts";
 import { holdState } from "./state.ts";
 import { formatTime } from "./time.ts";
-import { tlsaRecord } from "./tlsa.ts";
 
 export interface PushReport {
   readonly outcome: "pushed" | "unchanged" | "would-push" | "refused" | "failed";
@@ -22,7 +21,6 @@ export interface PushReport {
   readonly source: string | null;
   readonly fingerprint: string | null;
   readonly notAfter: string | null;
-  /** Null unless the report is for a program: no one else is told. */
   readonly tlsa: string | null;
   readonly targets: readonly TargetReport[];
   readonly warnings: readonly string[];
@@ -58,7 +56,7 @@ export async function push(config: PushConfig, host: Host): Promise<PushReport> 
   const source = await readSource(config, host);
   const { pair } = source;
   if (pair instanceof Failure) return refuse(reportOf(source, config), pair, config);
-  const report = { ...reportOf(source, config), ...await describeLeaf(pair, config) };
+  const report = { ...reportOf(source, config), ...describeLeaf(pair) };
 
   const pushed = readLastPushed(config.state, config.to);
   const stale = targetsLacking(pair, pushed, config);
@@ -100,11 +98,11 @@ function reportOf({ directory, warnings }: Source, config: PushConfig): PushRepo
   return { ...emptyPushReport(config), source: directory, warnings };
 }
 
-async function describeLeaf({ leaf }: Pair, { json }: PushConfig) {
+function describeLeaf({ leaf }: Pair) {
   return {
     fingerprint: leaf.fingerprint,
     notAfter: formatTime(leaf.notAfter),
-    tlsa: json ? await tlsaRecord(leaf) : null,
+    tlsa: tlsaRecord(leaf),
   };
 }
 

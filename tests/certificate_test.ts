@@ -11,7 +11,7 @@ import {
 } from "../lib/certificate.ts";
 import { Failure } from "../lib/failure.ts";
 import { scanPem } from "../lib/pem.ts";
-import { tlsaRecord } from "../lib/tlsa.ts";
+import { tlsaRecord } from "../lib/certificate.ts";
 import { type Algorithm, authority, type LeafOptions, tlsa } from "./kit/authority.ts";
 import { need } from "./kit/programs.ts";
 import { run } from "./kit/run.ts";
@@ -49,7 +49,7 @@ for (
     );
     const spki = btoa(String.fromCharCode(...read.publicKey));
     equal((await x509(issued.certPem, "-pubkey")).replaceAll(/-----.*-----|\s/g, ""), spki);
-    equal(await tlsaRecord(read), await tlsa(issued));
+    equal(tlsaRecord(read), await tlsa(issued));
   });
 }
 
