@@ -167,8 +167,8 @@ async function printScript(
 
 async function setUp(flags: Flags): Promise<string> {
   const { readConfigFile } = await import("./lib/config.ts");
-  const { setupConfig } = await import("./lib/setup_config.ts");
-  const { readUnits, setupScript } = await import("./lib/setup.ts");
+  const { setupConfig } = await import("./lib/setup/config.ts");
+  const { readUnits, setupScript } = await import("./lib/setup/setup.ts");
   const config = setupConfig(await readConfigFile(flags.value("config")), flags);
   return setupScript(config, await readUnits(config.role));
 }

@@ -1,7 +1,7 @@
 // certsync setup: prints the script that makes this host a part of the chain, and changes nothing.
 
-import { DEPLOY_STATE, MAILCOW, PUSH_STATE, STAGING, STANDARD_FILE } from "./config.ts";
-import type { PushTarget } from "./push_target.ts";
+import { DEPLOY_STATE, MAILCOW, PUSH_STATE, STAGING, STANDARD_FILE } from "../config.ts";
+import type { PushTarget } from "../push_target.ts";
 import {
   type DeploySetup,
   knownHostName,
@@ -10,8 +10,8 @@ import {
   type Role,
   type Settings,
   type SetupConfig,
-} from "./setup_config.ts";
-import { feed, formatScript, shellQuote } from "./setup_script.ts";
+} from "./config.ts";
+import { feed, formatScript, shellQuote } from "./script.ts";
 import type { AuthorizedKey } from "./ssh_public_key.ts";
 
 /** Unit files by name, as `systemd/` holds them. */
@@ -22,7 +22,7 @@ export async function readUnits(role: Role): Promise<Units> {
   const unit = unitOf(role);
   const names = [`${unit}.service`, `${unit}.timer`, "mailcow-cert-alert@.service"];
   const read = async (name: string) =>
-    [name, await Deno.readTextFile(new URL(`../systemd/${name}`, import.meta.url))] as const;
+    [name, await Deno.readTextFile(new URL(`../../systemd/${name}`, import.meta.url))] as const;
   return new Map(await Promise.all(names.map(read)));
 }
 

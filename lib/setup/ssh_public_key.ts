@@ -1,6 +1,6 @@
 // The two lines that go across: the mail host's ssh key, and the line for its authorized_keys.
 
-import { UsageFailure } from "./failure.ts";
+import { UsageFailure } from "../failure.ts";
 
 /** `type base64`, as in /etc/ssh/ssh_host_ed25519_key.pub. */
 export interface PublicKey {
