@@ -168,9 +168,9 @@ async function printScript(
 async function setUp(flags: Flags): Promise<string> {
   const { readConfigFile } = await import("./lib/config.ts");
   const { setupConfig } = await import("./lib/setup/config.ts");
-  const { readUnits, setupScript } = await import("./lib/setup/setup.ts");
+  const { readParts, setupScript } = await import("./lib/setup/setup.ts");
   const config = setupConfig(await readConfigFile(flags.value("config")), flags);
-  return setupScript(config, await readUnits(config.role));
+  return setupScript(config, await readParts(config.role));
 }
 
 async function complete(flags: Flags): Promise<string> {

@@ -71,14 +71,18 @@ Deno.test("shellcheck finds nothing in the scripts, and dash takes them", async 
   for (const path of paths) await run(need("dash"), ["-n", path]);
 });
 
-Deno.test("shellcheck finds nothing in tools/", async () => {
-  const tools = fileURLToPath(new URL("../tools", import.meta.url));
-  const scripts = Array.from(Deno.readDirSync(tools), ({ name }) => name)
-    .filter((name) => !name.includes(".")).sort();
+Deno.test("shellcheck finds nothing in tools/, and in the shell of setup as it lies in lib/", async () => {
+  const top = fileURLToPath(new URL("..", import.meta.url));
+  const scripts = (dir: string, pattern: RegExp) =>
+    Array.from(Deno.readDirSync(top + dir))
+      .filter(({ name, isFile }) => isFile && pattern.test(name))
+      .map(({ name }) => `${dir}/${name}`).sort();
+  const setupFiles = scripts("lib/setup", /\.sh$/);
+  equal(setupFiles.length, 4);
   const { stdout } = await tryRun(
     need("shellcheck"),
-    ["--external-sources", ...scripts.map((name) => `tools/${name}`)],
-    { cwd: fileURLToPath(new URL("..", import.meta.url)) },
+    ["--external-sources", ...scripts("tools", /^[^.]+$/), ...setupFiles],
+    { cwd: top },
   );
   equal(stdout, "");
 });

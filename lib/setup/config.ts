@@ -28,12 +28,9 @@ export type Role = SetupConfig["role"];
 interface CommonSetup {
   /** The config file; the units name it where it is not the standard one. */
   readonly file: string;
-  /** What the file should say for this setup, and does not. */
-  readonly missing: Settings;
+  /** What the file should say for this setup and does not, in lines as they would stand there. */
+  readonly missing: readonly string[];
 }
-
-/** Keys of the config file with their values: `push.to`. */
-export type Settings = Readonly<Record<string, string>>;
 
 export interface PushSetup extends CommonSetup {
   readonly role: "push";
@@ -107,34 +104,31 @@ function pushSetup(config: ConfigFile, flags: Flags): PushSetup {
         `--to certsync@mail.example.org:${STAGING}/`,
     });
   }
+  const port = push.port ?? 22;
   const identity = push.identity ?? "/root/.ssh/mailcow_certsync";
   const text = flags.value("host-key");
   return {
     role: "push",
     file: configPath(flags),
-    missing: differing([
-      ["domain", domain, config.domain],
-      ["push.to", targetsText(to), push.to && targetsText(push.to)],
-      ["push.identity", identity, push.identity],
+    missing: missingLines(config, "push", domain, [
+      ["to", targetsText(to), push.to && targetsText(push.to)],
+      ["identity", identity, push.identity],
     ]),
     domain,
     to,
-    port: push.port ?? 22,
+    port,
     identity,
     knownHosts: push.known_hosts ?? STANDARD_KNOWN_HOSTS,
     state: push.state ?? PUSH_STATE,
-    hostKey: text === undefined
-      ? null
-      : nameHostKey(parseHostKey(text, "--host-key"), to, push.port ?? 22),
+    hostKey: text === undefined ? null : nameHostKey(parseHostKey(text, "--host-key"), to, port),
   };
 }
 
 /** One target, or a list of them as YAML has it. */
 function targetsText(to: readonly PushTarget[]): string {
-  const [first, ...others] = to.map(({ text }) => text);
-  return others.length === 0
-    ? first ?? ""
-    : `[${[first, ...others].map((text) => JSON.stringify(text)).join(", ")}]`;
+  const texts = to.map(({ text }) => text);
+  if (texts.length < 2) return texts.join();
+  return `[${texts.map((text) => JSON.stringify(text)).join(", ")}]`;
 }
 
 /** As known_hosts names a host: in brackets where the port is not ssh's own. */
@@ -144,9 +138,8 @@ export function knownHostName(host: string, port: number): string {
 
 function nameHostKey(key: HostKey, to: readonly PushTarget[], port: number): PushSetup["hostKey"] {
   const names = [...new Set(to.map(({ host }) => knownHostName(host, port)))];
-  const [only, ...others] = names;
-  const named = key.names.length === 0 && others.length === 0
-    ? only
+  const named = key.names.length === 0 && names.length === 1
+    ? names[0]
     : names.find((name) => key.names.includes(name));
   if (named !== undefined) return { name: named, key };
   throw new UsageFailure(
@@ -168,8 +161,7 @@ function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
   const authorizedKeys = lines.map((line) => parseAuthorizedKey(line, "--authorized-key"));
   const mailcowFlag = flags.value("mailcow");
   const mailcow = mailcowFlag === undefined ? deploy.mailcow ?? MAILCOW : resolve(mailcowFlag);
-  const [staging = STAGING] = [deploy.staging, ...authorizedKeys.map(({ directory }) => directory)]
-    .flatMap((path) => path === undefined ? [] : [resolve(path)]);
+  const staging = resolve(deploy.staging ?? authorizedKeys[0]?.directory ?? STAGING);
   const elsewhere = authorizedKeys.find(({ directory }) => resolve(directory) !== staging);
   if (elsewhere !== undefined) {
     throw new UsageFailure(
@@ -181,10 +173,9 @@ function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
   return {
     role: "deploy",
     file: configPath(flags),
-    missing: differing([
-      ...(domain === null ? [] : [["domain", domain, config.domain] as const]),
-      ["deploy.mailcow", mailcow, deploy.mailcow ?? MAILCOW],
-      ["deploy.staging", staging, resolve(deploy.staging ?? STAGING)],
+    missing: missingLines(config, "deploy", domain, [
+      ["mailcow", mailcow, deploy.mailcow ?? MAILCOW],
+      ["staging", staging, resolve(deploy.staging ?? STAGING)],
     ]),
     domain,
     mailcow,
@@ -196,25 +187,27 @@ function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
 
 function monitorSetup(config: ConfigFile, flags: Flags): MonitorSetup {
   const domain = flagDomain(flags) ?? config.domain ?? null;
-  return {
-    role: "monitor",
-    file: configPath(flags),
-    missing: differing(domain === null ? [] : [["domain", domain, config.domain]]),
-    domain,
-  };
+  const missing = missingLines(config, "monitor", domain, []);
+  return { role: "monitor", file: configPath(flags), missing, domain };
 }
 
 function configPath(flags: Flags): string {
-  const named = flags.value("config");
-  return named === undefined ? STANDARD_FILE : resolve(named);
+  return resolve(flags.value("config") ?? STANDARD_FILE);
 }
 
-function differing(
+/** `settings` are those of the role's section: what is wanted, and what the file has. */
+function missingLines(
+  { domain: found }: ConfigFile,
+  section: string,
+  domain: string | null,
   settings: readonly (readonly [key: string, wanted: string, found: string | undefined])[],
-): Settings {
-  return Object.fromEntries(
-    settings.flatMap(([key, wanted, found]) => wanted === found ? [] : [[key, wanted]]),
-  );
+): string[] {
+  const lines = settings.filter(([, wanted, found]) => wanted !== found)
+    .map(([key, wanted]) => `  ${key}: ${wanted}`);
+  return [
+    ...(domain === null || domain === found ? [] : [`domain: ${domain}`]),
+    ...(lines.length === 0 ? [] : [`${section}:`, ...lines]),
+  ];
 }
 
 /** Nothing in it means anything to a shell, to YAML, to a unit file or to ssh. */

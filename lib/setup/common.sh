@@ -1,47 +1,11 @@
-// The parts of the shell scripts that setup prints: plain POSIX sh that can be read before it runs.
-
-/** For sh: whatever the text holds, it stays one word and means nothing. */
-export function shellQuote(text: string): string {
-  return /^[A-Za-z0-9_./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
-}
-
-export interface Script {
-  /** What it does, a sentence. */
-  readonly title: string;
-  /** What must be there, with the hint if it is not. */
-  readonly programs: Readonly<Record<string, string>>;
-  /** Shell functions of this script alone. */
-  readonly functions: readonly string[];
-  readonly steps: readonly string[];
-}
-
-/** The whole script; it ends without a line break. */
-export function formatScript({ title, programs, functions, steps }: Script): string {
-  const checks = Object.entries(programs).map(([program, debianPackage]) =>
-    `command -v ${program} >/dev/null || fail '${program} is missing' 'apt-get install ${debianPackage}'`
-  );
-  return [
-    prologue(title),
-    ...functions,
-    // A function, so that a script that was cut off does nothing; and what it runs does not read
-    // the rest of it, where it comes through a pipe.
-    "main() {",
-    ...[rootAndCertsync, ...checks, ...steps].map(indent),
-    "}\n\nmain </dev/null",
-  ].join("\n");
-}
-
-/** But not what is fed to a command: that begins where the line begins. */
-function indent(step: string): string {
-  const [command = "", ...text] = step.split(/(?<= <<'END_OF_FILE'\n)/);
-  return [command.replace(/^(?=.)/gm, "    "), ...text].join("");
-}
-
-function prologue(title: string): string {
-  return `#!/bin/sh
-# ${title}
+# What the scripts of setup have in common: the steps, each of which changes nothing when run again.
 #
-# Printed by certsync setup. Read it, then run it as root; run again, it changes nothing.
+# setup.ts prints this and a role's file as they are, below the settings as shell variables. In a
+# role's file, here-documents are printed as they will be written, and a "$list" as its words.
+# main is a function, so that a script that was cut off does nothing; and what it runs does not read
+# the rest of the script, where that comes through a pipe.
+# shellcheck shell=sh
+
 set -eu
 umask 022
 PATH=$PATH:/usr/sbin:/sbin LC_ALL=C
@@ -53,14 +17,14 @@ work=$(mktemp -d)
 trap 'rm -rf "$work" "$new"' EXIT
 trap 'exit 1' HUP INT TERM
 
-say() { printf 'setup: %s\\n' "$*"; }
+say() { printf 'setup: %s\n' "$*"; }
 changed() {
     changes=$((changes + 1))
     say "$*"
 }
 fail() {
-    printf 'ERROR: %s\\n' "$1" >&2
-    printf 'hint: %s\\n' "$2" >&2
+    printf 'ERROR: %s\n' "$1" >&2
+    printf 'hint: %s\n' "$2" >&2
     exit 1
 }
 
@@ -68,9 +32,9 @@ fail() {
 todo() {
     [ -n "$has_todo" ] || say 'still to be done by hand:'
     has_todo=1
-    printf '  - %s\\n' "$1"
+    printf '  - %s\n' "$1"
     shift
-    [ $# = 0 ] || printf '        %s\\n' "$@"
+    [ $# = 0 ] || printf '        %s\n' "$@"
 }
 
 # put MODE FILE: standard input becomes that file, root's own, unless it is already.
@@ -179,16 +143,14 @@ sum_up() {
     shift
     [ -z "$kept" ] || [ $# = 0 ] || todo "see that $kept says:" "$@"
 }
-`;
+
+# need_certsync: this must be root, and certsync where the units look for it.
+need_certsync() {
+    [ "$(id -u)" = 0 ] || fail 'this is not root' 'run it as root: certsync setup … | sudo sh'
+    certsync=/usr/local/bin/certsync
+    [ -x "$certsync" ] || certsync=/usr/bin/certsync
+    [ -x "$certsync" ] || fail 'certsync is missing' 'copy the binary to /usr/local/bin, where the units look for it'
 }
 
-const rootAndCertsync =
-  `[ "$(id -u)" = 0 ] || fail 'this is not root' 'run it as root: certsync setup … | sudo sh'
-certsync=/usr/local/bin/certsync
-[ -x "$certsync" ] || certsync=/usr/bin/certsync
-[ -x "$certsync" ] || fail 'certsync is missing' 'copy the binary to /usr/local/bin, where the units look for it'`;
-
-/** `function … <<HERE` with the text as it is; no line of it may be END_OF_FILE. */
-export function feed(command: string, text: string): string {
-  return `${command} <<'END_OF_FILE'\n${text === "" ? "" : `${text.trimEnd()}\n`}END_OF_FILE`;
-}
+# need PROGRAM PACKAGE: that program must be there; the package is Debian's.
+need() { command -v "$1" >/dev/null || fail "$1 is missing" "apt-get install $2"; }

@@ -1,0 +1,103 @@
+# Makes a host deploy the certificate. What it names and does not assign comes from setup.ts.
+# shellcheck shell=sh disable=SC2154
+
+# ensure_user NAME HOME: an account that nothing but a key lets in.
+ensure_user() {
+    if ! getent passwd "$1" >/dev/null; then
+        useradd --no-create-home --home-dir "$2" --shell /bin/sh --password '*' --user-group "$1"
+        changed "created: user $1"
+        return
+    fi
+    did=unchanged
+    # sshd runs the forced command through the login shell, and takes ! for a locked account.
+    if [ "$(getent passwd "$1" | cut -d : -f 6,7)" != "$2:/bin/sh" ] ||
+        [ "$(getent shadow "$1" | cut -d : -f 2)" != '*' ]; then
+        usermod --home "$2" --shell /bin/sh --password '*' "$1"
+        did="home $2, shell /bin/sh and no password now"
+    fi
+    if [ "$did" = unchanged ]; then say "$did: user $1"; else changed "user $1: $did"; fi
+}
+
+# host_key: the key by which ssh knows this host.
+host_key() {
+    for file in $(sshd -T 2>/dev/null | sed -n 's/^hostkey //p') /etc/ssh/ssh_host_ed25519_key; do
+        ! grep -s '^ssh-ed25519 ' "$file.pub" | cut -d ' ' -f 1,2 | grep . || return 0
+    done
+    fail 'this host has no ed25519 ssh host key' 'ssh-keygen -A makes one'
+}
+
+main() {
+    need_certsync
+    need rsync rsync
+    need openssl openssl
+    need sshd openssh-server
+
+    ensure_user certsync /home/certsync
+    directory 755 root:root /home/certsync
+    parents "$staging"
+    directory 700 "certsync:$(id -gn certsync)" "$staging"
+    # The account must not be able to change what it may do.
+    directory 755 root:root /home/certsync/.ssh
+    put 644 /home/certsync/.ssh/authorized_keys <<END_OF_FILE
+$authorized_keys
+END_OF_FILE
+    if [ -e /home/certsync/.ssh/authorized_keys2 ]; then
+        mv -f /home/certsync/.ssh/authorized_keys2 /home/certsync/.ssh/authorized_keys2.disabled
+        changed 'set aside: /home/certsync/.ssh/authorized_keys2, which sshd reads too'
+    fi
+
+    directory 755 root:root /etc/certsync
+    parents "$state"
+    directory 700 root:root "$state"
+    config "$config_file" <<END_OF_FILE
+# certsync on the mail host. Flags override this file, and it overrides mailcow.conf.
+
+# The name that the certificate must cover; the default is MAILCOW_HOSTNAME.
+$yaml_domain
+deploy:
+$yaml_mailcow
+$yaml_staging
+$yaml_state
+  # Whose word the chain is taken on: system, none, or a CA file.
+  # trust: system
+  # How the services take a new certificate: reload, or restart.
+  # apply: reload
+  # How long a reloaded service may take to serve the new one, and a restarted one.
+  # settle: 30s
+  # restart_timeout: 5m
+  # What is looked at afterwards; the default is all that mailcow.conf publishes.
+  # endpoints: [imaps://127.0.0.1:993]
+END_OF_FILE
+    unit mailcow-cert-deploy.service <<END_OF_FILE
+$service
+END_OF_FILE
+    unit mailcow-cert-deploy.timer <<END_OF_FILE
+$timer
+END_OF_FILE
+    unit mailcow-cert-alert@.service <<END_OF_FILE
+$alert
+END_OF_FILE
+    drop_in mailcow-cert-deploy.service <<END_OF_FILE
+$drop_in
+END_OF_FILE
+    start mailcow-cert-deploy.timer
+
+    sum_up mailcow-cert-deploy.timer "$missing"
+    conf=$mailcow/mailcow.conf
+    if [ ! -f "$conf" ]; then
+        todo 'mailcow belongs here; if it is elsewhere, certsync setup deploy has --mailcow DIR:' "$mailcow"
+    elif ! grep -Eiq '^SKIP_LETS_ENCRYPT=(y|yes)[[:space:]]*$' "$conf"; then
+        todo "leave the certificate to certsync: in $conf" SKIP_LETS_ENCRYPT=y \
+            'then: docker compose up -d'
+    fi
+    logins=$(sshd -T -C user=certsync,host=localhost,addr=127.0.0.1 2>/dev/null |
+        grep -E '^(allow|deny)(users|groups) ') || :
+    [ -z "$logins" ] || todo 'see that sshd lets certsync in:' "$logins"
+    key=$(host_key)
+    todo 'on the NPM host, as root:' '' "$key" '' "certsync setup push --host-key '$key' | sh" \
+        'certsync push --force' ''
+    [ -e "$staging/fullchain.pem" ] ||
+        say 'until that push, mailcow-cert-deploy.service fails with "no staged cert"'
+}
+
+main </dev/null
