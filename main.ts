@@ -1,7 +1,7 @@
 // Reads argv, clock and environment, runs one command, prints what came of it, and exits.
 
 import { fstatSync } from "node:fs";
-import { type Flags, parseCommandLine, wantsJson, wantsNagios } from "./lib/command_line.ts";
+import { type Flags, parseCommandLine, wantsJson, wantsNagios } from "./lib/cli/command_line.ts";
 import {
   commandHelp,
   type CommandName,
@@ -9,23 +9,23 @@ import {
   isReporting,
   overview,
   type ReportingCommand,
-} from "./lib/commands.ts";
-import type { DeployConfig, FindConfig, PushConfig, VerifyConfig } from "./lib/config.ts";
-import type { ConfigFile } from "./lib/config_file.ts";
-import type { DeployReport } from "./lib/deploy_report.ts";
-import { explain, Failure, UsageFailure } from "./lib/failure.ts";
-import type { FindReport } from "./lib/find_npm_dir.ts";
-import type { Host } from "./lib/host.ts";
+} from "./lib/cli/commands.ts";
 import {
   formatDiagnostic,
   isJournal,
   printable,
   printableJson,
   type Severity,
-} from "./lib/journal.ts";
-import type { PushReport } from "./lib/push.ts";
-import type { VerifyReport } from "./lib/verify.ts";
-import type { Status } from "./lib/verify_verdict.ts";
+} from "./lib/cli/terminal.ts";
+import type { DeployConfig, FindConfig, PushConfig, VerifyConfig } from "./lib/config/config.ts";
+import type { ConfigFile } from "./lib/config/config_file.ts";
+import type { DeployReport } from "./lib/deploy/report.ts";
+import { explain, Failure, UsageFailure } from "./lib/failure.ts";
+import type { FindReport } from "./lib/find_npm_dir.ts";
+import type { PushReport } from "./lib/push/push.ts";
+import type { RunContext } from "./lib/run_context.ts";
+import type { Status } from "./lib/verify/verdict.ts";
+import type { VerifyReport } from "./lib/verify/verify.ts";
 
 /** What every report may say, whatever else it holds. */
 interface Report {
@@ -37,7 +37,7 @@ interface Report {
 /** One command from the config file to the exit code. */
 interface Runner<Config, R extends Report> {
   config(file: ConfigFile, flags: Flags): Config;
-  run(config: Config, host: Host): R | Promise<R>;
+  run(config: Config, context: RunContext): R | Promise<R>;
   empty(config: Config | null): R;
   /** In lines; without a config where that is at fault. */
   describe(report: R, config: Config | null, flags: Flags): string[];
@@ -56,8 +56,8 @@ const UNKNOWN = 3;
 // longer than finding that there is nothing to do.
 
 async function pushRunner(): Promise<Runner<PushConfig, PushReport>> {
-  const { pushConfig } = await import("./lib/config.ts");
-  const { describePush, emptyPushReport, push } = await import("./lib/push.ts");
+  const { pushConfig } = await import("./lib/config/config.ts");
+  const { describePush, emptyPushReport, push } = await import("./lib/push/push.ts");
   return {
     config: pushConfig,
     run: push,
@@ -68,9 +68,9 @@ async function pushRunner(): Promise<Runner<PushConfig, PushReport>> {
 }
 
 async function deployRunner(): Promise<Runner<DeployConfig, DeployReport>> {
-  const { deployConfig } = await import("./lib/config.ts");
-  const { deploy } = await import("./lib/deploy.ts");
-  const { describeDeploy, emptyDeployReport } = await import("./lib/deploy_report.ts");
+  const { deployConfig } = await import("./lib/config/config.ts");
+  const { deploy } = await import("./lib/deploy/deploy.ts");
+  const { describeDeploy, emptyDeployReport } = await import("./lib/deploy/report.ts");
   return {
     config: deployConfig,
     run: deploy,
@@ -81,11 +81,11 @@ async function deployRunner(): Promise<Runner<DeployConfig, DeployReport>> {
 }
 
 async function verifyRunner(): Promise<Runner<VerifyConfig, VerifyReport>> {
-  const { verifyConfig } = await import("./lib/config.ts");
-  const { emptyVerifyReport, verify } = await import("./lib/verify.ts");
-  const { isFormat } = await import("./lib/report_format.ts");
-  const { formatVerify } = await import("./lib/verify_format.ts");
-  const { statuses } = await import("./lib/verify_verdict.ts");
+  const { verifyConfig } = await import("./lib/config/config.ts");
+  const { emptyVerifyReport, verify } = await import("./lib/verify/verify.ts");
+  const { isFormat } = await import("./lib/config/report_format.ts");
+  const { formatVerify } = await import("./lib/verify/format.ts");
+  const { statuses } = await import("./lib/verify/verdict.ts");
   return {
     config: verifyConfig,
     run: verify,
@@ -101,7 +101,7 @@ async function verifyRunner(): Promise<Runner<VerifyConfig, VerifyReport>> {
 }
 
 async function findRunner(): Promise<Runner<FindConfig, FindReport>> {
-  const { findConfig } = await import("./lib/config.ts");
+  const { findConfig } = await import("./lib/config/config.ts");
   const { describeFind, emptyFindReport, findNpmDir } = await import("./lib/find_npm_dir.ts");
   return {
     config: findConfig,
@@ -122,7 +122,7 @@ async function main(argv: readonly string[]): Promise<number> {
         print(line.command === null ? overview() : commandHelp(line.command));
         return 0;
       case "version": {
-        const { describeBuild } = await import("./lib/version.ts");
+        const { describeBuild } = await import("./lib/cli/version.ts");
         print(await describeBuild());
         return 0;
       }
@@ -145,8 +145,8 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 async function printNagios(error: UsageFailure): Promise<void> {
-  const { emptyVerifyReport } = await import("./lib/verify.ts");
-  const { formatNagios } = await import("./lib/nagios.ts");
+  const { emptyVerifyReport } = await import("./lib/verify/verify.ts");
+  const { formatNagios } = await import("./lib/verify/nagios.ts");
   formatNagios(printable(withError(emptyVerifyReport(null), error)), null).forEach(print);
 }
 
@@ -166,7 +166,7 @@ async function printScript(
 }
 
 async function setUp(flags: Flags): Promise<string> {
-  const { readConfigFile } = await import("./lib/config.ts");
+  const { readConfigFile } = await import("./lib/config/config.ts");
   const { setupConfig } = await import("./lib/setup/config.ts");
   const { readParts, setupScript } = await import("./lib/setup/setup.ts");
   const config = setupConfig(await readConfigFile(flags.value("config")), flags);
@@ -174,7 +174,7 @@ async function setUp(flags: Flags): Promise<string> {
 }
 
 async function complete(flags: Flags): Promise<string> {
-  const { completionScript, parseShell } = await import("./lib/completion.ts");
+  const { completionScript, parseShell } = await import("./lib/cli/completion.ts");
   return completionScript(parseShell(flags.operands[0]));
 }
 
@@ -217,10 +217,10 @@ async function execute<Config, R extends Report>(
   let config: Config | null = null;
   let report: R;
   let code: number;
-  const { readConfigFile } = await import("./lib/config.ts");
+  const { readConfigFile } = await import("./lib/config/config.ts");
   try {
     config = runner.config(await readConfigFile(flags.value("config")), flags);
-    report = await runner.run(config, makeHost());
+    report = await runner.run(config, makeRunContext());
     code = runner.exitCode(report);
   } catch (thrown) {
     const error = firstOf(thrown);
@@ -263,7 +263,7 @@ function stackOf(error: unknown): string {
   return error instanceof Error && error.stack ? error.stack : String(error);
 }
 
-function makeHost(): Host {
+function makeRunContext(): RunContext {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => stop.abort(new Failure(`stopped by ${signal}`)));
@@ -297,7 +297,7 @@ function print(line: string): void {
 
 /** Whether it could be written; if not, that is said. */
 async function writeOutput(path: string, lines: readonly string[]): Promise<boolean> {
-  const { replaceFile } = await import("./lib/write_file.ts");
+  const { replaceFile } = await import("./lib/files/write_file.ts");
   try {
     replaceFile(path, lines.map((line) => `${line}\n`).join(""), 0o644);
     return true;

@@ -1,17 +1,17 @@
 // certsync find-npm-dir: says in which directory the certificate of a name lies.
 
-import type { FindConfig } from "./config.ts";
-import { quote } from "./failure.ts";
-import type { Host } from "./host.ts";
-import { namesCover } from "./host_name.ts";
 import {
   chooseLineage,
   type Lineage,
   liveDirectories,
   readLineages,
   tieWarnings,
-} from "./npm_dir.ts";
-import { formatTime } from "./time.ts";
+} from "./chain/npm_dir.ts";
+import type { FindConfig } from "./config/config.ts";
+import { quote } from "./failure.ts";
+import type { RunContext } from "./run_context.ts";
+import { namesCover } from "./values/host_name.ts";
+import { formatTime } from "./values/time.ts";
 
 export interface FindReport {
   readonly hostname: string | null;
@@ -39,7 +39,7 @@ export function emptyFindReport(config: FindConfig | null): FindReport {
 }
 
 /** Throws a Failure where the live directories cannot be looked into. */
-export function findNpmDir({ hostName, live }: FindConfig, { now }: Host): FindReport {
+export function findNpmDir({ hostName, live }: FindConfig, { now }: RunContext): FindReport {
   const directories = liveDirectories(live);
   const lineages = readLineages(directories, now);
   const { best, equals } = hostName === null

@@ -8,10 +8,10 @@ import {
   parseChain,
   parseFirst,
   timeState,
-} from "../lib/certificate.ts";
+} from "../lib/certificate/certificate.ts";
 import { Failure } from "../lib/failure.ts";
-import { scanPem } from "../lib/pem.ts";
-import { tlsaRecord } from "../lib/certificate.ts";
+import { scanPem } from "../lib/certificate/pem.ts";
+import { tlsaRecord } from "../lib/certificate/certificate.ts";
 import { type Algorithm, authority, type LeafOptions, tlsa } from "./kit/authority.ts";
 import { need } from "./kit/programs.ts";
 import { run } from "./kit/run.ts";

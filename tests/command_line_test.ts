@@ -1,7 +1,7 @@
 // The command line: what is understood, and what is told of what is not.
 
 import { deepEqual, doesNotMatch, equal, match, throws } from "node:assert/strict";
-import { parseCommandLine, wantsJson } from "../lib/command_line.ts";
+import { parseCommandLine, wantsJson } from "../lib/cli/command_line.ts";
 import {
   type Command,
   commandHelp,
@@ -10,7 +10,7 @@ import {
   isReporting,
   overview,
   type ReportingCommand,
-} from "../lib/commands.ts";
+} from "../lib/cli/commands.ts";
 import { UsageFailure } from "../lib/failure.ts";
 import { certsync } from "./kit/certsync.ts";
 

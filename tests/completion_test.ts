@@ -1,7 +1,7 @@
 // What bash and zsh offer after certsync, asked of the shells themselves.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import { type Command, type CommandName, commands } from "../lib/commands.ts";
+import { type Command, type CommandName, commands } from "../lib/cli/commands.ts";
 import { certsync } from "./kit/certsync.ts";
 import { need } from "./kit/programs.ts";
 import { run, tryRun } from "./kit/run.ts";

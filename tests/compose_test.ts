@@ -1,7 +1,7 @@
 // What docker compose's words mean: only its own, not those of the command that it ran.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import { composeCommand, explainCompose } from "../lib/compose.ts";
+import { composeCommand, explainCompose } from "../lib/programs/compose.ts";
 
 const explain = (stderr: string, stdout = "", code = 1) => explainCompose({ code, stdout, stderr });
 

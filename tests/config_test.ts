@@ -1,9 +1,9 @@
 // The config file: read whole, or refused whole with one message that says what is wrong with it.
 
 import { deepEqual, doesNotMatch, equal, match, throws } from "node:assert/strict";
-import { type CommandLine, parseCommandLine } from "../lib/command_line.ts";
-import { deployConfig, findConfig, pushConfig, verifyConfig } from "../lib/config.ts";
-import { readConfigDocument } from "../lib/config_file.ts";
+import { type CommandLine, parseCommandLine } from "../lib/cli/command_line.ts";
+import { deployConfig, findConfig, pushConfig, verifyConfig } from "../lib/config/config.ts";
+import { readConfigDocument } from "../lib/config/config_file.ts";
 import { UsageFailure } from "../lib/failure.ts";
 import { certsync } from "./kit/certsync.ts";
 import { tempDir } from "./kit/temp_dir.ts";

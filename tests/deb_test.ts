@@ -3,8 +3,8 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { parse } from "@std/yaml/parse";
-import { readConfigDocument } from "../lib/config_file.ts";
-import { manPage } from "../lib/man_page.ts";
+import { readConfigDocument } from "../lib/config/config_file.ts";
+import { manPage } from "../tools/man_page.ts";
 import { certsync } from "./kit/certsync.ts";
 import { need } from "./kit/programs.ts";
 import { run, tryRun } from "./kit/run.ts";
@@ -64,7 +64,7 @@ Deno.test("the package holds the binary, units, man page, completions and an exa
   }));
 
 Deno.test("the example config has every key, and is right", async () => {
-  const text = await Deno.readTextFile(`${top}/packaging/config.yaml`);
+  const text = await Deno.readTextFile(`${top}/tools/packaging/config.yaml`);
   const { domain, push, deploy, verify } = readConfigDocument(
     parse(text, { schema: "failsafe" }),
     "config.yaml",
@@ -75,7 +75,7 @@ Deno.test("the example config has every key, and is right", async () => {
 
 Deno.test("the package's scripts enable and start nothing, and purge no deployed certificate", async () => {
   for (const name of ["postinst", "prerm", "postrm"]) {
-    const path = `${top}/packaging/${name}`;
+    const path = `${top}/tools/packaging/${name}`;
     const text = await Deno.readTextFile(path);
     equal(/systemctl .*(enable|start)|invoke start/.test(text), false, name);
     equal(/mailcow-dockerized|\/home|\/root|userdel/.test(text), false, name);

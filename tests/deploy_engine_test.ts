@@ -1,9 +1,9 @@
 // A docker that fails or hangs for one service: its trouble alone, and never mistaken for the leaf's.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import { deployConfig, readConfigFile } from "../lib/config.ts";
-import { deploy } from "../lib/deploy.ts";
-import type { DeployReport } from "../lib/deploy_report.ts";
+import { deployConfig, readConfigFile } from "../lib/config/config.ts";
+import { deploy } from "../lib/deploy/deploy.ts";
+import type { DeployReport } from "../lib/deploy/report.ts";
 import { authority } from "./kit/authority.ts";
 import { heldTimers } from "./kit/held_timers.ts";
 import { allLoaded, type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";

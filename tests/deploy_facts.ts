@@ -1,9 +1,14 @@
 // Facts as deploy finds them, made of real certificates, for the tests of its policy.
 
-import type { DeployFacts } from "../lib/deploy_plan.ts";
-import { type Installed, type Service, serviceNames, type SniDirectory } from "../lib/mailcow.ts";
-import { parseMailcowConf } from "../lib/mailcow_conf.ts";
-import { type Pair, parsePair } from "../lib/pair.ts";
+import type { DeployFacts } from "../lib/deploy/plan.ts";
+import {
+  type Installed,
+  type Service,
+  serviceNames,
+  type SniDirectory,
+} from "../lib/chain/mailcow.ts";
+import { parseMailcowConf } from "../lib/chain/mailcow_conf.ts";
+import { type Pair, parsePair } from "../lib/certificate/pair.ts";
 import { authority, type LeafOptions } from "./kit/authority.ts";
 
 export const NAME = "mail.example.org";

@@ -2,7 +2,7 @@
 
 import { deepEqual, equal, throws } from "node:assert/strict";
 import { readdir } from "node:fs/promises";
-import { parseLoaded, readMemory, writeLoaded, writeRejected } from "../lib/deploy_memory.ts";
+import { parseLoaded, readMemory, writeLoaded, writeRejected } from "../lib/deploy/memory.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 
 const A = Array(32).fill("AA").join(":");

@@ -10,10 +10,10 @@ import {
   mailHostname,
   type Plan,
   planDeploy,
-} from "../lib/deploy_plan.ts";
+} from "../lib/deploy/plan.ts";
 import { Failure } from "../lib/failure.ts";
-import { type Service, serviceNames, type SniDirectory } from "../lib/mailcow.ts";
-import type { Pair } from "../lib/pair.ts";
+import { type Service, serviceNames, type SniDirectory } from "../lib/chain/mailcow.ts";
+import type { Pair } from "../lib/certificate/pair.ts";
 import {
   ALL_LOADED,
   type Circumstances,

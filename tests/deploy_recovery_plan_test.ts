@@ -6,9 +6,9 @@ import {
   planHealing,
   planInstallations,
   planRecovery,
-} from "../lib/deploy_plan.ts";
-import { serviceNames } from "../lib/mailcow.ts";
-import type { Pair } from "../lib/pair.ts";
+} from "../lib/deploy/plan.ts";
+import { serviceNames } from "../lib/chain/mailcow.ts";
+import type { Pair } from "../lib/certificate/pair.ts";
 import {
   ALL_LOADED,
   type Circumstances,

@@ -1,7 +1,12 @@
 // Endpoints as the operator names them.
 
 import { deepEqual, equal, throws } from "node:assert/strict";
-import { type Endpoint, formatEndpoint, parseEndpoint, protocols } from "../lib/endpoint_url.ts";
+import {
+  type Endpoint,
+  formatEndpoint,
+  parseEndpoint,
+  protocols,
+} from "../lib/values/endpoint_url.ts";
 import { UsageFailure } from "../lib/failure.ts";
 
 Deno.test("every protocol has its registered port and knows whether it begins in plain text", () => {

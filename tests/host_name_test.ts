@@ -1,6 +1,6 @@
 import { equal, throws } from "node:assert/strict";
 import { UsageFailure } from "../lib/failure.ts";
-import { nameCovers, namesCover, parseHostName } from "../lib/host_name.ts";
+import { nameCovers, namesCover, parseHostName } from "../lib/values/host_name.ts";
 
 Deno.test("a host name loses its case and its trailing dot", () => {
   for (

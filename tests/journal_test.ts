@@ -1,7 +1,7 @@
 // What reaches the journal and the terminal: marked, and free of anything that could forge or hide.
 
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
-import { formatDiagnostic, isJournal, printable, printableJson } from "../lib/journal.ts";
+import { formatDiagnostic, isJournal, printable, printableJson } from "../lib/cli/terminal.ts";
 import { certsync } from "./kit/certsync.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 

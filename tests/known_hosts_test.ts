@@ -1,7 +1,7 @@
 // Where ssh looks for host keys when nothing names a file: in ours, and in its own.
 
 import { deepEqual, match } from "node:assert/strict";
-import { sshOptions } from "../lib/ssh.ts";
+import { sshOptions } from "../lib/programs/ssh.ts";
 import { authority } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
 import { npmTree } from "./kit/npm_tree.ts";

@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { formatLastPushed, parseLastPushed } from "../lib/last_fp.ts";
-import { parsePushTarget } from "../lib/push_target.ts";
+import { formatLastPushed, parseLastPushed } from "../lib/chain/last_fp.ts";
+import { parsePushTarget } from "../lib/values/push_target.ts";
 
 const A = Array.from({ length: 32 }, (_, i) => (i + 160).toString(16).toUpperCase()).join(":");
 const B = A.replaceAll("A", "B");

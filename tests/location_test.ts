@@ -2,7 +2,7 @@
 
 import { deepEqual, equal, throws } from "node:assert/strict";
 import { UsageFailure } from "../lib/failure.ts";
-import { formatLocation, type Location, parseLocation } from "../lib/location.ts";
+import { formatLocation, type Location, parseLocation } from "../lib/values/location.ts";
 
 const local = (path: string): Location => ({ kind: "local", path });
 const remote = (host: string, path: string): Location => ({ kind: "remote", host, path });

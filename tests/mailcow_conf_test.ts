@@ -1,9 +1,9 @@
 // mailcow.conf, as shells, docker compose and people leave it behind.
 
 import { deepEqual, equal, throws } from "node:assert/strict";
-import { formatEndpoint } from "../lib/endpoint_url.ts";
+import { formatEndpoint } from "../lib/values/endpoint_url.ts";
 import { UsageFailure } from "../lib/failure.ts";
-import { type MailcowConf, parseMailcowConf } from "../lib/mailcow_conf.ts";
+import { type MailcowConf, parseMailcowConf } from "../lib/chain/mailcow_conf.ts";
 
 const parse = (...lines: string[]): MailcowConf => parseMailcowConf(lines.join("\n"), "conf");
 const urls = (...lines: string[]) => parse(...lines).endpoints.map(formatEndpoint);

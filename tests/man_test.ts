@@ -2,8 +2,8 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { type Command, type CommandName, commands } from "../lib/commands.ts";
-import { manPage } from "../lib/man_page.ts";
+import { type Command, type CommandName, commands } from "../lib/cli/commands.ts";
+import { manPage } from "../tools/man_page.ts";
 import { need } from "./kit/programs.ts";
 import { run, tryRun } from "./kit/run.ts";
 

@@ -1,7 +1,7 @@
 // The word that an unknown one was probably meant to be.
 
 import { equal } from "node:assert/strict";
-import { nearest } from "../lib/nearest.ts";
+import { nearest } from "../lib/cli/nearest.ts";
 
 const commands = ["push", "deploy", "verify", "find-npm-dir"];
 const options = ["--domain", "--source", "--to", "--force", "--dry-run", "--json"];

@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { chooseLineage, type Lineage, namedLineage, tieWarnings } from "../lib/npm_dir.ts";
+import { chooseLineage, type Lineage, namedLineage, tieWarnings } from "../lib/chain/npm_dir.ts";
 
 const NAME = "mail.example.org";
 

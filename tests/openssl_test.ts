@@ -1,7 +1,7 @@
 // What openssl's answers are taken for, whatever its version.
 
 import { deepEqual, equal } from "node:assert/strict";
-import { parseLeafJudgement } from "../lib/openssl.ts";
+import { parseLeafJudgement } from "../lib/programs/openssl.ts";
 
 const KEY = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----";
 const DOES = "Hostname mail.example.org does match certificate\n";

@@ -1,6 +1,6 @@
 import { deepEqual, throws } from "node:assert/strict";
 import { UsageFailure } from "../lib/failure.ts";
-import { parsePushTarget } from "../lib/push_target.ts";
+import { parsePushTarget } from "../lib/values/push_target.ts";
 
 Deno.test("a target is a directory on a host", () => {
   for (

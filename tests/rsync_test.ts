@@ -1,6 +1,6 @@
 import { deepEqual, equal, match } from "node:assert/strict";
-import { parsePushTarget } from "../lib/push_target.ts";
-import { explainRsync, explainSilence, parseServerCommand } from "../lib/rsync.ts";
+import { parsePushTarget } from "../lib/values/push_target.ts";
+import { explainRsync, explainSilence, parseServerCommand } from "../lib/programs/rsync.ts";
 
 const target = parsePushTarget("certsync@mail.example.org:/home/certsync/incoming/", "x");
 const SSH = { port: 22, identity: null };

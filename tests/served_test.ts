@@ -1,9 +1,9 @@
 // What real endpoints serve, and why those that give no certificate do not.
 
 import { equal, match, rejects } from "node:assert/strict";
-import { type Endpoint, parseEndpoint } from "../lib/endpoint_url.ts";
-import type { Host } from "../lib/host.ts";
-import { readServed } from "../lib/served.ts";
+import { type Endpoint, parseEndpoint } from "../lib/values/endpoint_url.ts";
+import type { RunContext } from "../lib/run_context.ts";
+import { readServed } from "../lib/chain/served.ts";
 import { type Authority, authority, type Leaf } from "./kit/authority.ts";
 import { freePort } from "./kit/free_port.ts";
 import {
@@ -18,7 +18,7 @@ import { tempDir } from "./kit/temp_dir.ts";
 
 const NAME = "mail.example.org";
 
-function host(stop = new AbortController().signal): Host {
+function host(stop = new AbortController().signal): RunContext {
   return {
     now: new Date(),
     environment: { PATH: Deno.env.get("PATH"), HOME: undefined, SSH_AUTH_SOCK: undefined },

@@ -3,10 +3,10 @@
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import { parse } from "@std/yaml/parse";
 import { fileURLToPath } from "node:url";
-import { parseCommandLine } from "../lib/command_line.ts";
-import { deployConfig, pushConfig, verifyConfig } from "../lib/config.ts";
-import { readConfigDocument } from "../lib/config_file.ts";
-import { parseServerCommand } from "../lib/rsync.ts";
+import { parseCommandLine } from "../lib/cli/command_line.ts";
+import { deployConfig, pushConfig, verifyConfig } from "../lib/config/config.ts";
+import { readConfigDocument } from "../lib/config/config_file.ts";
+import { parseServerCommand } from "../lib/programs/rsync.ts";
 import { certsync } from "./kit/certsync.ts";
 import { need } from "./kit/programs.ts";
 import { run, tryRun } from "./kit/run.ts";

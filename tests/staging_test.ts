@@ -2,8 +2,8 @@
 
 import { equal, match, throws } from "node:assert/strict";
 import { Failure } from "../lib/failure.ts";
-import { keyFits } from "../lib/pair.ts";
-import { readStaged, stagedPaths } from "../lib/staging.ts";
+import { keyFits } from "../lib/certificate/pair.ts";
+import { readStaged, stagedPaths } from "../lib/chain/staging.ts";
 import { authority } from "./kit/authority.ts";
 import { type TempDir, tempDir } from "./kit/temp_dir.ts";
 

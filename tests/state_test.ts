@@ -1,12 +1,12 @@
 // One run at a time in a state directory, and for how long another one waits.
 
 import { deepEqual, equal, rejects } from "node:assert/strict";
-import type { Host } from "../lib/host.ts";
-import { holdState } from "../lib/state.ts";
+import type { RunContext } from "../lib/run_context.ts";
+import { holdState } from "../lib/files/state.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 import { until } from "./kit/until.ts";
 
-function host(tell: (line: string) => void): Host {
+function host(tell: (line: string) => void): RunContext {
   return {
     now: new Date(),
     environment: { PATH: undefined, HOME: undefined, SSH_AUTH_SOCK: undefined },

@@ -2,7 +2,7 @@
 
 import { deepEqual, equal, throws } from "node:assert/strict";
 import { UsageFailure } from "../lib/failure.ts";
-import { formatDuration, formatTime, parseAge, parseDuration } from "../lib/time.ts";
+import { formatDuration, formatTime, parseAge, parseDuration } from "../lib/values/time.ts";
 
 Deno.test("a duration is a number and one of s m h d", () => {
   const cases: [text: string, ms: number][] = [

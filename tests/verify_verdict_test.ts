@@ -1,9 +1,9 @@
 // The verdict over the legs, rule by rule.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import type { Certificate } from "../lib/certificate.ts";
-import type { Leg } from "../lib/verify_legs.ts";
-import { type Expectations, judgeLegs, type Status } from "../lib/verify_verdict.ts";
+import type { Certificate } from "../lib/certificate/certificate.ts";
+import type { Leg } from "../lib/verify/legs.ts";
+import { type Expectations, judgeLegs, type Status } from "../lib/verify/verdict.ts";
 
 const DAY_MS = 86_400_000;
 const now = new Date("2026-07-01T12:00:00Z");

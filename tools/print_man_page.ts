@@ -1,6 +1,6 @@
 // Prints the man page of certsync, for make man.
 
-import { manPage } from "../lib/man_page.ts";
-import { version } from "../lib/version.ts";
+import { manPage } from "./man_page.ts";
+import { version } from "../lib/cli/version.ts";
 
 console.log(manPage(version));

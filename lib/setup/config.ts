@@ -1,7 +1,7 @@
 // What setup is to do: the command line and the config file, checked for what a script may hold.
 
 import { resolve } from "node:path";
-import type { Flags } from "../command_line.ts";
+import type { Flags } from "../cli/command_line.ts";
 import {
   DEPLOY_STATE,
   flagDomain,
@@ -11,10 +11,10 @@ import {
   STAGING,
   STANDARD_FILE,
   STANDARD_KNOWN_HOSTS,
-} from "../config.ts";
-import type { ConfigFile } from "../config_file.ts";
+} from "../config/config.ts";
+import type { ConfigFile } from "../config/config_file.ts";
 import { quote, UsageFailure } from "../failure.ts";
-import type { PushTarget } from "../push_target.ts";
+import type { PushTarget } from "../values/push_target.ts";
 import {
   type AuthorizedKey,
   type HostKey,

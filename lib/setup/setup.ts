@@ -1,6 +1,6 @@
 // certsync setup: prints the script that makes this host a part of the chain, and changes nothing.
 
-import { DEPLOY_STATE, MAILCOW, PUSH_STATE, STAGING, STANDARD_FILE } from "../config.ts";
+import { DEPLOY_STATE, MAILCOW, PUSH_STATE, STAGING, STANDARD_FILE } from "../config/config.ts";
 import {
   type DeploySetup,
   knownHostName,

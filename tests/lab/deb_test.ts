@@ -2,7 +2,7 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { manPage } from "../../lib/man_page.ts";
+import { manPage } from "../../tools/man_page.ts";
 import { run } from "../kit/run.ts";
 import { tempDir } from "../kit/temp_dir.ts";
 import { type Booted, bootFresh } from "./booted.ts";

@@ -1,11 +1,11 @@
 // certbot renews while push reads: its unlinks and links at random speeds, round after round.
 
 import { equal, ok } from "node:assert/strict";
-import { parseSource } from "../../lib/config_file.ts";
+import { parseSource } from "../../lib/config/config_file.ts";
 import { Failure } from "../../lib/failure.ts";
-import type { Host } from "../../lib/host.ts";
-import { keyFits } from "../../lib/pair.ts";
-import { readSource } from "../../lib/push_source.ts";
+import type { RunContext } from "../../lib/run_context.ts";
+import { keyFits } from "../../lib/certificate/pair.ts";
+import { readSource } from "../../lib/push/source.ts";
 import { ca, first, type PushSide, pushSide, second } from "./push_side.ts";
 import { sized, tell } from "./size.ts";
 
@@ -43,7 +43,7 @@ async function clear({ npm }: PushSide): Promise<void> {
 
 Deno.test("what push reads during renewals always fits together", async () => {
   await using side = await pushSide();
-  const host: Host = {
+  const context: RunContext = {
     now: new Date(),
     environment: { PATH: undefined, HOME: undefined, SSH_AUTH_SOCK: undefined },
     stop: new AbortController().signal,
@@ -56,7 +56,7 @@ Deno.test("what push reads during renewals always fits together", async () => {
   try {
     for (let round = 0; round < rounds; round++) {
       const source = parseSource(round % 2 === 0 ? "auto" : "npm-5", "source");
-      const { pair } = await readSource({ live: [side.npm.live], source, domain: NAME }, host);
+      const { pair } = await readSource({ live: [side.npm.live], source, domain: NAME }, context);
       if (pair instanceof Failure) throw pair;
       ok(keyFits(pair));
       seen.add(pair.leaf.fingerprint);

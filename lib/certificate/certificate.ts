@@ -1,0 +1,222 @@
+// A certificate: what it says of itself, read from PEM without any outside program.
+
+import { createHash, X509Certificate } from "node:crypto";
+import { Failure } from "../failure.ts";
+import { objectIdentifier, readElement, readElements, tags } from "./der.ts";
+import { type PemBlock, scanPem } from "./pem.ts";
+
+export interface Certificate {
+  readonly x509: X509Certificate;
+  /** SHA-256 over the DER: upper-case hex pairs joined by colons. */
+  readonly fingerprint: string;
+  /** RFC 2253, as `openssl -nameopt RFC2253` prints it; empty where there is none. */
+  readonly subject: string;
+  readonly issuer: string;
+  /** The DNS names it stands for: its SANs, or the CN where it has no DNS SAN. */
+  readonly names: readonly string[];
+  readonly notBefore: Date;
+  readonly notAfter: Date;
+  /** The SubjectPublicKeyInfo in DER: what a TLSA record with selector 1 is made from. */
+  readonly publicKey: Uint8Array<ArrayBuffer>;
+}
+
+/** Far above any real chain, far below what parsing would notice. */
+const MAX_CHAIN_LENGTH = 32;
+
+/**
+ * Reads a chain file, leaf first. Throws a Failure, beginning with `where`, unless it holds
+ * certificates and nothing but certificates, and perhaps text between them.
+ */
+export function parseChain(
+  bytes: Uint8Array,
+  where: string,
+  { text }: { text: "allowed" | "refused" } = { text: "refused" },
+): [Certificate, ...Certificate[]] {
+  const pem = scanPem(bytes);
+  if (pem.kind === "binary") throw new Failure(`not a certificate: ${where} is not PEM text`);
+  const foreign = pem.blocks.find((block) => block.label !== "CERTIFICATE");
+  if (foreign !== undefined) throw foreignBlock(foreign, where);
+  const [leaf, ...others] = pem.blocks;
+  if (leaf === undefined) {
+    throw new Failure(`not a certificate: ${where} holds no certificate`);
+  }
+  if (pem.hasOtherText && text === "refused") throw foreignContent("other text", where);
+  if (pem.blocks.length > MAX_CHAIN_LENGTH) {
+    throw new Failure(`not a certificate chain: ${where} holds ${pem.blocks.length} certificates`);
+  }
+  return [parseBlock(leaf, where), ...others.map((block) => parseBlock(block, where))];
+}
+
+/** Reads the first certificate in a text that may hold anything around it. */
+export function parseFirst(bytes: Uint8Array, where: string): Certificate {
+  const pem = scanPem(bytes);
+  const block = pem.kind === "text" && pem.blocks.find((block) => block.label === "CERTIFICATE");
+  if (!block) throw new Failure(`not a certificate: ${where}`);
+  return parseBlock(block, where);
+}
+
+function foreignBlock(block: PemBlock, where: string): Failure {
+  return block.label.includes("PRIVATE KEY")
+    ? new Failure(`a private key is in the chain file: ${where}`, {
+      hint: "keep the key in privkey.pem alone, and replace it if others could read that file",
+    })
+    : foreignContent("another kind of block", where); // its name could be anything
+}
+
+function foreignContent(what: string, where: string): Failure {
+  return new Failure(`anything but certificates in the chain file: ${where} holds ${what}`, {
+    hint: "leave only the blocks from BEGIN CERTIFICATE to END CERTIFICATE in it",
+  });
+}
+
+function parseBlock(block: PemBlock, where: string): Certificate {
+  try {
+    return parseDer(block.der());
+  } catch (cause) {
+    throw new Failure(`not a certificate: ${where} cannot be parsed`, { cause });
+  }
+}
+
+/**
+ * node:crypto judges the encoding and reads the dates. The names are read here (RFC 5280, 4.1 and
+ * 4.2.1.6), because node:crypto joins them to one string in which a name can pass for several.
+ */
+function parseDer(der: Uint8Array): Certificate {
+  const x509 = new X509Certificate(der);
+  const [tbs] = readElements(readElement(x509.raw).content);
+  if (tbs === undefined) throw new RangeError("empty certificate");
+  const fields = readElements(tbs.content);
+  if (fields[0]?.tag === 0xa0) fields.shift(); // version
+  const [, , issuer, , subject, publicKey] = fields;
+  if (issuer === undefined || subject === undefined || publicKey === undefined) {
+    throw new RangeError("certificate lacks a field");
+  }
+  const extensions = fields.find((field) => field.tag === 0xa3);
+  const sans = extensions ? readDnsNames(extensions.content) : [];
+  return {
+    x509,
+    fingerprint: x509.fingerprint256,
+    subject: formatName(subject.content),
+    issuer: formatName(issuer.content),
+    names: sans.length > 0 ? sans : commonNames(subject.content),
+    notBefore: parseTime(x509.validFrom),
+    notAfter: parseTime(x509.validTo),
+    publicKey: Uint8Array.from(publicKey.encoded),
+  };
+}
+
+function parseTime(text: string): Date {
+  const time = new Date(text);
+  if (Number.isNaN(time.getTime())) throw new RangeError(`not a time: ${text}`);
+  return time;
+}
+
+const SUBJECT_ALT_NAME = "2.5.29.17";
+const DNS_NAME_TAG = 0x82;
+
+function readDnsNames(extensions: Uint8Array): string[] {
+  const names: string[] = [];
+  for (const extension of readElements(readElement(extensions).content)) {
+    const parts = readElements(extension.content);
+    const [oid] = parts, value = parts.at(-1);
+    if (oid === undefined || value === undefined) continue;
+    if (objectIdentifier(oid.content) !== SUBJECT_ALT_NAME) continue;
+    for (const name of readElements(readElement(value.content).content)) {
+      if (name.tag === DNS_NAME_TAG) names.push(latin1(name.content));
+    }
+  }
+  return names;
+}
+
+const COMMON_NAME = "2.5.4.3";
+
+const attributeNames: Record<string, string> = {
+  [COMMON_NAME]: "CN",
+  "2.5.4.4": "SN",
+  "2.5.4.5": "serialNumber",
+  "2.5.4.6": "C",
+  "2.5.4.7": "L",
+  "2.5.4.8": "ST",
+  "2.5.4.9": "street",
+  "2.5.4.10": "O",
+  "2.5.4.11": "OU",
+  "2.5.4.12": "title",
+  "0.9.2342.19200300.100.1.1": "UID",
+  "0.9.2342.19200300.100.1.25": "DC",
+  "1.2.840.113549.1.9.1": "emailAddress",
+};
+
+interface Attribute {
+  readonly oid: string;
+  readonly value: string;
+}
+
+/** The relative distinguished names, in the order of the encoding. */
+function readName(name: Uint8Array): Attribute[][] {
+  return readElements(name).map((rdn) =>
+    readElements(rdn.content).map((attribute) => {
+      const [oid, value] = readElements(attribute.content);
+      if (oid === undefined || value === undefined) throw new RangeError("attribute lacks a part");
+      return { oid: objectIdentifier(oid.content), value: decodeString(value.tag, value.content) };
+    })
+  );
+}
+
+function commonNames(subject: Uint8Array): string[] {
+  return readName(subject).flat().filter(({ oid }) => oid === COMMON_NAME).map(({ value }) =>
+    value
+  );
+}
+
+/** Backwards, as RFC 2253 has it, and as openssl does also within a part of several values. */
+function formatName(name: Uint8Array): string {
+  return readName(name).reverse().map((rdn) =>
+    rdn.reverse().map(({ oid, value }) => `${attributeNames[oid] ?? oid}=${escapeValue(value)}`)
+      .join("+")
+  ).join(",");
+}
+
+/** RFC 2253, 2.4; what is not printable ASCII becomes `\XX` for each byte of its UTF-8. */
+function escapeValue(value: string): string {
+  return value
+    .replace(/[\\,+"<>;]|^[# ]| $/g, "\\$&")
+    .replace(/[^ -~]/gu, (character) =>
+      Array.from(
+        new TextEncoder().encode(character),
+        (byte) => `\\${byte.toString(16).toUpperCase().padStart(2, "0")}`,
+      ).join(""));
+}
+
+function decodeString(tag: number, content: Uint8Array): string {
+  if (tag === tags.utf8String) return new TextDecoder().decode(content);
+  if (tag === tags.bmpString) return new TextDecoder("utf-16be").decode(content);
+  return latin1(content);
+}
+
+function latin1(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
+}
+
+/** Whether the certificate's time has come and is not over. */
+export function timeState(
+  certificate: Pick<Certificate, "notBefore" | "notAfter">,
+  now: Date,
+): "valid" | "expired" | "not-yet-valid" {
+  if (now > certificate.notAfter) return "expired";
+  return now < certificate.notBefore ? "not-yet-valid" : "valid";
+}
+
+/** The part of its whole life that is left, 1 at its beginning, 0 or less when it is over. */
+export function lifeLeft({ notBefore, notAfter }: Certificate, now: Date): number {
+  return (notAfter.getTime() - now.getTime()) / (notAfter.getTime() - notBefore.getTime());
+}
+
+/** DANE's `3 1 1` (RFC 6698): SHA-256 of the public key, whatever certificate carries it. */
+export function tlsaRecord({ publicKey }: Certificate): string {
+  return `3 1 1 ${createHash("sha256").update(publicKey).digest("hex")}`;
+}
+
+/** Let's Encrypt's staging issuers begin so. */
+export function isStagingIssuer({ issuer }: Pick<Certificate, "issuer">): boolean {
+  return /(^|[,+])(CN|O)=\(STAGING\)/.test(issuer);
+}

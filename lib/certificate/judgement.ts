@@ -1,0 +1,175 @@
+// Whether a pair may be used: the questions that push and deploy both ask before anything moves.
+
+import { join } from "node:path";
+import { allEnded } from "../all_ended.ts";
+import type { Trust } from "../config/config_file.ts";
+import { explain, Failure, quote, quoteAll } from "../failure.ts";
+import { makeScratch } from "../files/state.ts";
+import { writeSynced } from "../files/write_file.ts";
+import { type ChainError, judgeLeaf, publicKeyOf, verifyChain } from "../programs/openssl.ts";
+import type { RunContext } from "../run_context.ts";
+import { namesCover } from "../values/host_name.ts";
+import { formatTime } from "../values/time.ts";
+import { type Certificate, isStagingIssuer, timeState } from "./certificate.ts";
+import { keyFits, type Pair } from "./pair.ts";
+
+export interface Demands {
+  readonly domain: string;
+  readonly trust: Trust;
+  /** How messages call the key of the config file that sets `trust`. */
+  readonly trustKey: "push.trust" | "deploy.trust";
+}
+
+/** The key file and the certificate file, as messages name them. */
+export interface PairPaths {
+  readonly chain: string;
+  readonly key: string;
+}
+
+/** Why the pair must not be used, or null. `state` is where temporary files may be made. */
+export async function judgePair(
+  pair: Pair,
+  paths: PairPaths,
+  demands: Demands,
+  state: string | null,
+  context: RunContext,
+): Promise<Failure | null> {
+  const [leaf, keyPublic, chainError] = await allEnded([
+    judgeLeaf(pair.chainPem, demands.domain, context),
+    publicKeyOf(pair.keyPem, context),
+    judgeChain(pair, demands.trust, state, context),
+  ]);
+  if (leaf.publicKey === null) {
+    return new Failure(`not a certificate: ${quote(paths.chain)}: ${leaf.words}`);
+  }
+  if (keyPublic === null) return new Failure(`not a private key: ${quote(paths.key)}`);
+  if (leaf.publicKey !== keyPublic) return mismatch(pair, paths, keyPublic);
+  return timeRefusal(pair.leaf, paths, context.now) ??
+    nameRefusal(pair.leaf, paths, demands.domain, leaf.coversHost) ??
+    (chainError && chainRefusal(pair, paths, demands, chainError)) ??
+    (demands.trust.kind === "none" ? null : authorityRefusal(pair, paths));
+}
+
+/** Whether key and certificate belong together, whatever else is wrong with them. */
+export async function keyMatches(pair: Pair, context: RunContext): Promise<boolean> {
+  if (keyFits(pair)) return true;
+  const [leaf, keyPublic] = await Promise.all([
+    judgeLeaf(pair.chainPem, "localhost", context),
+    publicKeyOf(pair.keyPem, context),
+  ]);
+  return leaf.publicKey !== null && leaf.publicKey === keyPublic;
+}
+
+async function judgeChain(
+  pair: Pair,
+  trust: Trust,
+  state: string | null,
+  context: RunContext,
+): Promise<ChainError | null> {
+  if (trust.kind === "none") return null;
+  using scratch = makeScratch(state);
+  const file = join(scratch.directory, "chain.pem");
+  try {
+    writeSynced(file, pair.chainPem, 0o600);
+  } catch (error) {
+    throw explain(error, `write ${quote(file)}`);
+  }
+  return await verifyChain(file, trust, context);
+}
+
+function mismatch(pair: Pair, paths: PairPaths, keyPublic: string): Failure {
+  const der = Uint8Array.from(
+    atob(keyPublic.replace(/-----[^-]+-----|\s/g, "")),
+    (character) => character.charCodeAt(0),
+  );
+  const holds = ({ publicKey }: Certificate) =>
+    publicKey.length === der.length && publicKey.every((byte, index) => byte === der[index]);
+  if (pair.chain.slice(1).some(holds)) {
+    return new Failure(`the leaf is not first in the chain file: ${quote(paths.chain)}`, {
+      hint: "the certificate of the key comes first, then its intermediates, as in fullchain.pem",
+    });
+  }
+  return new Failure(`key does not match certificate: ${quote(paths.key)}`, {
+    hint: "a renewal or a push may be under way; run this again in a minute",
+  });
+}
+
+/** Pure. */
+function timeRefusal(leaf: Certificate, paths: PairPaths, now: Date): Failure | null {
+  switch (timeState(leaf, now)) {
+    case "valid":
+      return null;
+    case "expired":
+      return new Failure(
+        `certificate expired at ${formatTime(leaf.notAfter)}: ${quote(paths.chain)}`,
+        { hint: "renew it in Nginx Proxy Manager, or see why it was not renewed there" },
+      );
+    case "not-yet-valid":
+      return new Failure(
+        `certificate is not yet valid before ${formatTime(leaf.notBefore)}: ${quote(paths.chain)}`,
+        { hint: "is the clock of this host right? see timedatectl" },
+      );
+  }
+}
+
+/** openssl also takes partial wildcards; this program's own rule takes none, and both must agree. */
+function nameRefusal(
+  leaf: Certificate,
+  paths: PairPaths,
+  domain: string,
+  opensslAgrees: boolean,
+): Failure | null {
+  if (opensslAgrees && namesCover(leaf.names, domain) !== null) return null;
+  return new Failure(`certificate does not cover ${quote(domain)}: ${quote(paths.chain)}`, {
+    hint: `it is for ${quoteAll(leaf.names) || "no name at all"}`,
+  });
+}
+
+/** Whoever has its key could issue a certificate for any name below the same anchor. */
+function authorityRefusal({ leaf }: Pair, paths: PairPaths): Failure | null {
+  if (!leaf.x509.ca) return null;
+  return new Failure(`the leaf is the certificate of a CA: ${quote(paths.chain)}`, {
+    hint: "a server's certificate has basicConstraints CA:FALSE; issue one",
+  });
+}
+
+const ISSUER_UNKNOWN = [2, 19, 20, 21];
+
+function chainRefusal(
+  { chain, leaf }: Pair,
+  paths: PairPaths,
+  { trust, trustKey }: Demands,
+  { code, words }: ChainError,
+): Failure {
+  const top = chain.at(-1) ?? leaf;
+  const what = `certificate chain does not verify: ${quote(paths.chain)}: ${words}`;
+  if (isStagingIssuer(leaf)) {
+    return new Failure(what, {
+      hint: "Let's Encrypt's staging environment issued it; issue a real one",
+    });
+  }
+  if (code === 18) {
+    return new Failure(what, { hint: `it is self-signed; if it shall be, set ${trustKey}` });
+  }
+  if (code === null && trust.kind === "file") {
+    return new Failure(what, {
+      hint: `see whether ${quote(trust.path)}, which ${trustKey} names, is a CA file in PEM`,
+    });
+  }
+  if (code === null || !ISSUER_UNKNOWN.includes(code)) return new Failure(what);
+  const leafAlone = "the chain file holds the leaf alone; it must hold its intermediates too " +
+    "(fullchain.pem)";
+  if (trust.kind === "file") {
+    const notVouched = `${trustKey} is ${quote(trust.path)}, which does not vouch for ` +
+      quote(top.issuer);
+    return new Failure(what, {
+      hint: chain.length === 1 ? `${leafAlone}: ${notVouched}` : notVouched,
+    });
+  }
+  if (chain.length === 1) return new Failure(what, { hint: leafAlone });
+  return new Failure(what, {
+    hint:
+      `this host's CA bundle does not know ${quote(top.issuer)}: install or update the package ` +
+      `ca-certificates, or set ${trustKey} to the file of your own CA`,
+  });
+}

@@ -1,0 +1,50 @@
+// What push remembers: the leaf that each target last received, a line each.
+
+import { join } from "node:path";
+import { readStateOrNothing, writeState } from "../files/state.ts";
+import type { PushTarget } from "../values/push_target.ts";
+
+/** Fingerprint by target. */
+export type LastPushed = ReadonlyMap<string, string>;
+
+const FILE = "last_fp";
+
+export function lastPushedPath(state: string): string {
+  return join(state, FILE);
+}
+
+export function readLastPushed(state: string, targets: readonly PushTarget[]): LastPushed {
+  return parseLastPushed(readStateOrNothing(state, FILE), targets);
+}
+
+export function writeLastPushed(state: string, pushed: LastPushed): void {
+  writeState(state, FILE, formatLastPushed(pushed));
+}
+
+const pairs = "(?:[0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}";
+const line = new RegExp(`^(${pairs}) (\\S.*)$`);
+/** As the shell script before us wrote it, or `openssl x509 -fingerprint` printed it. */
+const bareLine = new RegExp(`^(?:sha256 Fingerprint=)?(${pairs})$`, "i");
+
+/** Whatever is no record is unknown; a bare fingerprint counts where there is one target. */
+export function parseLastPushed(
+  text: string,
+  targets: readonly Pick<PushTarget, "text">[],
+): LastPushed {
+  const lines = text.split(/\r?\n/).map((line) => line.trim()).filter((line) => line !== "");
+  const [only] = targets;
+  const bare = bareLine.exec(lines[0] ?? "")?.[1];
+  if (bare !== undefined && lines.length === 1 && targets.length === 1 && only !== undefined) {
+    return new Map([[only.text, bare.toUpperCase()]]);
+  }
+  return new Map(lines.flatMap((text) => {
+    const [, fingerprint, target] = line.exec(text) ?? [];
+    return fingerprint === undefined || target === undefined
+      ? []
+      : [[target, fingerprint.toUpperCase()] as const];
+  }));
+}
+
+export function formatLastPushed(pushed: LastPushed): string {
+  return Array.from(pushed, ([target, fingerprint]) => `${fingerprint} ${target}\n`).join("");
+}

@@ -1,0 +1,155 @@
+// mailcow on this host: what its configuration says, and the SSL directory that its services read.
+
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { CERTIFICATE_MODE, KEY_MODE, type Pair, parsePair } from "../certificate/pair.ts";
+import { explain, Failure, quote } from "../failure.ts";
+import { FileProblem, readFile } from "../files/read_file.ts";
+import type { Protocol } from "../values/endpoint_url.ts";
+import { type MailcowConf, parseMailcowConf } from "./mailcow_conf.ts";
+
+/** The services that load the certificate, and the protocols on which each serves it. */
+export const services = {
+  "postfix-mailcow": ["smtp", "submission", "smtps"],
+  "dovecot-mailcow": ["imap", "imaps", "pop3", "pop3s", "sieve"],
+  "nginx-mailcow": ["https"],
+} as const satisfies Record<string, readonly Protocol[]>;
+
+export type Service = keyof typeof services;
+
+/** What the main process of each service is called in its container. */
+export const processNames: Readonly<Record<Service, string>> = {
+  "postfix-mailcow": "master",
+  "dovecot-mailcow": "dovecot",
+  "nginx-mailcow": "nginx",
+};
+
+export const serviceNames = Object.keys(services) as readonly Service[];
+
+export function isService(text: string): text is Service {
+  return Object.hasOwn(services, text);
+}
+
+export function serviceOf(protocol: Protocol): Service {
+  const name = serviceNames.find((name) =>
+    (services[name] as readonly Protocol[]).includes(protocol)
+  );
+  if (name === undefined) throw new TypeError(`no service for ${protocol}`);
+  return name;
+}
+
+export interface Mailcow {
+  readonly directory: string;
+  readonly conf: MailcowConf;
+  readonly sslDirectory: string;
+  readonly deployed: Installed;
+  readonly sniDirectories: readonly SniDirectory[];
+}
+
+/** cert.pem and key.pem of one directory, as they are. */
+export interface Installed {
+  readonly directory: string;
+  /** Null where they cannot be parsed as a certificate and a key. */
+  readonly pair: Pair | null;
+  /** Why there is no pair. */
+  readonly problem: string | null;
+  /** False where something stands there that could not be read: nobody knows what it is. */
+  readonly isReadable: boolean;
+  /** Both are real files of ours, with the modes that they should have. */
+  readonly isTidy: boolean;
+}
+
+/** Served by Postfix and Dovecot, ahead of the top-level pair, to clients that name its domains. */
+export interface SniDirectory extends Installed {
+  readonly name: string;
+  readonly domains: readonly string[];
+}
+
+/** Throws a Failure where the directory is not mailcow's. */
+export function readMailcow(directory: string): Mailcow {
+  const sslDirectory = join(directory, "data/assets/ssl");
+  const conf = readMailcowConf(directory);
+  try {
+    return {
+      directory,
+      conf,
+      sslDirectory,
+      deployed: readInstalled(sslDirectory),
+      sniDirectories: readSniDirectories(sslDirectory),
+    };
+  } catch (error) {
+    const failure = explain(error, `read ${quote(sslDirectory)}`);
+    if (!(failure instanceof Failure)) throw failure;
+    throw new Failure(failure.message, {
+      hint: failure.hint ?? "is this mailcow's directory, and was it ever started there?",
+      cause: error,
+    });
+  }
+}
+
+function readMailcowConf(directory: string): MailcowConf {
+  const path = join(directory, "mailcow.conf");
+  try {
+    const { bytes } = readFile(path, { follow: true });
+    return parseMailcowConf(new TextDecoder().decode(bytes), path);
+  } catch (error) {
+    if (!(error instanceof FileProblem)) throw error;
+    throw new Failure(`${quote(path)} ${error.detail}`, {
+      hint: error.kind === "missing"
+        ? "name mailcow's directory with --mailcow DIR or deploy.mailcow"
+        : "run this as root",
+    });
+  }
+}
+
+/** Throws a system error where the directory cannot be looked into. */
+export function readInstalled(directory: string): Installed {
+  const [chain, key] = [join(directory, "cert.pem"), join(directory, "key.pem")];
+  try {
+    const files = {
+      chainPem: readFile(chain, { follow: true }).bytes,
+      keyPem: readFile(key, { follow: true }).bytes,
+    };
+    const isTidy = isOurs(chain, CERTIFICATE_MODE) && isOurs(key, KEY_MODE);
+    const pair = parsePair(files, { chain, key }, { text: "allowed" });
+    return { directory, pair, problem: null, isReadable: true, isTidy };
+  } catch (error) {
+    if (!(error instanceof FileProblem || error instanceof Failure)) throw error;
+    const isReadable = !(error instanceof FileProblem && error.kind === "unreadable");
+    return { directory, pair: null, problem: error.message, isReadable, isTidy: false };
+  }
+}
+
+function isOurs(path: string, mode: number): boolean {
+  const stat = fs.lstatSync(path);
+  return stat.isFile() && (stat.mode & 0o7777) === mode && stat.uid === Deno.uid();
+}
+
+/**
+ * As mailcow's services find them: not hidden ones. A symbolic link is left out: what it leads to is
+ * either listed itself, or not to be seen from inside the containers and not ours to write to.
+ */
+function readSniDirectories(sslDirectory: string): SniDirectory[] {
+  return fs.readdirSync(sslDirectory, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
+    .map(({ name }) => ({ name, directory: join(sslDirectory, name) }))
+    .filter(({ directory }) =>
+      ["cert.pem", "key.pem", "domains"].every((file) => fs.existsSync(join(directory, file)))
+    )
+    .map(({ name, directory }) => readSniDirectory(name, directory))
+    .sort((a, b) => a.name < b.name ? -1 : 1);
+}
+
+function readSniDirectory(name: string, directory: string): SniDirectory {
+  const installed = readInstalled(directory);
+  try {
+    const { bytes } = readFile(join(directory, "domains"), { follow: true });
+    const words = new TextDecoder().decode(bytes).toLowerCase().split(/\s+/);
+    return { ...installed, name, domains: words.filter((word) => word !== "") };
+  } catch (error) {
+    if (!(error instanceof FileProblem)) throw error;
+    if (error.kind !== "unreadable") return { ...installed, name, domains: [] };
+    const problem = `cannot be judged: its file "domains" ${error.detail}`;
+    return { ...installed, name, domains: [], isReadable: false, problem };
+  }
+}

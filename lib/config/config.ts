@@ -1,0 +1,280 @@
+// What each command is to do: flags before the config file, and the config file before defaults.
+
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Flags } from "../cli/command_line.ts";
+import { quote, UsageFailure } from "../failure.ts";
+import { FileProblem, readFileIfAny } from "../files/read_file.ts";
+import { type Endpoint, parseEndpoint } from "../values/endpoint_url.ts";
+import { parseHostName } from "../values/host_name.ts";
+import { type Location, parseLocation } from "../values/location.ts";
+import { parsePushTarget, type PushTarget } from "../values/push_target.ts";
+import { type Age, parseAge } from "../values/time.ts";
+import {
+  type ConfigFile,
+  parsePath,
+  parseSource,
+  readConfigDocument,
+  type Source,
+  type Trust,
+} from "./config_file.ts";
+import { type Format, parseFormat } from "./report_format.ts";
+
+export const STANDARD_FILE = "/etc/certsync/config.yaml";
+export const STANDARD_KNOWN_HOSTS = "/etc/certsync/known_hosts";
+export const PUSH_STATE = "/var/lib/mailcow-cert-push";
+export const DEPLOY_STATE = "/var/lib/mailcow-cert-deploy";
+export const MAILCOW = "/opt/mailcow-dockerized";
+export const STAGING = "/home/certsync/incoming";
+
+/** A missing standard file is an empty one; a missing named file is an error. */
+export async function readConfigFile(named: string | undefined): Promise<ConfigFile> {
+  const path = named ?? STANDARD_FILE;
+  const document = await readYaml(path);
+  if (document === null && named !== undefined) {
+    throw new UsageFailure(`the config file does not exist: ${quote(path)}`);
+  }
+  return readConfigDocument(document, path);
+}
+
+async function readYaml(path: string): Promise<unknown> {
+  let text: string;
+  try {
+    const file = readFileIfAny(path, { follow: true });
+    if (file === null) return null;
+    text = new TextDecoder("utf-8", { fatal: true }).decode(file.bytes);
+  } catch (error) {
+    if (error instanceof FileProblem) {
+      throw new UsageFailure(`the config file ${error.detail}: ${quote(path)}`);
+    }
+    if (error instanceof TypeError) {
+      throw new UsageFailure(`the config file is not UTF-8 text: ${quote(path)}`);
+    }
+    throw error;
+  }
+  const { parse } = await import("@std/yaml/parse"); // most runs have no config file to parse
+  try {
+    return parse(text, { schema: "failsafe" }) ?? {};
+  } catch (cause) {
+    if (!(cause instanceof Error)) throw cause;
+    const [words] = cause.message.split("\n");
+    throw new UsageFailure(`the config file is not YAML: ${quote(path)}: ${words}`, { cause });
+  }
+}
+
+/** What `push` needs, and `verify` where it looks at the source. */
+export interface SourceConfig {
+  /** Null means those of the standard ones that exist. */
+  readonly live: readonly string[] | null;
+  readonly source: Source;
+}
+
+export interface PushConfig extends SourceConfig {
+  readonly domain: string;
+  readonly to: readonly PushTarget[];
+  readonly port: number;
+  readonly identity: string | null;
+  readonly knownHosts: readonly string[] | null;
+  readonly state: string;
+  readonly trust: Trust;
+  readonly timeoutMs: number;
+  readonly force: boolean;
+  readonly dryRun: boolean;
+}
+
+/** The targets that --to names, or else push.to; undefined where neither does. */
+export function pushTargets(
+  { push = {} }: ConfigFile,
+  flags: Flags,
+): readonly PushTarget[] | undefined {
+  const to = flags.values("to")?.map((text) => parsePushTarget(text, "--to")) ?? push.to;
+  const twice = to?.find(({ text }, index) => to.findIndex((other) => other.text === text) < index);
+  if (twice === undefined) return to;
+  const where = flags.values("to") === undefined ? "push.to" : "--to";
+  throw new UsageFailure(`${where} names a target twice: ${quote(twice.text)}`);
+}
+
+export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
+  const { domain, push = {} } = file;
+  const to = pushTargets(file, flags);
+  if (to === undefined) {
+    throw new UsageFailure("no target: push does not know where to send the certificate", {
+      hint: "set push.to in the config file, or give --to user@host:/dir/",
+    });
+  }
+  return {
+    ...sourceConfig(push, flags),
+    domain: requiredDomain(flagDomain(flags) ?? domain),
+    to,
+    port: push.port ?? 22,
+    identity: push.identity ?? null,
+    knownHosts: push.known_hosts === undefined ? standardKnownHosts() : [push.known_hosts],
+    state: push.state ?? PUSH_STATE,
+    trust: push.trust ?? { kind: "system" },
+    timeoutMs: push.timeout ?? 60_000,
+    force: flags.has("force"),
+    dryRun: flags.has("dry-run"),
+  };
+}
+
+function sourceConfig(push: NonNullable<ConfigFile["push"]>, flags: Flags): SourceConfig {
+  const source = flags.value("source");
+  return {
+    live: push.live ?? null,
+    source: source === undefined
+      ? push.source ?? { kind: "auto" }
+      : parseSource(source.includes("/") ? resolve(source) : source, "--source"),
+  };
+}
+
+/** Our own file before ssh's, if it is there. */
+function standardKnownHosts(): readonly string[] | null {
+  return existsSync(STANDARD_KNOWN_HOSTS)
+    ? [STANDARD_KNOWN_HOSTS, "~/.ssh/known_hosts", "~/.ssh/known_hosts2"]
+    : null;
+}
+
+export function flagDomain(flags: Flags): string | undefined {
+  const domain = flags.value("domain");
+  return domain === undefined ? undefined : parseHostName(domain, "--domain");
+}
+
+function requiredDomain(domain: string | undefined): string {
+  if (domain !== undefined) return domain;
+  throw new UsageFailure("no domain: certsync does not know which certificate is meant", {
+    hint: "set domain in the config file, or give --domain mail.example.org",
+  });
+}
+
+export interface DeployConfig {
+  /** Null means MAILCOW_HOSTNAME. */
+  readonly domain: string | null;
+  readonly mailcow: string;
+  readonly staging: string;
+  readonly state: string;
+  readonly trust: Trust;
+  readonly apply: "reload" | "restart";
+  readonly settleMs: number;
+  readonly restartTimeoutMs: number;
+  /** Null means those that mailcow.conf publishes. */
+  readonly endpoints: readonly Endpoint[] | null;
+  readonly force: boolean;
+  /** Put back what was served before, instead of what is staged. */
+  readonly rollback: boolean;
+  readonly dryRun: boolean;
+}
+
+export function deployConfig({ domain, deploy = {} }: ConfigFile, flags: Flags): DeployConfig {
+  return {
+    domain: flagDomain(flags) ?? domain ?? null,
+    mailcow: flagPath(flags, "mailcow") ?? deploy.mailcow ?? MAILCOW,
+    staging: flagPath(flags, "staging") ?? deploy.staging ?? STAGING,
+    state: deploy.state ?? DEPLOY_STATE,
+    trust: deploy.trust ?? { kind: "system" },
+    apply: deploy.apply ?? "reload",
+    settleMs: deploy.settle ?? 30_000,
+    restartTimeoutMs: deploy.restart_timeout ?? 300_000,
+    endpoints: deploy.endpoints ?? null,
+    force: flags.has("force"),
+    rollback: flags.has("rollback"),
+    dryRun: flags.has("dry-run"),
+  };
+}
+
+/** A path on the command line may begin where the operator stands; one in the file may not. */
+function flagPath(flags: Flags, name: string): string | undefined {
+  const path = flags.value(name);
+  return path === undefined ? undefined : parsePath(resolve(path), `--${name}`);
+}
+
+export interface VerifyConfig {
+  /** Null means MAILCOW_HOSTNAME. */
+  readonly domain: string | null;
+  /** Null means what this host has. */
+  readonly source: Location | null;
+  readonly deployed: Location | null;
+  readonly endpoints: readonly Endpoint[] | null;
+  readonly warn: Age;
+  readonly critical: Age;
+  readonly timeoutMs: number;
+  readonly format: Format;
+  readonly knownHosts: readonly string[] | null;
+  /** What this host is in the chain, as far as the config file says: null where it does not. */
+  readonly push: SourceConfig & {
+    readonly isConfigured: boolean;
+    readonly to: readonly PushTarget[] | null;
+    readonly state: string;
+  };
+  readonly deploy: Pick<DeployConfig, "mailcow" | "staging" | "endpoints"> & {
+    readonly isConfigured: boolean;
+  };
+}
+
+export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
+  const { push = {}, deploy = {}, verify = {} } = file;
+  const age = (name: "warn" | "critical") => {
+    const text = flags.value(name);
+    return text === undefined ? verify[name] : parseAge(text, `--${name}`);
+  };
+  const location = (name: "source" | "deployed") => {
+    const text = flags.value(name);
+    return text === undefined ? verify[name] : resolved(parseLocation(text, `--${name}`));
+  };
+  const warn = age("warn") ?? { lifePart: 0.25 };
+  const critical = age("critical") ?? { lifePart: 0.1 };
+  if (isLess(warn, critical)) {
+    throw new UsageFailure("the critical age is larger than the one for a warning", {
+      hint: "--critical, or verify.critical, must be less than --warn, or verify.warn",
+    });
+  }
+  return {
+    domain: flagDomain(flags) ?? file.domain ?? null,
+    source: location("source") ?? null,
+    deployed: location("deployed") ?? null,
+    endpoints: flags.values("endpoint")?.map((url) => parseEndpoint(url, "--endpoint")) ??
+      verify.endpoints ?? null,
+    warn,
+    critical,
+    timeoutMs: verify.timeout ?? 10_000,
+    format: parseFormat(flags.value("format") ?? "text", "--format"),
+    knownHosts: standardKnownHosts(),
+    push: {
+      isConfigured: file.push !== undefined,
+      live: push.live ?? null,
+      source: push.source ?? { kind: "auto" },
+      to: push.to ?? null,
+      state: push.state ?? PUSH_STATE,
+    },
+    deploy: {
+      isConfigured: file.deploy !== undefined,
+      mailcow: deploy.mailcow ?? MAILCOW,
+      staging: deploy.staging ?? STAGING,
+      endpoints: deploy.endpoints ?? null,
+    },
+  };
+}
+
+function resolved(location: Location): Location {
+  return location.kind === "local" ? { ...location, path: resolve(location.path) } : location;
+}
+
+function isLess(a: Age, b: Age): boolean {
+  if ("ms" in a && "ms" in b) return a.ms < b.ms;
+  return "lifePart" in a && "lifePart" in b && a.lifePart < b.lifePart;
+}
+
+export interface FindConfig {
+  readonly hostName: string | null;
+  readonly live: readonly string[] | null;
+  readonly all: boolean;
+}
+
+export function findConfig({ push = {} }: ConfigFile, flags: Flags): FindConfig {
+  const [operand] = flags.operands;
+  return {
+    hostName: operand === undefined ? null : parseHostName(operand, "HOSTNAME"),
+    live: flags.values("live")?.map((path) => parsePath(resolve(path), "--live")) ??
+      push.live ?? null,
+    all: flags.has("all"),
+  };
+}

@@ -1,0 +1,212 @@
+// certsync deploy: installs what push delivered into mailcow, and proves that it is served.
+
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { allEnded } from "../all_ended.ts";
+import { tlsaRecord } from "../certificate/certificate.ts";
+import type { Pair } from "../certificate/pair.ts";
+import { type Mailcow, readInstalled, readMailcow } from "../chain/mailcow.ts";
+import { readStaged, stagedPaths } from "../chain/staging.ts";
+import type { DeployConfig } from "../config/config.ts";
+import { explain, Failure, quote, UsageFailure } from "../failure.ts";
+import { removeLeftovers } from "../files/leftovers.ts";
+import { holdState } from "../files/state.ts";
+import type { RunContext } from "../run_context.ts";
+import { formatTime } from "../values/time.ts";
+import { readAnswered, readMemory } from "./memory.ts";
+import {
+  type DeployFacts,
+  isOlder,
+  isSettled,
+  planDeploy,
+  planHealing,
+  planRecovery,
+  type Situation,
+} from "./plan.ts";
+import {
+  previousDirectories,
+  previousDirectory,
+  previousSniDirectories,
+  readPrevious,
+} from "./previous.ts";
+import {
+  type DeployReport,
+  describeHealing,
+  describePlan,
+  emptyDeployReport,
+  failed,
+} from "./report.ts";
+
+/** Throws a Failure where it does not come to a decision. */
+export async function deploy(config: DeployConfig, context: RunContext): Promise<DeployReport> {
+  using _lock = config.dryRun ? null : await holdState(config.state, context);
+
+  const mailcow = readMailcow(config.mailcow);
+  checkReadable(mailcow);
+  if (!config.dryRun) sweep(mailcow, config.state);
+  const situation: Situation = {
+    mailcow,
+    memory: readMemory(config.state),
+    taken: new Set(previousSniDirectories(config.state)),
+    domain: domainOf(config, mailcow),
+    now: context.now,
+  };
+  const candidate = readCandidate(config);
+  if (candidate instanceof Failure) {
+    const report = { ...emptyDeployReport(config), domain: situation.domain };
+    return await recover(situation, failed(report, "refused", candidate), config, context);
+  }
+  const facts: DeployFacts = { ...situation, candidate };
+  const report = reportOf(facts, config);
+  if (!isForced(config) && isSettled(facts)) return { ...report, outcome: "unchanged" };
+
+  const decision = planDeploy(facts, await judge(facts, config, context));
+  if (decision.kind === "refuse") {
+    return await recover(situation, failed(report, "refused", decision.why), config, context);
+  }
+  const planned = { ...report, warnings: decision.warnings };
+  // Keys of kinds that node:crypto does not know are seen to fit only now.
+  if (decision.directories.length === 0 && decision.services.length === 0) {
+    return { ...planned, outcome: "unchanged" };
+  }
+  if (config.dryRun) {
+    return { ...planned, outcome: "would-deploy", notes: describePlan(decision, config) };
+  }
+  const { carryOut, changeRejected } = await import("./carry_out.ts");
+  if (isForced(config)) {
+    const left = config.rollback && decision.changesLeaf ? mailcow.deployed.pair : null;
+    changeRejected({ add: left, remove: candidate }, config.state);
+  }
+  return await carryOut(decision, facts, planned, config, context);
+}
+
+function isForced({ force, rollback }: DeployConfig): boolean {
+  return force || rollback;
+}
+
+/** What cannot be read now may be good: it must neither be replaced by older nor be lost. */
+function checkReadable({ deployed, sniDirectories }: Mailcow): void {
+  const unreadable = [deployed, ...sniDirectories].find(({ isReadable }) => !isReadable);
+  if (unreadable === undefined) return;
+  const { directory, problem } = unreadable;
+  throw new Failure(`the deployed pair in ${quote(directory)} ${problem}`, {
+    hint: "nothing was changed; run this as root, and look at the disk: dmesg tells more",
+  });
+}
+
+function sweep({ sslDirectory, sniDirectories }: Mailcow, state: string): void {
+  try {
+    const sni = sniDirectories.map(({ directory }) => directory);
+    [sslDirectory, ...sni, ...previousDirectories(state)].forEach(removeLeftovers);
+  } catch (error) {
+    const where = `${quote(sslDirectory)} or ${quote(previousDirectory(state))}`;
+    throw explain(error, `remove the temporary files of an earlier run in ${where}`);
+  }
+}
+
+/** What is wrong with the staging is a reason to refuse, as is what is wrong with the certificate. */
+function readCandidate(config: DeployConfig): Pair | Failure {
+  if (config.rollback) return readPrevious(config.state) ?? noPrevious(config.state);
+  try {
+    return readStaged(config.staging);
+  } catch (error) {
+    if (error instanceof Failure) return error;
+    throw error;
+  }
+}
+
+function noPrevious(state: string): Failure {
+  const directory = previousDirectory(state);
+  const { problem } = readInstalled(directory);
+  const isThere = fs.existsSync(join(directory, "cert.pem"));
+  return new Failure(
+    `there is no previous certificate in ${quote(directory)}${isThere ? `: ${problem}` : ""}`,
+    { hint: "deploy keeps one there when it replaces a good certificate by another" },
+  );
+}
+
+function domainOf(config: DeployConfig, { conf }: Mailcow): string {
+  const domain = config.domain ?? conf.hostname;
+  if (domain !== null) return domain;
+  throw new UsageFailure("no domain: neither MAILCOW_HOSTNAME nor the config file names it", {
+    hint: "give --domain mail.example.org, or set MAILCOW_HOSTNAME in mailcow.conf",
+  });
+}
+
+function reportOf(facts: DeployFacts, config: DeployConfig): DeployReport {
+  const { leaf } = facts.candidate;
+  return {
+    ...emptyDeployReport(config),
+    domain: facts.domain,
+    fingerprint: leaf.fingerprint,
+    notAfter: formatTime(leaf.notAfter),
+    tlsa: tlsaRecord(leaf),
+  };
+}
+
+async function judge(
+  { candidate, mailcow, domain }: DeployFacts,
+  config: DeployConfig,
+  context: RunContext,
+) {
+  // Loaded where there is work: reading it takes longer than finding that there is none.
+  const { judgePair } = await import("../certificate/judgement.ts");
+  const demands = { domain, trust: config.trust, trustKey: "deploy.trust" } as const;
+  const state = config.dryRun ? null : config.state;
+  const paths = config.rollback
+    ? installedPaths(previousDirectory(config.state))
+    : stagedPaths(config.staging);
+  const unfit = await judgePair(candidate, paths, demands, state, context);
+  const { pair, directory } = mailcow.deployed;
+  const deployedIsFit = pair !== null && isOlder(candidate, mailcow.deployed) &&
+    await judgePair(pair, installedPaths(directory), demands, state, context) === null;
+  return { unfit, deployedIsFit, force: isForced(config) };
+}
+
+function installedPaths(directory: string) {
+  return { chain: join(directory, "cert.pem"), key: join(directory, "key.pem") };
+}
+
+/**
+ * Whatever there is to refuse: a crash between two renames may have left a certificate with another
+ * one's key, and no service could start with that; or with one that is being rolled back; or it kept
+ * a service from being told.
+ */
+async function recover(
+  situation: Situation,
+  refusal: DeployReport,
+  config: DeployConfig,
+  context: RunContext,
+): Promise<DeployReport> {
+  const { mailcow } = situation;
+  if (!mailcow.conf.skipsLetsEncrypt) return refusal; // mailcow's own client may be at work
+  const { keyMatches } = await import("../certificate/judgement.ts");
+  const matches = async (pair: Pair | null) => pair !== null && await keyMatches(pair, context);
+  const previous = readPrevious(config.state);
+  const keeper = planRecovery(situation, {
+    deployed: await matches(mailcow.deployed.pair) ? mailcow.deployed.pair : null,
+    previous: await matches(previous) ? previous : null,
+  });
+  if (keeper === null) return refusal;
+  const facts: DeployFacts = { ...situation, candidate: keeper };
+
+  const installed = [mailcow.deployed, ...mailcow.sniDirectories];
+  const fit = await allEnded(installed.map(({ pair }) => matches(pair)));
+  const plan = planHealing(facts, {
+    mismatched: installed.filter((_, index) => !fit[index]).map(({ directory }) => directory),
+    isOwed: readAnswered(config.state).size > 0,
+  });
+  if (plan === null) return refusal;
+
+  const warned = {
+    ...refusal,
+    warnings: [...refusal.warnings, describeHealing(plan, facts, config)],
+  };
+  if (config.dryRun) return warned;
+  const { outcome, error, hint } = refusal;
+  const healing = { ...warned, error: undefined, hint: undefined };
+  const { carryOut } = await import("./carry_out.ts");
+  const healed = await carryOut(plan, facts, healing, config, context);
+  if (healed.error === undefined) return { ...healed, outcome, error, hint };
+  return { ...healed, error: `${error}; ${healed.error}`, hint: healed.hint ?? hint };
+}

@@ -1,0 +1,289 @@
+// The whole policy of deploy: what is to be installed where, or why nothing is. Pure.
+
+import { timeState } from "../certificate/certificate.ts";
+import { keyFits, type Pair, sameBytes } from "../certificate/pair.ts";
+import {
+  type Installed,
+  type Mailcow,
+  type Service,
+  serviceNames,
+  type SniDirectory,
+} from "../chain/mailcow.ts";
+import { belongsInto, uncovered } from "../chain/sni.ts";
+import { Failure, quote, quoteAll } from "../failure.ts";
+import { namesCover } from "../values/host_name.ts";
+import { formatTime } from "../values/time.ts";
+import type { DeployMemory } from "./memory.ts";
+
+/** What there is, whatever is to be installed. */
+export interface Situation {
+  readonly mailcow: Mailcow;
+  readonly memory: DeployMemory;
+  /** The names of the SNI directories whose pair was replaced before. */
+  readonly taken: ReadonlySet<string>;
+  readonly domain: string;
+  readonly now: Date;
+}
+
+export interface DeployFacts extends Situation {
+  /** The pair to install: what push delivered, what is gone back to, or what is kept. */
+  readonly candidate: Pair;
+}
+
+export interface Plan {
+  readonly kind: "install";
+  /** Where cert.pem and key.pem are to be replaced. */
+  readonly directories: readonly string[];
+  /** Which services are to load them. */
+  readonly services: readonly Service[];
+  /** Whether the top-level leaf becomes another one. */
+  readonly changesLeaf: boolean;
+  readonly warnings: readonly string[];
+}
+
+export type Decision = Plan | { readonly kind: "refuse"; readonly why: Failure };
+
+/** Whether all is as it should be, so that no outside program need be asked. */
+export function isSettled(facts: DeployFacts): boolean {
+  const { mailcow, candidate, memory, domain, now } = facts;
+  return mailcow.conf.skipsLetsEncrypt &&
+    timeState(candidate.leaf, now) === "valid" &&
+    namesCover(candidate.leaf.names, domain) !== null &&
+    keyFits(candidate) &&
+    directoriesLacking(facts).length === 0 &&
+    !isRejected(candidate, facts) && straySniDirectories(facts).length === 0 &&
+    serviceNames.every((service) => memory.loaded.get(service) === candidate.leaf.fingerprint);
+}
+
+/**
+ * `unfit` is what judging the candidate found, `deployedIsFit` whether the deployed one passes
+ * the same judgement.
+ */
+export function planDeploy(
+  facts: DeployFacts,
+  { unfit, deployedIsFit, force }: {
+    readonly unfit: Failure | null;
+    readonly deployedIsFit: boolean;
+    readonly force: boolean;
+  },
+): Decision {
+  const { mailcow, candidate, memory } = facts;
+  const why = acmeRefusal(mailcow) ?? unfit ??
+    (force ? null : ageRefusal(candidate, mailcow.deployed, deployedIsFit)) ??
+    (force ? null : rejectedRefusal(candidate, memory));
+  if (why !== null) return { kind: "refuse", why };
+
+  const directories = force ? carriers(facts) : directoriesLacking(facts);
+  const isLoaded = (service: Service) => memory.loaded.get(service) === candidate.leaf.fingerprint;
+  return {
+    kind: "install",
+    directories,
+    services: directories.length > 0 || straySniDirectories(facts).length > 0
+      ? serviceNames
+      : serviceNames.filter((service) => !isLoaded(service)),
+    changesLeaf: mailcow.deployed.pair?.leaf.fingerprint !== candidate.leaf.fingerprint,
+    warnings: [...lostNames(candidate, mailcow.deployed), ...sniWarnings(facts)],
+  };
+}
+
+function acmeRefusal({ conf, directory }: Mailcow): Failure | null {
+  if (conf.skipsLetsEncrypt) return null;
+  return new Failure("SKIP_LETS_ENCRYPT is not yes: mailcow's own ACME client would overwrite it", {
+    hint: `set SKIP_LETS_ENCRYPT=y in ${directory}/mailcow.conf, then: docker compose up -d`,
+  });
+}
+
+/** Whether it began before the deployed one; only worth asking where that is fit itself. */
+export function isOlder(candidate: Pair, { pair }: Pick<Installed, "pair">): boolean {
+  return pair !== null && candidate.leaf.notBefore < pair.leaf.notBefore;
+}
+
+function ageRefusal(candidate: Pair, deployed: Installed, deployedIsFit: boolean): Failure | null {
+  if (!deployedIsFit || deployed.pair === null || !isOlder(candidate, deployed)) return null;
+  return new Failure(
+    `the staged certificate is older (${
+      formatTime(candidate.leaf.notBefore)
+    }) than the deployed one ` +
+      `(${formatTime(deployed.pair.leaf.notBefore)}), which is good`,
+    { hint: "if the older one shall be served, run: certsync deploy --force" },
+  );
+}
+
+function rejectedRefusal({ leaf }: Pair, { rejected }: DeployMemory): Failure | null {
+  if (!rejected.has(leaf.fingerprint)) return null;
+  return new Failure(`this certificate was rolled back before: ${leaf.fingerprint}`, {
+    hint: "see why in the journal; then push another one, or run: certsync deploy --force",
+  });
+}
+
+/** The pair that is to be served where no new one is taken; null where there is none. */
+export function planRecovery(
+  situation: Situation,
+  { deployed, previous }: {
+    /** The pairs whose key matches. */
+    readonly deployed: Pair | null;
+    readonly previous: Pair | null;
+  },
+): Pair | null {
+  const usable = previous !== null && situation.now <= previous.leaf.notAfter ? previous : null;
+  if (deployed === null) return usable;
+  // A rollback was cut off before it came to that.
+  const isReturning = isRejected(deployed, situation) && usable !== null &&
+    !isRejected(usable, situation);
+  return isReturning ? usable : deployed;
+}
+
+/** What a crash left to be done so that the pair is served, and why; null where that is nothing. */
+export function planHealing(
+  facts: DeployFacts,
+  { mismatched, isOwed }: {
+    /** The directories whose certificate and key do not match. */
+    readonly mismatched: readonly string[];
+    /** An earlier run was cut off, or ended, before everything was served again. */
+    readonly isOwed: boolean;
+  },
+): Plan | null {
+  const { mailcow, candidate, memory } = facts;
+  const { fingerprint } = candidate.leaf;
+  const changesLeaf = mailcow.deployed.pair?.leaf.fingerprint !== fingerprint;
+  const returning = [mailcow.deployed, ...mailcow.sniDirectories].filter(({ pair }) =>
+    pair !== null && pair.leaf.fingerprint !== fingerprint &&
+    memory.rejected.has(pair.leaf.fingerprint)
+  ).map(({ directory }) => directory);
+  const isGood = timeState(candidate.leaf, facts.now) !== "expired";
+  const skipped = isOwed && isGood ? directoriesLacking(facts) : [];
+  const reasons = new Map([
+    ...skipped.map((directory) => [directory, "an earlier run did not come to"] as const),
+    ...returning.map((directory) => [directory, "a rollback did not come to"] as const),
+    ...mismatched.map((directory) => [directory, "certificate and key did not match in"] as const),
+  ]);
+  const directories = carriers(facts).filter((directory) => reasons.has(directory));
+  const services = directories.length > 0 || straySniDirectories(facts).length > 0
+    ? serviceNames
+    : serviceNames.filter((service) => isOwed && memory.loaded.get(service) !== fingerprint);
+  if (services.length === 0) return null;
+  const byReason = Map.groupBy(directories, (directory) => reasons.get(directory));
+  const warnings = Array.from(
+    byReason,
+    ([why, where]) => `${why} ${where.map((directory) => quote(directory)).join(", ")}`,
+  );
+  if (directories.length === 0) {
+    warnings.push(`${services.join(", ")} was not seen to serve the deployed certificate yet`);
+  }
+  return { kind: "install", directories, services, changesLeaf, warnings };
+}
+
+export interface Installation {
+  readonly pair: Pair;
+  readonly directories: readonly string[];
+}
+
+/**
+ * The pair goes into the directories; and an SNI directory that it does not belong into, but that
+ * still holds a leaf which was rejected, gets back what it held before that. `kept` is what was kept
+ * of the SNI directory of a name.
+ */
+export function planInstallations(
+  facts: DeployFacts,
+  directories: readonly string[],
+  kept: (name: string) => Pair | null,
+): Installation[] {
+  const returns = straySniDirectories(facts).map(({ name, directory }) => {
+    const own = kept(name);
+    const isGood = own !== null && keyFits(own) && !isRejected(own, facts) &&
+      timeState(own.leaf, facts.now) !== "expired";
+    return { pair: isGood ? own : facts.candidate, directories: [directory] };
+  });
+  return [{ pair: facts.candidate, directories }, ...returns]
+    .filter(({ directories }) => directories.length > 0);
+}
+
+function straySniDirectories(facts: DeployFacts): SniDirectory[] {
+  const belongs = carriers(facts);
+  return facts.mailcow.sniDirectories.filter(({ pair, directory }) =>
+    pair !== null && isRejected(pair, facts) && !belongs.includes(directory) &&
+    pair.leaf.fingerprint !== facts.candidate.leaf.fingerprint
+  );
+}
+
+function isRejected({ leaf }: Pair, { memory }: Pick<Situation, "memory">): boolean {
+  return memory.rejected.has(leaf.fingerprint);
+}
+
+/**
+ * The directories that carry the pair: SNI directories as far as it serves them, and the top level.
+ * That comes last: after a crash in between it still tells whose the leaf in the others was.
+ */
+export function carriers(facts: DeployFacts): string[] {
+  const sni = facts.mailcow.sniDirectories.filter((directory) => shallCarry(directory, facts));
+  return [...sni.map(({ directory }) => directory), facts.mailcow.sslDirectory];
+}
+
+function directoriesLacking(facts: DeployFacts): string[] {
+  const { deployed, sniDirectories } = facts.mailcow;
+  const lacks = (installed: Installed) =>
+    !installed.isTidy || installed.pair === null || !sameBytes(installed.pair, facts.candidate);
+  const wanted = new Set(carriers(facts));
+  return [...sniDirectories, deployed]
+    .filter((installed) => wanted.has(installed.directory) && lacks(installed))
+    .map(({ directory }) => directory);
+}
+
+type ServedFacts = Omit<DeployFacts, "memory">;
+
+function shallCarry({ name, domains, pair }: SniDirectory, facts: ServedFacts): boolean {
+  const { candidate, mailcow, taken, now } = facts;
+  const own = pair?.leaf ?? null;
+  const isOurs = [mailcow.deployed.pair, candidate].some((ours) =>
+    ours !== null && ours.leaf.fingerprint === own?.fingerprint
+  );
+  const directory = { domains, own, isTaken: isOurs && taken.has(name) };
+  return belongsInto(directory, candidate.leaf.names, mailHostname(facts), now);
+}
+
+/** The name under which mailcow serves mail. */
+export function mailHostname({ mailcow, domain }: Pick<DeployFacts, "mailcow" | "domain">): string {
+  return mailcow.conf.hostname ?? domain;
+}
+
+function sniWarnings(facts: DeployFacts): string[] {
+  return facts.mailcow.sniDirectories
+    .filter((directory) => !shallCarry(directory, facts))
+    .map((directory) => {
+      const names = quoteAll(uncovered(directory.domains, facts.candidate.leaf.names));
+      const but = directory.domains.includes(mailHostname(facts))
+        ? "; mail clients that ask for the mail hostname still get its own certificate"
+        : "";
+      return `${quote(directory.directory)} keeps its own certificate, because the new one does ` +
+        `not cover ${names || "the names it is for (it names none)"}${but}`;
+    });
+}
+
+function lostNames({ leaf }: Pair, { pair }: Installed): string[] {
+  const lost =
+    pair?.leaf.names.filter((name) => namesCover(leaf.names, name.toLowerCase()) === null) ?? [];
+  if (lost.length === 0) return [];
+  return [`the new certificate lacks names of the deployed one: ${quoteAll(lost)}`];
+}
+
+/**
+ * The leaves that a client may be given which asks for the mail hostname, or for no name, once what
+ * lies in the directories is loaded.
+ */
+export function expectedLeaves(
+  facts: ServedFacts,
+  service: Service,
+  sni: string | null,
+): string[] {
+  const ours = facts.candidate.leaf.fingerprint;
+  if (sni === null || service === "nginx-mailcow") return [ours];
+  const claimants = facts.mailcow.sniDirectories.filter(({ domains }) =>
+    namesCover(domains, sni) !== null
+  );
+  const foreign = claimants.filter(({ pair }) => pair?.leaf.fingerprint !== ours);
+  const leaves = foreign.flatMap(({ pair }) => pair === null ? [] : [pair.leaf.fingerprint]);
+  // Which of several claimants wins is up to the server, and Postfix knows no wildcards here.
+  const isCertain = foreign.length === claimants.length &&
+    foreign.some(({ domains }) => namesCover(domains, sni) === "exact");
+  return leaves.length > 0 && isCertain ? leaves : [ours, ...leaves];
+}

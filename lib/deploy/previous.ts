@@ -1,0 +1,68 @@
+// The pair that was served before the one that is deployed, kept for going back to it.
+
+import * as fs from "node:fs";
+import { dirname, join } from "node:path";
+import { CERTIFICATE_MODE, KEY_MODE, type Pair } from "../certificate/pair.ts";
+import { readInstalled } from "../chain/mailcow.ts";
+import { explain, Failure, quote } from "../failure.ts";
+import { isMissing } from "../files/read_file.ts";
+import { prepareFile, removeFile, syncDirectory } from "../files/write_file.ts";
+
+/** Outside of mailcow's SSL directory, where it would be served. */
+export function previousDirectory(state: string, sni: string | null = null): string {
+  return join(state, "previous", sni ?? "");
+}
+
+/** Those that there are: the top level's, then those of SNI directories. */
+export function previousDirectories(state: string): string[] {
+  const sni = previousSniDirectories(state);
+  const top = previousDirectory(state);
+  return isMissing(top) ? [] : [top, ...sni.map((name) => join(top, name))];
+}
+
+/** The names of the SNI directories of which a pair was kept. */
+export function previousSniDirectories(state: string): string[] {
+  const top = previousDirectory(state);
+  const stat = fs.statSync(top, { throwIfNoEntry: false });
+  if (stat === undefined) return [];
+  if (!stat.isDirectory()) {
+    throw new Failure(
+      `there is something else where the previous certificate belongs: ${quote(top)}`,
+      {
+        hint: "remove it; it is nothing of certsync's",
+      },
+    );
+  }
+  try {
+    return fs.readdirSync(top, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name);
+  } catch (error) {
+    throw explain(error, `look into ${quote(top)}`);
+  }
+}
+
+/** Of the top level, or of the SNI directory of that name. */
+export function readPrevious(state: string, sni: string | null = null): Pair | null {
+  return readInstalled(previousDirectory(state, sni)).pair;
+}
+
+/**
+ * Once both files are written, one step after the other, each on the disk before the next: a crash
+ * leaves no pair rather than a certificate with another one's key.
+ */
+export function keepPrevious(pair: Pair, state: string, sni: string | null): void {
+  const directory = previousDirectory(state, sni);
+  try {
+    const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
+    if (created !== undefined) [dirname(created), dirname(directory)].forEach(syncDirectory);
+    const certificate = join(directory, "cert.pem");
+    using newKey = prepareFile(join(directory, "key.pem"), pair.keyPem, KEY_MODE);
+    using newCertificate = prepareFile(certificate, pair.chainPem, CERTIFICATE_MODE);
+    removeFile(certificate);
+    newKey.putInPlace();
+    newCertificate.putInPlace();
+  } catch (error) {
+    throw explain(error, `keep the previous certificate in ${quote(directory)}`);
+  }
+}

@@ -1,0 +1,148 @@
+// What a command remembers from run to run: a directory, one run in it at a time.
+
+import * as fs from "node:fs";
+import { dirname, join } from "node:path";
+import { ensureDir } from "@std/fs/ensure-dir";
+import { explain, Failure, quote } from "../failure.ts";
+import type { RunContext } from "../run_context.ts";
+import { FileProblem, isMissing, readFile } from "./read_file.ts";
+import { removeFile, replaceFile, syncDirectory, TEMPORARY_PREFIX } from "./write_file.ts";
+
+const LOCK_WAIT_MS = 60_000;
+
+const SCRATCH = "scratch";
+
+/**
+ * Creates the directory where it is missing and takes its lock, which the kernel releases when the
+ * process ends in whatever way. Waits up to a minute for another run. What a killed run left lying
+ * around, a private key perhaps, goes at once.
+ */
+export async function holdState(directory: string, context: RunContext): Promise<Disposable> {
+  let file: Deno.FsFile;
+  try {
+    // Not where it is there: to write to it may be forbidden, with a program below it.
+    if (isMissing(dirname(directory))) await ensureDir(dirname(directory));
+    const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
+    if (created !== undefined) syncDirectory(dirname(directory));
+    file = await Deno.open(join(directory, "lock"), { create: true, write: true, mode: 0o600 });
+  } catch (cause) {
+    const deed = `use the state directory ${quote(directory)}`;
+    const error = explain(cause, deed);
+    if (error instanceof Failure || !(error instanceof Error)) throw error;
+    // ensureDir has no code for what stands in its place.
+    throw new Failure(`cannot ${deed}: ${error.message}`, { cause });
+  }
+  try {
+    if (!await file.tryLock(true)) await waitForLock(file, directory, context);
+    clearState(directory);
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+  return {
+    [Symbol.dispose]() {
+      file.close();
+    },
+  };
+}
+
+function clearState(directory: string): void {
+  try {
+    for (const name of fs.readdirSync(directory)) {
+      if (name !== SCRATCH && !name.startsWith(TEMPORARY_PREFIX)) continue;
+      fs.rmSync(join(directory, name), { recursive: true, force: true });
+    }
+  } catch (error) {
+    throw explain(error, `remove what an earlier run left in ${quote(directory)}`);
+  }
+}
+
+async function waitForLock(
+  file: Deno.FsFile,
+  directory: string,
+  context: RunContext,
+): Promise<void> {
+  context.stop.throwIfAborted();
+  context.tell("another certsync is at work; waiting for it to end");
+  const enough = AbortSignal.any([AbortSignal.timeout(LOCK_WAIT_MS), context.stop]);
+  const given = Promise.withResolvers<never>();
+  enough.addEventListener("abort", () => given.reject(enough.reason));
+  const locked = file.lock(true);
+  locked.catch(() => {}); // after giving up nobody waits for it
+  try {
+    await Promise.race([locked, given.promise]);
+  } catch (error) {
+    context.stop.throwIfAborted();
+    if (!(error instanceof DOMException && error.name === "TimeoutError")) throw error;
+    throw new Failure(`another certsync has been at work for a minute: ${quote(directory)}`, {
+      hint: `see which one it is with: fuser -v ${join(directory, "lock")}`,
+    });
+  }
+}
+
+/**
+ * The text of a state file; empty where there is none. Throws a Failure where it cannot be read.
+ */
+export function readState(directory: string, name: string): string {
+  const path = join(directory, name);
+  if (!fs.existsSync(path)) return ""; // as is usual; to make an error of it takes time
+  try {
+    return new TextDecoder().decode(readFile(path, { follow: true }).bytes);
+  } catch (error) {
+    if (!(error instanceof FileProblem)) throw error;
+    throw new Failure(`what certsync remembers, ${quote(path)}, ${error.detail}`, {
+      hint: "run this as root; where the file itself is damaged, remove it",
+    });
+  }
+}
+
+/** The same where a file that cannot be read is as good as none. */
+export function readStateOrNothing(directory: string, name: string): string {
+  try {
+    return readState(directory, name);
+  } catch (error) {
+    if (error instanceof Failure) return "";
+    throw error;
+  }
+}
+
+/** Replaces a state file by a rename; an empty text removes it. */
+export function writeState(directory: string, name: string, text: string): void {
+  const path = join(directory, name);
+  if (text === "") removeFile(path);
+  else replaceFile(path, text, 0o600);
+}
+
+function makeDirectory(state: string | null): string {
+  const wanted = state === null ? "/tmp/certsync-" : join(state, SCRATCH);
+  try {
+    if (state === null) return fs.mkdtempSync(wanted);
+    fs.mkdirSync(wanted, { mode: 0o700 });
+    return wanted;
+  } catch (error) {
+    throw explain(error, `make a directory for temporary files: ${quote(wanted)}`);
+  }
+}
+
+export interface Scratch extends Disposable {
+  readonly directory: string;
+}
+
+/**
+ * A directory that nobody else can enter, gone when disposed. In a state directory, whose lock is
+ * held, it has a fixed name, by which the next run finds what a killed one left. Without one (a dry
+ * run) it is made where temporary files go.
+ */
+export function makeScratch(state: string | null): Scratch {
+  const directory = makeDirectory(state);
+  return {
+    directory,
+    [Symbol.dispose]() {
+      try {
+        fs.rmSync(directory, { recursive: true, force: true });
+      } catch (error) {
+        throw explain(error, `remove ${quote(directory)}`);
+      }
+    },
+  };
+}

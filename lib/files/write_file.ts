@@ -1,0 +1,87 @@
+// Writing files so that nobody reads half of one, and a power cut leaves none half written.
+
+import * as fs from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { explain, quote } from "../failure.ts";
+
+/** What our temporary files are called, so that they can be told from everything else. */
+export const TEMPORARY_PREFIX = ".certsync-";
+
+/** Replaces a file in one step. Throws a Failure that names it. */
+export function replaceFile(path: string, content: string | Uint8Array, mode: number): void {
+  using file = prepareFile(path, content, mode);
+  file.putInPlace();
+}
+
+/** Written and synced beside the file that it is to replace; gone when disposed, if it is not. */
+export interface PreparedFile extends Disposable {
+  /** Throws a Failure that names the file. */
+  putInPlace(): void;
+}
+
+/** Throws a Failure that names the file. */
+export function prepareFile(
+  path: string,
+  content: string | Uint8Array,
+  mode: number,
+): PreparedFile {
+  const temporary = join(dirname(path), TEMPORARY_PREFIX + basename(path));
+  const discard = () => fs.rmSync(temporary, { force: true });
+  const deed = `write ${quote(path)}`;
+  try {
+    const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+    writeSynced(temporary, bytes, mode);
+  } catch (error) {
+    discard();
+    throw explain(error, deed);
+  }
+  let isInPlace = false;
+  return {
+    putInPlace() {
+      try {
+        fs.renameSync(temporary, path);
+        isInPlace = true;
+        syncDirectory(dirname(path));
+      } catch (error) {
+        throw explain(error, deed);
+      }
+    },
+    [Symbol.dispose]() {
+      if (!isInPlace) discard();
+    },
+  };
+}
+
+/** Removes a file, if it is there, for good. Throws a Failure that names it. */
+export function removeFile(path: string): void {
+  try {
+    fs.rmSync(path, { force: true });
+    syncDirectory(dirname(path));
+  } catch (error) {
+    throw explain(error, `remove ${quote(path)}`);
+  }
+}
+
+/** A new file that nobody else could read at any moment, on the disk when this returns. */
+export function writeSynced(path: string, bytes: Uint8Array, mode: number): void {
+  fs.rmSync(path, { force: true }); // left by a run that was killed
+  const fd = fs.openSync(path, "wx", mode & 0o600);
+  try {
+    for (let offset = 0; offset < bytes.length;) {
+      offset += fs.writeSync(fd, bytes, offset, bytes.length - offset);
+    }
+    fs.fchmodSync(fd, mode);
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+export function syncDirectory(directory: string): void {
+  const fd = fs.openSync(directory, "r");
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}

@@ -1,0 +1,23 @@
+// What main hands down: the moment of the run, the environment that matters, and how to speak.
+
+import { setTimeout } from "node:timers/promises";
+
+export interface RunContext {
+  /** The moment by which this run judges validity. */
+  readonly now: Date;
+  readonly environment: Readonly<Record<"PATH" | "HOME" | "SSH_AUTH_SOCK", string | undefined>>;
+  /** Aborted by SIGTERM and SIGINT; its reason is a Failure that says so. */
+  readonly stop: AbortSignal;
+  /** Tells the operator of progress, a line at a time. */
+  tell(line: string): void;
+}
+
+/** Waits, unless the operator stops us: then it throws the reason. */
+export async function pause(ms: number, { stop }: RunContext): Promise<void> {
+  try {
+    await setTimeout(ms, undefined, { signal: stop });
+  } catch (error) {
+    stop.throwIfAborted();
+    throw error;
+  }
+}

@@ -1,0 +1,34 @@
+// Host names, and which of them a certificate's names stand for (RFC 6125, whole labels only).
+
+import { quote, UsageFailure } from "../failure.ts";
+
+const label = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/;
+
+/** A host name in lower case without its trailing dot; `what` names its origin in the message. */
+export function parseHostName(text: string, what: string): string {
+  const name = text.toLowerCase().replace(/\.$/, "");
+  if (
+    name.length > 253 || /^\d+$/.test(name) || !name.split(".").every((part) => label.test(part))
+  ) {
+    throw new UsageFailure(`${what} is not a host name: ${quote(text)}`, {
+      hint: "give one name, such as mail.example.org; a wildcard or a leading dot is none" +
+        (/[^ -~]/.test(name) ? ", and an international name is written in its xn-- form" : ""),
+    });
+  }
+  return name;
+}
+
+/** Whether one name of a certificate stands for the host: exactly, or as `*` for its first label. */
+export function nameCovers(certificateName: string, host: string): "exact" | "wildcard" | null {
+  const name = certificateName.toLowerCase();
+  if (name === host) return "exact";
+  if (!name.startsWith("*.") || name.indexOf("*", 1) !== -1) return null;
+  const firstDot = host.indexOf(".");
+  return firstDot > 0 && host.slice(firstDot) === name.slice(1) ? "wildcard" : null;
+}
+
+/** The best way in which the names cover the host. */
+export function namesCover(names: readonly string[], host: string): "exact" | "wildcard" | null {
+  const ways = names.map((name) => nameCovers(name, host));
+  return ways.includes("exact") ? "exact" : ways.includes("wildcard") ? "wildcard" : null;
+}

@@ -1,0 +1,37 @@
+// Where push sends to, as rsync writes it: `user@host:/dir/`.
+
+import { quote, UsageFailure } from "../failure.ts";
+
+export interface PushTarget {
+  /** As the operator wrote it: its name in `last_fp` and in reports, and rsync's argument. */
+  readonly text: string;
+  readonly host: string;
+  /** What ssh is given: `user@host`, and no brackets. */
+  readonly login: string;
+  readonly directory: string;
+}
+
+/** `what` names the origin in a message. */
+export function parsePushTarget(text: string, what: string): PushTarget {
+  const refuse = (why: string) =>
+    new UsageFailure(`${what} ${why}: ${quote(text)}`, {
+      hint: "write user@host:/dir/, such as certsync@mail.example.org:/home/certsync/incoming/",
+    });
+  // deno-lint-ignore no-control-regex -- control characters are what this refuses
+  if (/[\x00-\x1f\x7f-\x9f]/.test(text)) throw refuse("holds a control character");
+  if (text.startsWith("-")) throw refuse("begins with a hyphen");
+  // rsync takes this for a URL, in any case; the pattern below would take it for a host.
+  if (/^rsync:\/\//i.test(text)) throw refuse("names an rsync daemon, which is not encrypted");
+  const [, user, name, ipv6, directory] =
+    /^(?:([A-Za-z0-9._-]+)@)?(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)\]):(.+)$/
+      .exec(text) ?? [];
+  const host = name ?? ipv6;
+  if (host === undefined || directory === undefined) throw refuse("is not a target over SSH");
+  if (name !== undefined && /^[0-9A-Fa-f]{1,4}$/.test(name) && /^[0-9A-Fa-f:]+:/.test(directory)) {
+    throw refuse("has an IPv6 address without brackets");
+  }
+  if (directory.startsWith(":")) throw refuse("names an rsync daemon, which is not encrypted");
+  if (host.startsWith("-")) throw refuse("has a host that begins with a hyphen");
+  if (directory.startsWith("-")) throw refuse("has a directory that begins with a hyphen");
+  return { text, host, login: user === undefined ? host : `${user}@${host}`, directory };
+}

@@ -1,0 +1,66 @@
+// The report of verify for the textfile collector of Prometheus' node exporter.
+// https://prometheus.io/docs/instrumenting/exposition_formats/
+
+import { statuses } from "./verdict.ts";
+import type { LegReport, VerifyReport } from "./verify.ts";
+
+/** Complete whatever failed: a metric that vanishes would look like silence. */
+export function formatPrometheus(report: VerifyReport): string[] {
+  const legs = distinct(report.legs);
+  return [
+    ...metric(
+      "certsync_not_after_seconds",
+      "When the certificate of a leg expires, in seconds since the epoch.",
+      legs.flatMap((leg) =>
+        leg.notAfter === null ? [] : [[labels(leg), Date.parse(leg.notAfter) / 1_000]]
+      ),
+    ),
+    ...metric(
+      "certsync_match",
+      "Whether a leg holds the certificate of the first one that could be read.",
+      legs.map((leg) => [labels(leg), leg.match ? 1 : 0]),
+    ),
+    ...metric(
+      "certsync_fingerprint_info",
+      "The SHA-256 fingerprint of the certificate of a leg.",
+      legs.flatMap((leg) =>
+        leg.fingerprint === null ? [] : [[[...labels(leg), ["sha256", leg.fingerprint]], 1]]
+      ),
+    ),
+    ...metric(
+      "certsync_status",
+      "The verdict over all legs: 0 ok, 1 warning, 2 critical, 3 unknown.",
+      [[[], statuses.indexOf(report.status)]],
+    ),
+  ];
+}
+
+type Label = readonly [name: string, value: string];
+type Sample = readonly [labels: readonly Label[], value: number];
+
+function metric(name: string, help: string, samples: readonly Sample[]): string[] {
+  return [
+    `# HELP ${name} ${help}`,
+    `# TYPE ${name} gauge`,
+    ...samples.map(([labels, value]) => `${name}${formatLabels(labels)} ${value}`),
+  ];
+}
+
+function labels({ leg, where, sni, ip }: LegReport): Label[] {
+  return [["leg", leg], ["where", where], ["sni", sni ?? ""], ["ip", ip ?? ""]];
+}
+
+function formatLabels(labels: readonly Label[]): string {
+  if (labels.length === 0) return "";
+  const pairs = labels.map(([name, value]) => `${name}="${escapeLabel(value)}"`);
+  return `{${pairs.join(",")}}`;
+}
+
+function escapeLabel(value: string): string {
+  return value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
+}
+
+/** An endpoint that was configured twice must not make a series twice: then no file is read at all. */
+function distinct(legs: readonly LegReport[]): LegReport[] {
+  return [...new Map(legs.map((leg) => [formatLabels(labels(leg)), leg])).values()];
+}
