@@ -1,31 +1,18 @@
 // Reads argv, clock and environment, runs one command, prints what came of it, and exits.
 
 import { fstatSync } from "node:fs";
-import { type Flags, parseCommandLine, wantsJson, wantsNagios } from "./lib/cli/command_line.ts";
+import { type Flags, readCommandLine, valueIn, wantsJson } from "./lib/cli/command_line.ts";
+import { commandHelp, type CommandName, isReporting, overview } from "./lib/cli/commands.ts";
 import {
-  commandHelp,
-  type CommandName,
-  isCommandName,
-  isReporting,
-  overview,
-  type ReportingCommand,
-} from "./lib/cli/commands.ts";
-import {
-  formatDiagnostic,
   isJournal,
+  openTerminal,
+  type Presentation,
   printable,
   printableJson,
-  type Severity,
 } from "./lib/cli/terminal.ts";
-import type { DeployConfig, FindConfig, PushConfig, VerifyConfig } from "./lib/config/config.ts";
 import type { ConfigFile } from "./lib/config/config_file.ts";
-import type { DeployReport } from "./lib/deploy/report.ts";
-import { explain, Failure, UsageFailure } from "./lib/failure.ts";
-import type { FindReport } from "./lib/find_npm_dir.ts";
-import type { PushReport } from "./lib/push/push.ts";
+import { Failure, UsageFailure } from "./lib/failure.ts";
 import type { RunContext } from "./lib/run_context.ts";
-import type { Status } from "./lib/verify/verdict.ts";
-import type { VerifyReport } from "./lib/verify/verify.ts";
 
 /** What every report may say, whatever else it holds. */
 interface Report {
@@ -34,213 +21,152 @@ interface Report {
   readonly hint?: string;
 }
 
-/** One command from the config file to the exit code. */
-interface Runner<Config, R extends Report> {
+/** How a command came to its end; verify has the words of monitoring plugins. */
+type Ending = "done" | "failed" | "misused" | "ok" | "warning" | "critical" | "unknown";
+
+/** One that reports what it did, from the config file to its last word. */
+interface Command<Config, R extends Report> {
   config(file: ConfigFile, flags: Flags): Config;
   run(config: Config, context: RunContext): R | Promise<R>;
+  /** What is reported of a run that came to nothing; without a config where that is at fault. */
   empty(config: Config | null): R;
-  /** In lines; without a config where that is at fault. */
-  describe(report: R, config: Config | null, flags: Flags): string[];
-  exitCode(report: R): number;
+  /** In lines. */
+  words(report: R, config: Config | null, presentation: Presentation): string[];
+  ending(report: R): Ending;
 }
 
-/** The moment of the run. */
+interface Call {
+  readonly name: CommandName;
+  /** Or what is wrong with the command line. */
+  readonly flags: Flags | UsageFailure;
+}
+
+/** Each loads what it needs and no more: to read all at every start would take longer than most runs. */
+const commands: Record<CommandName, (call: Call) => Promise<Ending>> = {
+  push: async (call) => await report((await import("./lib/push/push.ts")).pushCommand, call),
+  deploy: async (call) =>
+    await report((await import("./lib/deploy/deploy.ts")).deployCommand, call),
+  verify: async (call) =>
+    await report((await import("./lib/verify/verify.ts")).verifyCommand, call),
+  "find-npm-dir": async (call) =>
+    await report((await import("./lib/find_npm_dir.ts")).findCommand, call),
+  setup: async (call) => await script((await import("./lib/setup/setup.ts")).setUp, call),
+  completion: async (call) =>
+    await script((await import("./lib/cli/completion.ts")).complete, call),
+};
+
+const argv = Deno.args;
 const now = new Date();
+const terminal = openTerminal({
+  stdout: Deno.stdout,
+  stderr: Deno.stderr,
+  toJournal: isJournal(fstatSync(2), Deno.env.get("JOURNAL_STREAM")),
+  inColour: Deno.stdout.isTerminal() && !Deno.noColor,
+});
 
-const FAILED = 1;
-const USAGE = 2;
-/** What monitoring plugins return for "unknown", and for wrong usage. */
-const UNKNOWN = 3;
-
-// Each loads what its command needs and no more: reading the whole program at every start would take
-// longer than finding that there is nothing to do.
-
-async function pushRunner(): Promise<Runner<PushConfig, PushReport>> {
-  const { pushConfig } = await import("./lib/config/config.ts");
-  const { describePush, emptyPushReport, push } = await import("./lib/push/push.ts");
-  return {
-    config: pushConfig,
-    run: push,
-    empty: emptyPushReport,
-    describe: describePush,
-    exitCode: ({ error }) => error === undefined ? 0 : FAILED,
-  };
-}
-
-async function deployRunner(): Promise<Runner<DeployConfig, DeployReport>> {
-  const { deployConfig } = await import("./lib/config/config.ts");
-  const { deploy } = await import("./lib/deploy/deploy.ts");
-  const { describeDeploy, emptyDeployReport } = await import("./lib/deploy/report.ts");
-  return {
-    config: deployConfig,
-    run: deploy,
-    empty: emptyDeployReport,
-    describe: describeDeploy,
-    exitCode: ({ error }) => error === undefined ? 0 : FAILED,
-  };
-}
-
-async function verifyRunner(): Promise<Runner<VerifyConfig, VerifyReport>> {
-  const { verifyConfig } = await import("./lib/config/config.ts");
-  const { emptyVerifyReport, verify } = await import("./lib/verify/verify.ts");
-  const { isFormat } = await import("./lib/config/report_format.ts");
-  const { formatVerify } = await import("./lib/verify/format.ts");
-  const { statuses } = await import("./lib/verify/verdict.ts");
-  return {
-    config: verifyConfig,
-    run: verify,
-    empty: emptyVerifyReport,
-    describe(report, config, flags) {
-      const wanted = flags.value("format");
-      const thresholds = config && { ...config, now };
-      const finish = flags.value("output") === undefined ? paint : (text: string) => text;
-      return formatVerify(isFormat(wanted) ? wanted : "text", report, thresholds, finish);
-    },
-    exitCode: ({ status }) => statuses.indexOf(status),
-  };
-}
-
-async function findRunner(): Promise<Runner<FindConfig, FindReport>> {
-  const { findConfig } = await import("./lib/config/config.ts");
-  const { describeFind, emptyFindReport, findNpmDir } = await import("./lib/find_npm_dir.ts");
-  return {
-    config: findConfig,
-    run: findNpmDir,
-    empty: emptyFindReport,
-    describe: (report, _config, flags) => describeFind(report, { all: flags.has("all") }),
-    exitCode: ({ error }) => error === undefined ? 0 : FAILED,
-  };
-}
-
-async function main(argv: readonly string[]): Promise<number> {
-  const json = wantsJson(argv);
-  const first = argv[0] ?? "";
-  try {
-    const line = parseCommandLine(argv);
-    switch (line.kind) {
-      case "help":
-        print(line.command === null ? overview() : commandHelp(line.command));
-        return 0;
-      case "version": {
-        const { describeBuild } = await import("./lib/cli/version.ts");
-        print(await describeBuild());
-        return 0;
+async function main(): Promise<number> {
+  const line = readCommandLine(argv);
+  switch (line.kind) {
+    case "help":
+      terminal.print(line.command === null ? overview() : commandHelp(line.command));
+      return exitCode("done");
+    case "version":
+      terminal.print(await (await import("./lib/cli/version.ts")).describeBuild());
+      return exitCode("done");
+    case "run":
+      return exitCode(await commands[line.command]({ name: line.command, flags: line.flags }));
+    case "misuse":
+      if (line.command !== null) {
+        return exitCode(await commands[line.command]({ name: line.command, flags: line.why }));
       }
-      case "run":
-        return isReporting(line.command)
-          ? await runCommand(line.command, line.flags, json)
-          : await printScript(line.command, line.flags);
-    }
-  } catch (error) {
-    // Only the command line itself can be wrong here: there is no report of a command yet.
-    if (!(error instanceof UsageFailure)) throw error;
-    if (json && isCommandName(first)) {
-      // What setup and completion print, a shell runs.
-      if (isReporting(first)) print(formatJson(first, withError(await emptyReport(first), error)));
-    } else if (json) print(formatJson(null, withError({ warnings: [] }, error)));
-    else if (wantsNagios(argv)) await printNagios(error);
-    diagnose(error);
-    return first === "verify" ? UNKNOWN : USAGE;
+      if (wantsJson(argv)) printJson(null, failedReport({ warnings: [] }, line.why));
+      terminal.diagnose(line.why);
+      return exitCode("misused");
   }
 }
 
-async function printNagios(error: UsageFailure): Promise<void> {
-  const { emptyVerifyReport } = await import("./lib/verify/verify.ts");
-  const { formatNagios } = await import("./lib/verify/nagios.ts");
-  formatNagios(printable(withError(emptyVerifyReport(null), error)), null).forEach(print);
+function exitCode(ending: Ending): number {
+  const isPlugin = argv[0] === "verify";
+  const why = terminal.whyNotPrinted();
+  if (why !== null) {
+    terminal.diagnose(why);
+    if (isPlugin) return 3; // who waits for the report must not take its absence for a good one
+    if (ending === "done") return 1;
+  }
+  switch (ending) {
+    case "done":
+    case "ok":
+      return 0;
+    case "failed":
+      return isPlugin ? 3 : 1;
+    case "warning":
+      return 1;
+    case "misused":
+      return isPlugin ? 3 : 2;
+    case "critical":
+      return 2;
+    case "unknown":
+      return 3;
+  }
+}
+
+async function report<Config, R extends Report>(
+  command: Command<Config, R>,
+  { name, flags }: Call,
+): Promise<Ending> {
+  let config: Config | null = null;
+  let outcome: R;
+  let ending: Ending;
+  try {
+    if (flags instanceof UsageFailure) throw flags;
+    const { readConfigFile } = await import("./lib/config/config.ts");
+    config = command.config(await readConfigFile(flags.value("config")), flags);
+    outcome = await command.run(config, makeRunContext());
+    ending = command.ending(outcome);
+  } catch (thrown) {
+    const error = firstOf(thrown);
+    outcome = failedReport(command.empty(config), error);
+    ending = error instanceof UsageFailure ? "misused" : "failed";
+    if (thrown instanceof SuppressedError) {
+      terminal.tell("warning", `WARNING: ${messageOf(thrown.error)}`);
+    }
+    if (!(error instanceof Failure)) tellStack(error);
+  }
+  const isMisused = flags instanceof UsageFailure;
+  const output = isMisused ? undefined : flags.value("output");
+  const isJson = wantsJson(argv);
+  if (isJson) printJson(name, outcome);
+  if (!isJson || output !== undefined) {
+    const words = command.words(printable(outcome), config, {
+      format: valueIn(argv, "format"),
+      all: !isMisused && flags.has("all"),
+      now,
+      paint: output === undefined ? terminal.paint : (text) => text,
+    });
+    if (output === undefined) words.forEach(terminal.print);
+    else if (!await writeOutput(output, words)) ending = "unknown";
+  }
+  for (const warning of outcome.warnings) terminal.tell("warning", `WARNING: ${warning}`);
+  if (outcome.error !== undefined) {
+    terminal.diagnose({ message: outcome.error, hint: outcome.hint });
+  }
+  return ending;
 }
 
 /** The commands whose output a shell is to run: nothing of it where something is wrong. */
-async function printScript(
-  command: Exclude<CommandName, ReportingCommand>,
-  flags: Flags,
-): Promise<number> {
+async function script(
+  write: (flags: Flags) => string | Promise<string>,
+  { flags }: Call,
+): Promise<Ending> {
   try {
-    print(await (command === "setup" ? setUp(flags) : complete(flags)));
-    return 0;
+    if (flags instanceof UsageFailure) throw flags;
+    terminal.print(await write(flags));
+    return "done";
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    diagnose(error);
-    return error instanceof UsageFailure ? USAGE : FAILED;
+    terminal.diagnose(error);
+    return error instanceof UsageFailure ? "misused" : "failed";
   }
-}
-
-async function setUp(flags: Flags): Promise<string> {
-  const { readConfigFile } = await import("./lib/config/config.ts");
-  const { setupConfig } = await import("./lib/setup/config.ts");
-  const { readParts, setupScript } = await import("./lib/setup/setup.ts");
-  const config = setupConfig(await readConfigFile(flags.value("config")), flags);
-  return setupScript(config, await readParts(config.role));
-}
-
-async function complete(flags: Flags): Promise<string> {
-  const { completionScript, parseShell } = await import("./lib/cli/completion.ts");
-  return completionScript(parseShell(flags.operands[0]));
-}
-
-async function runCommand(
-  command: ReportingCommand,
-  flags: Flags,
-  json: boolean,
-): Promise<number> {
-  switch (command) {
-    case "push":
-      return await execute(command, await pushRunner(), flags, json);
-    case "deploy":
-      return await execute(command, await deployRunner(), flags, json);
-    case "verify":
-      return await execute(command, await verifyRunner(), flags, json);
-    case "find-npm-dir":
-      return await execute(command, await findRunner(), flags, json);
-  }
-}
-
-async function emptyReport(command: ReportingCommand): Promise<Report> {
-  switch (command) {
-    case "push":
-      return (await pushRunner()).empty(null);
-    case "deploy":
-      return (await deployRunner()).empty(null);
-    case "verify":
-      return (await verifyRunner()).empty(null);
-    case "find-npm-dir":
-      return (await findRunner()).empty(null);
-  }
-}
-
-async function execute<Config, R extends Report>(
-  command: ReportingCommand,
-  runner: Runner<Config, R>,
-  flags: Flags,
-  json: boolean,
-): Promise<number> {
-  let config: Config | null = null;
-  let report: R;
-  let code: number;
-  const { readConfigFile } = await import("./lib/config/config.ts");
-  try {
-    config = runner.config(await readConfigFile(flags.value("config")), flags);
-    report = await runner.run(config, makeRunContext());
-    code = runner.exitCode(report);
-  } catch (thrown) {
-    const error = firstOf(thrown);
-    if (thrown instanceof SuppressedError) tell("warning", `WARNING: ${messageOf(thrown.error)}`);
-    report = withError(runner.empty(config), error);
-    code = command === "verify" ? UNKNOWN : error instanceof UsageFailure ? USAGE : FAILED;
-    if (!(error instanceof Failure)) {
-      stackOf(error).split("\n").forEach((line) => tell("error", line));
-    }
-  }
-  const output = flags.value("output");
-  if (json) print(formatJson(command, report));
-  if (!json || output !== undefined) {
-    const lines = runner.describe(printable(report), config, flags);
-    if (output === undefined) lines.forEach(print);
-    else if (!await writeOutput(output, lines)) code = UNKNOWN;
-  }
-  for (const warning of report.warnings) tell("warning", `WARNING: ${warning}`);
-  if (report.error !== undefined) diagnose({ message: report.error, hint: report.hint });
-  return code;
 }
 
 /** The fault itself, where clearing up after it did not succeed either. */
@@ -248,7 +174,7 @@ function firstOf(error: unknown): unknown {
   return error instanceof SuppressedError ? firstOf(error.suppressed) : error;
 }
 
-function withError<R extends Report>(report: R, error: unknown): R {
+function failedReport<R extends Report>(report: R, error: unknown): R {
   if (error instanceof Failure) {
     return { ...report, error: error.message, ...(error.hint && { hint: error.hint }) };
   }
@@ -259,8 +185,9 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function stackOf(error: unknown): string {
-  return error instanceof Error && error.stack ? error.stack : String(error);
+function tellStack(error: unknown): void {
+  const stack = error instanceof Error && error.stack ? error.stack : String(error);
+  stack.split("\n").forEach((line) => terminal.tell("error", line));
 }
 
 function makeRunContext(): RunContext {
@@ -276,23 +203,14 @@ function makeRunContext(): RunContext {
       SSH_AUTH_SOCK: Deno.env.get("SSH_AUTH_SOCK"),
     },
     stop: stop.signal,
-    tell: (line) => tell("info", line),
+    tell: (line) => terminal.tell("info", line),
   };
 }
 
-const toJournal = isJournal(fstatSync(2), Deno.env.get("JOURNAL_STREAM"));
-
-function diagnose({ message, hint }: { message: string; hint?: string | undefined }): void {
-  tell("error", `ERROR: ${message}`);
-  if (hint !== undefined) tell("error", `hint: ${hint}`);
-}
-
-function tell(severity: Severity, line: string): void {
-  write(Deno.stderr, formatDiagnostic(severity, printable(line), { toJournal }));
-}
-
-function print(line: string): void {
-  write(Deno.stdout, line);
+function printJson(command: CommandName | null, report: Report): void {
+  if (command === null || isReporting(command)) {
+    terminal.print(printableJson({ schema: 1, command, ...report }));
+  }
 }
 
 /** Whether it could be written; if not, that is said. */
@@ -303,43 +221,9 @@ async function writeOutput(path: string, lines: readonly string[]): Promise<bool
     return true;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    diagnose(error);
+    terminal.diagnose(error);
     return false;
   }
 }
 
-function formatJson(command: ReportingCommand | null, report: Report): string {
-  return printableJson({ schema: 1, command, ...report });
-}
-
-/** What kept the report from being printed. */
-let notPrinted: Failure | null = null;
-
-function write(stream: typeof Deno.stdout | typeof Deno.stderr, line: string): void {
-  const bytes = new TextEncoder().encode(`${line}\n`);
-  try {
-    for (let offset = 0; offset < bytes.length;) offset += stream.writeSync(bytes.subarray(offset));
-  } catch (error) {
-    if (error instanceof Deno.errors.BrokenPipe) return; // nobody reads any more
-    if (stream === Deno.stderr) return; // there is nowhere left to say so
-    const failure = explain(error, "print the report");
-    if (!(failure instanceof Failure)) throw error;
-    notPrinted = failure;
-  }
-}
-
-/** Who waits for the report must not take its absence for a good one. */
-function exitCode(code: number): number {
-  if (notPrinted === null) return code;
-  diagnose(notPrinted);
-  return Deno.args[0] === "verify" ? UNKNOWN : code === 0 ? FAILED : code;
-}
-
-const colours: Record<Status, string> = { ok: "32", warning: "33", critical: "31", unknown: "35" };
-
-function paint(text: string, status: Status): string {
-  const isWanted = Deno.stdout.isTerminal() && !Deno.noColor;
-  return isWanted ? `\x1b[${colours[status]}m${text}\x1b[0m` : text;
-}
-
-Deno.exit(exitCode(await main(Deno.args)));
+Deno.exit(await main());

@@ -7,7 +7,8 @@ import {
   readLineages,
   tieWarnings,
 } from "./chain/npm_dir.ts";
-import type { FindConfig } from "./config/config.ts";
+import type { Presentation } from "./cli/terminal.ts";
+import { type FindConfig, findConfig } from "./config/config.ts";
 import { quote } from "./failure.ts";
 import type { RunContext } from "./run_context.ts";
 import { namesCover } from "./values/host_name.ts";
@@ -93,3 +94,13 @@ export function describeFind(report: FindReport, { all }: Pick<FindConfig, "all"
     ]),
   ]);
 }
+
+/** How main runs it. */
+export const findCommand = {
+  config: findConfig,
+  run: findNpmDir,
+  empty: emptyFindReport,
+  words: (report: FindReport, _config: FindConfig | null, presentation: Presentation) =>
+    describeFind(report, presentation),
+  ending: ({ error }: FindReport) => error === undefined ? "done" as const : "failed" as const,
+};

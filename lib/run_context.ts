@@ -1,4 +1,5 @@
-// What main hands down: the moment of the run, the environment that matters, and how to speak.
+// What main hands down: the moment of the run, the environment that matters, and how to speak. And
+// how to wait, so that nothing is left running behind.
 
 import { setTimeout } from "node:timers/promises";
 
@@ -20,4 +21,12 @@ export async function pause(ms: number, { stop }: RunContext): Promise<void> {
     stop.throwIfAborted();
     throw error;
   }
+}
+
+/** As Promise.all, but only when every one has ended: so nobody cleans up under one that has not. */
+export async function allEnded<T extends readonly unknown[] | []>(
+  tasks: T,
+): Promise<{ -readonly [Index in keyof T]: Awaited<T[Index]> }> {
+  await Promise.allSettled(tasks);
+  return await Promise.all(tasks);
 }

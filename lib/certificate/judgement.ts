@@ -1,13 +1,12 @@
 // Whether a pair may be used: the questions that push and deploy both ask before anything moves.
 
 import { join } from "node:path";
-import { allEnded } from "../all_ended.ts";
 import type { Trust } from "../config/config_file.ts";
 import { explain, Failure, quote, quoteAll } from "../failure.ts";
 import { makeScratch } from "../files/state.ts";
 import { writeSynced } from "../files/write_file.ts";
 import { type ChainError, judgeLeaf, publicKeyOf, verifyChain } from "../programs/openssl.ts";
-import type { RunContext } from "../run_context.ts";
+import { allEnded, type RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
 import { formatTime } from "../values/time.ts";
 import { type Certificate, isStagingIssuer, timeState } from "./certificate.ts";

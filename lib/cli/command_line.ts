@@ -10,6 +10,23 @@ export type CommandLine =
   | { readonly kind: "version" }
   | { readonly kind: "run"; readonly command: CommandName; readonly flags: Flags };
 
+/** What is wrong with a command line, and the command that it was for, if it named one. */
+export interface Misuse {
+  readonly kind: "misuse";
+  readonly command: CommandName | null;
+  readonly why: UsageFailure;
+}
+
+export function readCommandLine(argv: readonly string[]): CommandLine | Misuse {
+  try {
+    return parseCommandLine(argv);
+  } catch (error) {
+    if (!(error instanceof UsageFailure)) throw error;
+    const [first = ""] = argv;
+    return { kind: "misuse", command: isCommandName(first) ? first : null, why: error };
+  }
+}
+
 export interface Flags {
   has(name: string): boolean;
   value(name: string): string | undefined;
@@ -110,11 +127,12 @@ export function wantsJson(argv: readonly string[]): boolean {
   return beforeOperands(argv).some((word) => /^--json(=|$)/.test(word));
 }
 
-/** Whether a monitoring system waits for its one line, also where the command line is wrong. */
-export function wantsNagios(argv: readonly string[]): boolean {
+/** The value that an option seems to have, also where the rest of the command line is wrong. */
+export function valueIn(argv: readonly string[], option: string): string | undefined {
   const words = beforeOperands(argv);
-  return words[0] === "verify" &&
-    (words.includes("--format=nagios") || words[words.indexOf("--format") + 1] === "nagios");
+  const joined = words.find((word) => word.startsWith(`--${option}=`));
+  return joined?.slice(`--${option}=`.length) ??
+    words[words.indexOf(`--${option}`) + 1 || words.length];
 }
 
 function meant(word: string, known: readonly string[]): string | null {

@@ -1,9 +1,15 @@
 // Completion scripts for bash and zsh, from the same words as --help.
 
 import { quote, UsageFailure } from "../failure.ts";
+import type { Flags } from "./command_line.ts";
 import { type Command, type CommandName, commands, type Option } from "./commands.ts";
 
 export type Shell = "bash" | "zsh";
+
+/** What certsync completion prints. */
+export function complete(flags: Flags): string {
+  return completionScript(parseShell(flags.operands[0]));
+}
 
 export function parseShell(text: string | undefined): Shell {
   if (text === "bash" || text === "zsh") return text;

@@ -1,9 +1,82 @@
-// How a line of diagnostics is marked, so that journald and whoever reads it can select on it.
+// All that is printed, and where. The result goes to stdout and is nothing else: a report in words, one
+// JSON object, or a script. What there is to say of it goes to stderr, a line each, with its priority
+// where stderr is the journal. No control character of a file, a name or a program gets through in
+// either. Colour only on a terminal, and without NO_COLOR.
+
+import { explain, Failure } from "../failure.ts";
 
 /** sd-daemon(3) */
 const priorities = { error: "<3>", warning: "<4>", info: "<6>" } as const;
 
 export type Severity = keyof typeof priorities;
+
+const colours = { green: "32", yellow: "33", red: "31", magenta: "35" } as const;
+
+export type Colour = keyof typeof colours;
+
+/** What those who put a report into words are told of where it goes. */
+export interface Presentation {
+  /** As --format has it, also where the rest of the command line is wrong. */
+  readonly format: string | undefined;
+  readonly all: boolean;
+  /** The moment from which times are counted. */
+  readonly now: Date;
+  paint(text: string, colour: Colour): string;
+}
+
+interface Output {
+  writeSync(bytes: Uint8Array): number;
+}
+
+export interface Terminal {
+  /** A line of the result. */
+  print(line: string): void;
+  tell(severity: Severity, line: string): void;
+  diagnose(failure: Pick<Failure, "message" | "hint">): void;
+  paint(text: string, colour: Colour): string;
+  /** Why the result could not be printed, where that is so: who waits for it must be told. */
+  whyNotPrinted(): Failure | null;
+}
+
+export function openTerminal({ stdout, stderr, toJournal, inColour }: {
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly toJournal: boolean;
+  readonly inColour: boolean;
+}): Terminal {
+  let notPrinted: Failure | null = null;
+  const tell = (severity: Severity, line: string) => {
+    try {
+      write(stderr, formatDiagnostic(severity, printable(line), { toJournal }));
+    } catch {
+      return; // there is nowhere left to say so
+    }
+  };
+  return {
+    print(line) {
+      try {
+        write(stdout, line);
+      } catch (error) {
+        if (error instanceof Deno.errors.BrokenPipe) return; // nobody reads any more
+        const failure = explain(error, "print the report");
+        if (!(failure instanceof Failure)) throw error;
+        notPrinted = failure;
+      }
+    },
+    tell,
+    diagnose({ message, hint }) {
+      tell("error", `ERROR: ${message}`);
+      if (hint !== undefined) tell("error", `hint: ${hint}`);
+    },
+    paint: (text, colour) => inColour ? `\x1b[${colours[colour]}m${text}\x1b[0m` : text,
+    whyNotPrinted: () => notPrinted,
+  };
+}
+
+function write(stream: Output, line: string): void {
+  const bytes = new TextEncoder().encode(`${line}\n`);
+  for (let offset = 0; offset < bytes.length;) offset += stream.writeSync(bytes.subarray(offset));
+}
 
 /** Whether the stream with this device and inode is the journal (systemd.exec(5), JOURNAL_STREAM). */
 export function isJournal(

@@ -18,7 +18,6 @@ import {
   type Source,
   type Trust,
 } from "./config_file.ts";
-import { type Format, parseFormat } from "./report_format.ts";
 
 export const STANDARD_FILE = "/etc/certsync/config.yaml";
 export const STANDARD_KNOWN_HOSTS = "/etc/certsync/known_hosts";
@@ -185,6 +184,21 @@ export function deployConfig({ domain, deploy = {} }: ConfigFile, flags: Flags):
 function flagPath(flags: Flags, name: string): string | undefined {
   const path = flags.value(name);
   return path === undefined ? undefined : parsePath(resolve(path), `--${name}`);
+}
+
+const formats = ["text", "nagios", "prometheus"] as const;
+
+export type Format = typeof formats[number];
+
+function isFormat(text: string | undefined): text is Format {
+  return formats.some((format) => format === text);
+}
+
+function parseFormat(text: string, what: string): Format {
+  if (isFormat(text)) return text;
+  throw new UsageFailure(`${what} is not a format: ${quote(text)}`, {
+    hint: `the formats are ${formats.join(", ")}`,
+  });
 }
 
 export interface VerifyConfig {

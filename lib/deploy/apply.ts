@@ -1,6 +1,5 @@
 // Makes mailcow's services load what was installed, and sees on the wire that they serve it.
 
-import { allEnded } from "../all_ended.ts";
 import { type Service, serviceOf } from "../chain/mailcow.ts";
 import { readServed } from "../chain/served.ts";
 import {
@@ -12,7 +11,7 @@ import {
 } from "../programs/compose.ts";
 import { type ContainerState, readContainerState } from "../programs/container_state.ts";
 import { ProgramFailure } from "../programs/run.ts";
-import { pause, type RunContext } from "../run_context.ts";
+import { allEnded, pause, type RunContext } from "../run_context.ts";
 import { formatDuration } from "../values/time.ts";
 import {
   type Answer,

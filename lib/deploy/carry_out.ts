@@ -1,6 +1,5 @@
 // Carries out what deploy decided: installs, has it loaded, looks at the wire, and goes back.
 
-import { allEnded } from "../all_ended.ts";
 import { tlsaRecord } from "../certificate/certificate.ts";
 import { keyMatches } from "../certificate/judgement.ts";
 import { installPair, type Pair, sameBytes } from "../certificate/pair.ts";
@@ -16,7 +15,7 @@ import { explain, Failure, quote } from "../failure.ts";
 import { type Compose, composeExec } from "../programs/compose.ts";
 import { readContainerState } from "../programs/container_state.ts";
 import { TimedOut } from "../programs/run.ts";
-import type { RunContext } from "../run_context.ts";
+import { allEnded, type RunContext } from "../run_context.ts";
 import { formatTime } from "../values/time.ts";
 import { type Application, applyTo, askAll } from "./apply.ts";
 import { readAnswered, readMemory, writeAnswered, writeLoaded, writeRejected } from "./memory.ts";

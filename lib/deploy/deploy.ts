@@ -2,16 +2,15 @@
 
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { allEnded } from "../all_ended.ts";
 import { tlsaRecord } from "../certificate/certificate.ts";
 import type { Pair } from "../certificate/pair.ts";
 import { type Mailcow, readInstalled, readMailcow } from "../chain/mailcow.ts";
 import { readStaged, stagedPaths } from "../chain/staging.ts";
-import type { DeployConfig } from "../config/config.ts";
+import { type DeployConfig, deployConfig } from "../config/config.ts";
 import { explain, Failure, quote, UsageFailure } from "../failure.ts";
-import { removeLeftovers } from "../files/leftovers.ts";
 import { holdState } from "../files/state.ts";
-import type { RunContext } from "../run_context.ts";
+import { removeLeftovers } from "../files/write_file.ts";
+import { allEnded, type RunContext } from "../run_context.ts";
 import { formatTime } from "../values/time.ts";
 import { readAnswered, readMemory } from "./memory.ts";
 import {
@@ -31,6 +30,7 @@ import {
 } from "./previous.ts";
 import {
   type DeployReport,
+  describeDeploy,
   describeHealing,
   describePlan,
   emptyDeployReport,
@@ -210,3 +210,12 @@ async function recover(
   if (healed.error === undefined) return { ...healed, outcome, error, hint };
   return { ...healed, error: `${error}; ${healed.error}`, hint: healed.hint ?? hint };
 }
+
+/** How main runs it. */
+export const deployCommand = {
+  config: deployConfig,
+  run: deploy,
+  empty: emptyDeployReport,
+  words: describeDeploy,
+  ending: ({ error }: DeployReport) => error === undefined ? "done" as const : "failed" as const,
+};

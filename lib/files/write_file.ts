@@ -85,3 +85,10 @@ export function syncDirectory(directory: string): void {
     fs.closeSync(fd);
   }
 }
+
+/** Removes from the directory what a run that was killed left there of our temporary files. */
+export function removeLeftovers(directory: string): void {
+  for (const name of fs.readdirSync(directory)) {
+    if (name.startsWith(TEMPORARY_PREFIX)) fs.rmSync(join(directory, name), { force: true });
+  }
+}

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { timeState, tlsaRecord } from "../certificate/certificate.ts";
 import type { Pair } from "../certificate/pair.ts";
 import { type LastPushed, readLastPushed } from "../chain/last_fp.ts";
-import type { PushConfig } from "../config/config.ts";
+import { type PushConfig, pushConfig } from "../config/config.ts";
 import { Failure } from "../failure.ts";
 import { holdState } from "../files/state.ts";
 import type { RunContext } from "../run_context.ts";
@@ -189,3 +189,12 @@ export function describePush(report: PushReport): string[] {
       });
   }
 }
+
+/** How main runs it. */
+export const pushCommand = {
+  config: pushConfig,
+  run: push,
+  empty: emptyPushReport,
+  words: describePush,
+  ending: ({ error }: PushReport) => error === undefined ? "done" as const : "failed" as const,
+};

@@ -2,7 +2,6 @@
 
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { allEnded } from "../all_ended.ts";
 import { CERTIFICATE_MODE, KEY_MODE, type Pair } from "../certificate/pair.ts";
 import { type LastPushed, lastPushedPath, writeLastPushed } from "../chain/last_fp.ts";
 import type { PushConfig } from "../config/config.ts";
@@ -11,7 +10,7 @@ import { readFileIfAny } from "../files/read_file.ts";
 import { makeScratch } from "../files/state.ts";
 import { writeSynced } from "../files/write_file.ts";
 import { type Mode, serverCommand, transfer, type TransferFailure } from "../programs/rsync.ts";
-import { pause, type RunContext } from "../run_context.ts";
+import { allEnded, pause, type RunContext } from "../run_context.ts";
 import type { PushTarget } from "../values/push_target.ts";
 
 export interface Sending {

@@ -1,18 +1,33 @@
 // certsync setup: prints the script that makes this host a part of the chain, and changes nothing.
 
-import { DEPLOY_STATE, MAILCOW, PUSH_STATE, STAGING, STANDARD_FILE } from "../config/config.ts";
+import type { Flags } from "../cli/command_line.ts";
+import {
+  DEPLOY_STATE,
+  MAILCOW,
+  PUSH_STATE,
+  readConfigFile,
+  STAGING,
+  STANDARD_FILE,
+} from "../config/config.ts";
 import {
   type DeploySetup,
   knownHostName,
   type PushSetup,
   type Role,
   type SetupConfig,
+  setupConfig,
 } from "./config.ts";
 
-/** What the binary carries for one role: the shell that all have, that of its own, and its units. */
-export type Parts = Readonly<Record<"common" | "own" | "service" | "timer" | "alert", string>>;
+/** What certsync setup prints. */
+export async function setUp(flags: Flags): Promise<string> {
+  const config = setupConfig(await readConfigFile(flags.value("config")), flags);
+  return setupScript(config, await readParts(config.role));
+}
 
-export async function readParts(role: Role): Promise<Parts> {
+/** What the binary carries for one role: the shell that all have, that of its own, and its units. */
+type Parts = Readonly<Record<"common" | "own" | "service" | "timer" | "alert", string>>;
+
+async function readParts(role: Role): Promise<Parts> {
   const read = (path: string) => Deno.readTextFile(new URL(path, import.meta.url));
   const unit = `../../systemd/mailcow-cert-${commandOf(role)}`;
   return {
@@ -37,7 +52,7 @@ interface Values {
 }
 
 /** The whole script; it ends without a line break. Pure. */
-export function setupScript(config: SetupConfig, parts: Parts): string {
+function setupScript(config: SetupConfig, parts: Parts): string {
   const { title, settings, lists, texts } = valuesOf(config);
   // The comment that opens a file is for those who read it where it lies.
   const body = (shell: string) => shell.replace(/^(#.*\n)+\n/, "");

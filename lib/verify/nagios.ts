@@ -2,8 +2,8 @@
 // https://www.monitoring-plugins.org/doc/guidelines.html
 
 import type { Age } from "../values/time.ts";
+import type { VerifyReport } from "./report.ts";
 import { summarize } from "./text.ts";
-import type { VerifyReport } from "./verify.ts";
 
 export interface Thresholds {
   readonly warn: Age;

@@ -2,8 +2,8 @@
 
 import { isIP } from "node:net";
 import type { Timer } from "../programs/systemctl.ts";
+import type { LegReport, VerifyReport } from "./report.ts";
 import type { Status } from "./verdict.ts";
-import type { LegReport, VerifyReport } from "./verify.ts";
 
 /** How a word of the report is painted on a terminal. */
 export type Paint = (text: string, status: Status) => string;

@@ -1,56 +1,15 @@
 // certsync verify: compares every copy of the certificate that can be reached from here.
 
-import type { VerifyConfig } from "../config/config.ts";
-import { readTimers, type Timer } from "../programs/systemctl.ts";
+import type { Presentation } from "../cli/terminal.ts";
+import { type VerifyConfig, verifyConfig } from "../config/config.ts";
+import { readTimers } from "../programs/systemctl.ts";
 import type { RunContext } from "../run_context.ts";
-import { formatTime } from "../values/time.ts";
-import { type LegName, readLegs } from "./legs.ts";
-import { judgeLegs, type LegVerdict, type Status } from "./verdict.ts";
-
-export interface VerifyReport {
-  readonly status: Status;
-  readonly domain: string | null;
-  readonly staleAt: LegName | null;
-  readonly legs: readonly LegReport[];
-  readonly timers: readonly Timer[];
-  readonly warnings: readonly string[];
-  readonly error?: string;
-  readonly hint?: string;
-}
-
-export interface LegReport {
-  readonly leg: LegName;
-  readonly where: string;
-  readonly sni?: string;
-  readonly ip?: string;
-  readonly fingerprint: string | null;
-  readonly notBefore: string | null;
-  readonly notAfter: string | null;
-  readonly subject: string | null;
-  readonly issuer: string | null;
-  readonly names: readonly string[];
-  readonly match: boolean;
-  readonly error?: string;
-  readonly hint?: string;
-  /** Whether the certificate of the first readable leg has not come this far. */
-  readonly stale: boolean;
-  readonly status: LegVerdict["status"];
-  readonly verdict: string;
-  /** What to do about it. */
-  readonly next?: string;
-}
-
-/** What is reported of a run that came to nothing. */
-export function emptyVerifyReport(config: VerifyConfig | null): VerifyReport {
-  return {
-    status: "unknown",
-    domain: config?.domain ?? null,
-    staleAt: null,
-    legs: [],
-    timers: [],
-    warnings: [],
-  };
-}
+import { readLegs } from "./legs.ts";
+import { formatNagios } from "./nagios.ts";
+import { formatPrometheus } from "./prometheus.ts";
+import { emptyVerifyReport, reportLeg, type VerifyReport } from "./report.ts";
+import { describeVerify } from "./text.ts";
+import { judgeLegs } from "./verdict.ts";
 
 export async function verify(config: VerifyConfig, context: RunContext): Promise<VerifyReport> {
   const [{ domain, legs }, timers] = await Promise.all([
@@ -69,33 +28,30 @@ export async function verify(config: VerifyConfig, context: RunContext): Promise
   };
 }
 
+/** How main runs it. */
+export const verifyCommand = {
+  config: verifyConfig,
+  run: verify,
+  empty: emptyVerifyReport,
+  words(report: VerifyReport, config: VerifyConfig | null, { format, now, paint }: Presentation) {
+    switch (format) {
+      case "nagios":
+        return formatNagios(report, config && { ...config, now });
+      case "prometheus":
+        return formatPrometheus(report);
+      default:
+        return describeVerify(report, (text, status) => paint(text, colours[status]));
+    }
+  },
+  ending: ({ status }: VerifyReport) => status,
+};
+
+const colours = { ok: "green", warning: "yellow", critical: "red", unknown: "magenta" } as const;
+
 function nothingCompared(legCount: number): Pick<VerifyReport, "error" | "hint"> {
   const error = "nothing could be compared: no copy of the certificate can be read from here";
   return legCount > 0 ? { error } : {
     error,
     hint: "run it as root on the NPM or the mail host, or name --domain, --source and --endpoint",
-  };
-}
-
-function reportLeg({ leg, match, isStale, status, words, next }: LegVerdict): LegReport {
-  const { certificate } = leg;
-  return {
-    leg: leg.leg,
-    where: leg.where,
-    ...(leg.sni && { sni: leg.sni }),
-    ...(leg.ip && { ip: leg.ip }),
-    fingerprint: leg.fingerprint,
-    notBefore: certificate && formatTime(certificate.notBefore),
-    notAfter: certificate && formatTime(certificate.notAfter),
-    subject: certificate?.subject ?? null,
-    issuer: certificate?.issuer ?? null,
-    names: certificate?.names ?? [],
-    match,
-    ...(leg.error !== null && { error: leg.error }),
-    ...(leg.hint !== null && { hint: leg.hint }),
-    stale: isStale,
-    status,
-    verdict: words,
-    ...(next !== null && { next }),
   };
 }
