@@ -21,8 +21,8 @@ interface Report {
   readonly hint?: string;
 }
 
-/** How a command came to its end; verify has the words of monitoring plugins. */
-type Ending = "done" | "failed" | "misused" | "ok" | "warning" | "critical" | "unknown";
+/** How a command came to its end: idle had nothing to do; verify has the words of monitoring plugins. */
+type Ending = "done" | "idle" | "failed" | "misused" | "ok" | "warning" | "critical" | "unknown";
 
 /** One that reports what it did, from the config file to its last word. */
 interface Command<Config, R extends Report> {
@@ -62,14 +62,23 @@ const terminal = openTerminal({
   stderr: Deno.stderr,
   toJournal: isJournal(fstatSync(2), Deno.env.get("JOURNAL_STREAM")),
   inColour: Deno.stdout.isTerminal() && !Deno.noColor,
+  columns: () => Deno.stderr.isTerminal() ? Deno.consoleSize().columns : STANDARD_COLUMNS,
 });
+/** What help takes where there is no terminal. */
+const STANDARD_COLUMNS = 80;
 
 async function main(): Promise<number> {
   const line = readCommandLine(argv);
   switch (line.kind) {
-    case "help":
-      terminal.print(line.command === null ? overview() : commandHelp(line.command));
+    case "bare":
+      overview(STANDARD_COLUMNS).forEach((words) => terminal.tell("info", words));
+      return exitCode("misused");
+    case "help": {
+      const columns = Deno.stdout.isTerminal() ? Deno.consoleSize().columns : STANDARD_COLUMNS;
+      const help = line.command === null ? overview(columns) : commandHelp(line.command, columns);
+      help.forEach(terminal.print);
       return exitCode("done");
+    }
     case "version":
       terminal.print(await (await import("./lib/cli/version.ts")).describeBuild());
       return exitCode("done");
@@ -95,6 +104,7 @@ function exitCode(ending: Ending): number {
   }
   switch (ending) {
     case "done":
+    case "idle":
     case "ok":
       return 0;
     case "failed":
@@ -121,7 +131,7 @@ async function report<Config, R extends Report>(
     if (flags instanceof UsageFailure) throw flags;
     const { readConfigFile } = await import("./lib/config/config.ts");
     config = command.config(await readConfigFile(flags.value("config")), flags);
-    outcome = await command.run(config, makeRunContext());
+    outcome = await command.run(config, makeRunContext(flags));
     ending = command.ending(outcome);
   } catch (thrown) {
     const error = firstOf(thrown);
@@ -136,7 +146,8 @@ async function report<Config, R extends Report>(
   const output = isMisused ? undefined : flags.value("output");
   const isJson = wantsJson(argv);
   if (isJson) printJson(name, outcome);
-  if (!isJson || output !== undefined) {
+  const isSilent = !isMisused && flags.has("quiet") && (ending === "idle" || ending === "ok");
+  if (output !== undefined || (!isJson && !isSilent)) {
     const words = command.words(printable(outcome), config, {
       format: valueIn(argv, "format"),
       all: !isMisused && flags.has("all"),
@@ -190,7 +201,7 @@ function tellStack(error: unknown): void {
   stack.split("\n").forEach((line) => terminal.tell("error", line));
 }
 
-function makeRunContext(): RunContext {
+function makeRunContext(flags: Flags): RunContext {
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => stop.abort(new Failure(`stopped by ${signal}`)));
@@ -204,6 +215,8 @@ function makeRunContext(): RunContext {
     },
     stop: stop.signal,
     tell: (line) => terminal.tell("info", line),
+    trace: flags.has("verbose") ? (line) => terminal.tell("info", line) : () => {},
+    wait: terminal.wait,
   };
 }
 

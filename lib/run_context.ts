@@ -11,6 +11,10 @@ export interface RunContext {
   readonly stop: AbortSignal;
   /** Tells the operator of progress, a line at a time. */
   tell(line: string): void;
+  /** Tells of an outside program, where the operator asked for that. */
+  trace(line: string): void;
+  /** Tells that, and for how long at most, something is waited for, until that is disposed. */
+  wait(what: string, mostMs: number): Disposable;
 }
 
 /** Waits, unless the operator stops us: then it throws the reason. */

@@ -53,6 +53,32 @@ Deno.test("options are read in either form and in any order", () => {
   deepEqual(flags.operands, []);
 });
 
+Deno.test("options stand before the command too, and a switch may be one letter", () => {
+  for (
+    const argv of [
+      ["push", "-nv", "--domain", "a.b"],
+      ["-n", "push", "-v", "--domain=a.b"],
+      ["--domain", "a.b", "-vn", "push"],
+      ["--domain=a.b", "--dry-run", "--verbose", "push"],
+    ]
+  ) {
+    const { command, flags } = run(...argv);
+    deepEqual(
+      [
+        command,
+        flags.has("dry-run"),
+        flags.has("verbose"),
+        flags.has("quiet"),
+        flags.value("domain"),
+      ],
+      ["push", true, true, false, "a.b"],
+      argv.join(" "),
+    );
+  }
+  deepEqual(parseCommandLine(["--help", "push"]), { kind: "help", command: "push" });
+  deepEqual(parseCommandLine(["--config", "x", "--version"]), { kind: "version" });
+});
+
 Deno.test("a value that looks like a number or a truth stays a text", () => {
   const { flags } = run("find-npm-dir", "--live", "007", "--live", "true", "1e3");
   deepEqual(flags.values("live"), ["007", "true"]);
@@ -68,15 +94,21 @@ Deno.test("what follows two hyphens is an operand", () => {
 
 Deno.test("wrong usage is told with what was probably meant", () => {
   const cases: [argv: string[], message: RegExp, hint?: RegExp][] = [
-    [[], /^no command given$/, /certsync --help/],
+    [["--json"], /^no command given$/, /certsync --help/],
+    [["--config", "x"], /^no command given$/, /certsync --help/],
     [[""], /^unknown command ""$/, /certsync --help/],
     [["vefiry"], /^unknown command "vefiry"$/, /^did you mean verify\?$/],
     [["find-npm"], /^unknown command "find-npm"$/, /^did you mean find-npm-dir\?$/],
+    ...(["list", "run", "renew", "sync", "check", "doctor"] as const).map((
+      word,
+    ): [string[], RegExp, RegExp] => [[word], /^unknown command /, /^did you mean \S+\?$/]),
+    [["renew"], /^unknown command "renew"$/, /^did you mean push\?$/],
     [["frobnicate"], /^unknown command "frobnicate"$/, /certsync --help/],
     [["constructor"], /^unknown command "constructor"$/],
     [["__proto__"], /^unknown command "__proto__"$/],
-    [["--json", "verify"], /^unknown option "--json"$/, /^a command comes first/],
-    [["-x"], /^unknown option "-x"$/, /^a command comes first/],
+    [["-x"], /^unknown option "-x"$/, /certsync --help/],
+    [["--nonsense", "push"], /^unknown option "--nonsense" for certsync push$/],
+    [["--config", "verify"], /^no command given$/],
     [
       ["push", "--domian", "a.b"],
       /^unknown option "--domian" for certsync push$/,
@@ -86,6 +118,7 @@ Deno.test("wrong usage is told with what was probably meant", () => {
     [["push", "--live", "/a"], /^unknown option "--live" for certsync push$/],
     [["deploy", "--to", "a"], /^unknown option "--to" for certsync deploy$/],
     [["push", "--no-json"], /^unknown option "--no-json"/],
+    [["push", "-n=1"], /^-n takes no value$/],
     [["push", "-f"], /^unknown option "-f"/],
     [["push", "-hx"], /^unknown option "-hx"/],
     [["push", "--__proto__", "x"], /^unknown option "--__proto__"/],
@@ -117,11 +150,11 @@ Deno.test("wrong usage is told with what was probably meant", () => {
 
 Deno.test("help names every command, and every option of each", () => {
   for (const name of names) {
-    match(overview(), new RegExp(`^ {2}${name} `, "m"));
-    const help = commandHelp(name);
+    match(overview(80).join("\n"), new RegExp(`^ {2}${name} `, "m"));
+    const help = commandHelp(name, 80).join("\n");
     match(help, new RegExp(`^usage: certsync ${name} `, "m"));
     for (const { name: option } of commands[name].options) {
-      match(help, new RegExp(`^ {2}--${option}( |$)`, "m"));
+      match(help, new RegExp(`^ {2}--${option}(,? |$)`, "m"));
     }
   }
 });
@@ -131,12 +164,17 @@ Deno.test("help shows two examples of each command, and both are understood", ()
     const { examples }: Command = commands[name];
     equal(examples.length >= 2, true, name);
     for (const { line } of examples) {
-      match(commandHelp(name), new RegExp(`^ {2}${RegExp.escape(line)}$`, "m"));
+      match(commandHelp(name, 80).join("\n"), new RegExp(`^ {2}${RegExp.escape(line)}$`, "m"));
       // What a shell takes for itself, before it and behind it.
       const [, words = ""] = /certsync ([^|>)]*)/.exec(line) ?? [];
       equal(run(...words.trim().split(" ")).command, name, line);
     }
   }
+});
+
+Deno.test("without any argument the overview is printed on stderr", async () => {
+  const { code, stdout, stderr } = await certsync([]);
+  deepEqual([code, stdout, stderr], [2, "", (await certsync(["--help"])).stdout]);
 });
 
 Deno.test("what a shell is to run stays empty where the usage is wrong, with --json too", async () => {
@@ -147,9 +185,16 @@ Deno.test("what a shell is to run stays empty where the usage is wrong, with --j
   }
 });
 
-Deno.test("help fits a terminal of 100 columns", () => {
-  for (const text of [overview(), ...names.map(commandHelp)]) {
-    for (const line of text.split("\n")) equal(line.length <= 100, true, line);
+Deno.test("help is as wide as it is told, but for the lines that are to be typed", () => {
+  for (const width of [40, 80, 132]) {
+    for (const name of names) {
+      const { examples, operand = "" }: Command = commands[name];
+      const typed = new Set(examples.map(({ line }) => `  ${line}`));
+      for (const line of [...overview(width), ...commandHelp(name, width)]) {
+        const room = line.startsWith("usage: ") ? width + operand.length : width;
+        equal(line.length <= room || typed.has(line) || /^ {2}--\S+ \S+$/.test(line), true, line);
+      }
+    }
   }
 });
 
@@ -169,7 +214,6 @@ Deno.test("help and version print on stdout and succeed", async () => {
 
 Deno.test("wrong usage is one error on stderr, nothing on stdout, no stack, and exit code 2, verify 3", async () => {
   const cases: [argv: string[], code: number][] = [
-    [[], 2],
     [["vefiry"], 2],
     [["--nonsense"], 2],
     [["push", "--nonsense"], 2],

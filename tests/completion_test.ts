@@ -37,6 +37,7 @@ Deno.test("bash offers the commands, and every option of each", async () => {
   deepEqual(await askBash([""]), [...names, "--help", "--version"]);
   deepEqual(await askBash(["ver"]), ["verify"]);
   for (const name of names) deepEqual(await askBash([name, "--"]), optionsOf(name));
+  deepEqual(await askBash(["help", ""]), names);
 });
 
 Deno.test("bash offers what an option or an operand can be", async () => {
@@ -107,15 +108,17 @@ done`;
 }
 
 Deno.test("zsh offers commands, options, and what they can be", async () => {
-  const [all, ver, roles, formats, ...options] = await askZsh([
+  const [all, ver, helped, roles, formats, ...options] = await askZsh([
     "certsync ",
     "certsync ver",
+    "certsync help ",
     "certsync setup ",
     "certsync verify --format ",
     ...names.map((name) => `certsync ${name} --`),
   ]);
   deepEqual(all?.sort(), [...names].sort());
   deepEqual(ver, ["verify"]);
+  deepEqual(helped?.sort(), [...names].sort());
   deepEqual(roles, ["push", "deploy", "monitor"]);
   deepEqual(formats, ["text", "nagios", "prometheus"]);
   deepEqual(

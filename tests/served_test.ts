@@ -24,6 +24,8 @@ function host(stop = new AbortController().signal): RunContext {
     environment: { PATH: Deno.env.get("PATH"), HOME: undefined, SSH_AUTH_SOCK: undefined },
     stop,
     tell: () => {},
+    trace: () => {},
+    wait: () => ({ [Symbol.dispose]() {} }),
   };
 }
 

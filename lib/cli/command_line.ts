@@ -2,10 +2,18 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { quote, UsageFailure } from "../failure.ts";
-import { type Command, type CommandName, commands, isCommandName } from "./commands.ts";
+import {
+  type Command,
+  type CommandName,
+  commands,
+  isCommandName,
+  type Option,
+  synonyms,
+} from "./commands.ts";
 import { nearest } from "./nearest.ts";
 
 export type CommandLine =
+  | { readonly kind: "bare" }
   | { readonly kind: "help"; readonly command: CommandName | null }
   | { readonly kind: "version" }
   | { readonly kind: "run"; readonly command: CommandName; readonly flags: Flags };
@@ -22,8 +30,8 @@ export function readCommandLine(argv: readonly string[]): CommandLine | Misuse {
     return parseCommandLine(argv);
   } catch (error) {
     if (!(error instanceof UsageFailure)) throw error;
-    const [first = ""] = argv;
-    return { kind: "misuse", command: isCommandName(first) ? first : null, why: error };
+    const { word = "" } = splitCommand(argv);
+    return { kind: "misuse", command: isCommandName(word) ? word : null, why: error };
   }
 }
 
@@ -37,27 +45,61 @@ export interface Flags {
 
 /** Throws a UsageFailure with the nearest known word. */
 export function parseCommandLine(argv: readonly string[]): CommandLine {
-  const [first, ...rest] = argv;
-  if (first === undefined) {
-    throw new UsageFailure("no command given", { hint: "see certsync --help" });
+  if (argv.length === 0) return { kind: "bare" };
+  const { word, rest } = splitCommand(argv);
+  if (word === "help") {
+    const of = splitCommand(rest).word;
+    return of === undefined ? { kind: "help", command: null } : parseCommandLine([of, "--help"]);
   }
-  if (first === "help" && rest[0] !== undefined) return parseCommandLine([...rest, "--help"]);
-  if (first === "--help" || first === "-h" || first === "help") {
-    return { kind: "help", command: null };
+  if (word === undefined) {
+    if (rest.some((option) => option === "--help" || option === "-h")) {
+      return { kind: "help", command: null };
+    }
+    if (rest.some((option) => option === "--version" || option === "-V")) {
+      return { kind: "version" };
+    }
+    const unknown = rest.find((word) => word.startsWith("-") && !isKnownOption(word));
+    if (unknown === undefined) {
+      throw new UsageFailure("no command given", { hint: "see certsync --help" });
+    }
+    throw new UsageFailure(`unknown option ${quote(unknown)}`, { hint: "see certsync --help" });
   }
-  if (first === "--version" || first === "-V") return { kind: "version" };
-  if (!isCommandName(first)) {
-    const option = first.startsWith("-");
-    throw new UsageFailure(`unknown ${option ? "option" : "command"} ${quote(first)}`, {
-      hint: option
-        ? "a command comes first; see certsync --help"
-        : meant(first, [...Object.keys(commands), "--version"]) ?? "see certsync --help",
+  if (!isCommandName(word)) {
+    throw new UsageFailure(`unknown command ${quote(word)}`, {
+      hint: Object.hasOwn(synonyms, word)
+        ? `did you mean ${synonyms[word]}?`
+        : meant(word, [...Object.keys(commands), "--version"]) ?? "see certsync --help",
     });
   }
-  const flags = parseFlags(first, commands[first], rest);
+  const flags = parseFlags(word, commands[word], rest);
   return flags.has("help")
-    ? { kind: "help", command: first }
-    : { kind: "run", command: first, flags };
+    ? { kind: "help", command: word }
+    : { kind: "run", command: word, flags };
+}
+
+const allOptions: readonly Option[] = Object.values(commands).flatMap(({ options }) => options);
+
+function isKnownOption(argument: string): boolean {
+  return allOptions.some(({ name, letter }) =>
+    argument.replace(/=.*/s, "") === `--${name}` || argument === `-${letter}`
+  );
+}
+
+/** The command is the first word that is no option's value: options stand before or after it. */
+function splitCommand(
+  argv: readonly string[],
+): { readonly word: string | undefined; readonly rest: readonly string[] } {
+  for (let i = 0; i < argv.length; i++) {
+    const argument = argv[i] ?? "";
+    if (argument === "--") break;
+    const isOption = argument.startsWith("-") && argument !== "-";
+    if (!isOption) return { word: argument, rest: argv.toSpliced(i, 1) };
+    const hasValue = allOptions.some((option) =>
+      option.argument !== undefined && argument === `--${option.name}`
+    );
+    if (hasValue && !argv[i + 1]?.startsWith("-")) i++;
+  }
+  return { word: undefined, rest: argv };
 }
 
 function parseFlags(name: string, command: Command, argv: readonly string[]): Flags {
@@ -74,15 +116,18 @@ function parseFlags(name: string, command: Command, argv: readonly string[]): Fl
   for (const argument of beforeOperands(argv)) {
     const [, given = "", value] = /^--?([^=]*)(=)?/.exec(argument) ?? [];
     if (given.includes("_")) throw unknownOption(argument); // parseArgs keeps operands under `_`
-    if (value !== undefined && switches.some(({ name }) => name === given)) {
-      throw new UsageFailure(`--${given} takes no value`);
+    const isSwitch = switches.some(({ name, letter }) => name === given || letter === given);
+    if (value !== undefined && isSwitch) {
+      throw new UsageFailure(`${argument.replace(/=.*/s, "")} takes no value`);
     }
   }
   const args: Record<string, unknown> & { _: (string | number)[] } = parseArgs([...argv], {
     string: ["_", ...valued.map(({ name }) => name)],
     boolean: switches.map(({ name }) => name),
     collect: valued.map(({ name }) => name),
-    alias: { help: "h" },
+    alias: Object.fromEntries(
+      switches.flatMap(({ name, letter }) => letter ? [[name, letter]] : []),
+    ),
     unknown(argument, key) {
       if (key === undefined) return; // an operand
       throw unknownOption(argument);

@@ -1,7 +1,11 @@
 // Every command with its options, in the words that --help shows.
 
+import { wrap } from "./terminal.ts";
+
 export interface Option {
   readonly name: string;
+  /** The one letter that stands for it; a switch alone has one. */
+  readonly letter?: string;
   /** What the value is called; an option without one is a switch. */
   readonly argument?: string;
   readonly repeatable?: true;
@@ -21,11 +25,22 @@ const config: Option = {
   argument: "FILE",
   help: "read FILE instead of /etc/certsync/config.yaml",
 };
-const help: Option = { name: "help", help: "show this" };
+const help: Option = { name: "help", letter: "h", help: "show this" };
 const json: Option = { name: "json", help: "print one JSON object on stdout" };
 const dryRun: Option = {
   name: "dry-run",
+  letter: "n",
   help: "judge everything, change nothing, say what would happen",
+};
+const quiet: Option = {
+  name: "quiet",
+  letter: "q",
+  help: "print nothing where there was nothing to do; warnings and errors all the same",
+};
+const verbose: Option = {
+  name: "verbose",
+  letter: "v",
+  help: "tell of every outside program on stderr, with its duration and exit code",
 };
 const domain: Option = {
   name: "domain",
@@ -52,6 +67,8 @@ export const commands = {
       { name: "force", help: "send it although it is unchanged" },
       dryRun,
       json,
+      quiet,
+      verbose,
       config,
       help,
     ],
@@ -73,6 +90,8 @@ export const commands = {
       { name: "rollback", help: "put back the certificate that was deployed before" },
       dryRun,
       json,
+      quiet,
+      verbose,
       config,
       help,
     ],
@@ -110,6 +129,8 @@ export const commands = {
       },
       { name: "output", argument: "FILE", help: "replace FILE with it, instead of printing it" },
       json,
+      quiet,
+      verbose,
       config,
       help,
     ],
@@ -134,6 +155,8 @@ export const commands = {
       },
       { name: "all", help: "list every directory with its names, expiry and state" },
       json,
+      quiet,
+      verbose,
       config,
       help,
     ],
@@ -207,35 +230,73 @@ export function isReporting(name: CommandName): name is ReportingCommand {
   return commands[name].options.some((option: Option) => option === json);
 }
 
-export function overview(): string {
-  const names = Object.entries(commands);
-  const width = Math.max(...names.map(([name]) => name.length));
+/** What somebody types who has used other tools, and what does it here. */
+export const synonyms: Readonly<Record<string, CommandName>> = {
+  list: "find-npm-dir",
+  run: "push",
+  renew: "push",
+  sync: "push",
+  check: "verify",
+  status: "verify",
+  doctor: "verify",
+};
+
+/** No line is wider than `width`, but for the examples: what is to be typed is not broken. */
+export function overview(width: number): string[] {
+  const rows = Object.entries(commands).map(([name, { summary }]) => ({
+    left: name,
+    help: summary,
+  }));
   return [
-    "certsync carries the certificate that Nginx Proxy Manager renews to mailcow.",
+    ...wrap("certsync carries the certificate that Nginx Proxy Manager renews to mailcow.", width),
     "",
     "usage: certsync <command> [options]",
     "",
-    ...names.map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
+    ...columns(rows, width),
     "",
-    "certsync <command> --help shows a command's options; certsync --version the version.",
-  ].join("\n");
+    ...wrap(
+      "certsync <command> --help shows a command's options; certsync --version the version.",
+      width,
+    ),
+  ];
 }
 
-export function commandHelp(name: CommandName): string {
+/** The same for one command. */
+export function commandHelp(name: CommandName, width: number): string[] {
   const command: Command = commands[name];
-  const rows = command.options.map(({ name, argument, help }) => ({
-    left: argument === undefined ? `--${name}` : `--${name} ${argument}`,
+  const rows = command.options.map(({ name, letter, argument, help }) => ({
+    left: `--${name}${letter === undefined ? "" : `, -${letter}`}${
+      argument === undefined ? "" : ` ${argument}`
+    }`,
     help,
   }));
-  const width = Math.max(...rows.map(({ left }) => left.length));
   return [
-    `${command.summary[0]?.toUpperCase()}${command.summary.slice(1)}.`,
+    ...wrap(`${command.summary[0]?.toUpperCase()}${command.summary.slice(1)}.`, width),
     "",
     `usage: certsync ${name} ${command.operand ? `${command.operand} ` : ""}[options]`,
     "",
-    ...rows.map(({ left, help }) => `  ${left.padEnd(width)}  ${help}`),
+    ...columns(rows, width),
     "",
     "examples:",
-    ...command.examples.flatMap(({ line, does }) => [`  # ${does}`, `  ${line}`]),
-  ].join("\n");
+    ...command.examples.flatMap(({ line, does }) => [
+      ...wrap(`# ${does}`, width, "  "),
+      `  ${line}`,
+    ]),
+  ];
+}
+
+/** Beside each other where that leaves room for words, else one below the other. */
+function columns(
+  rows: readonly { readonly left: string; readonly help: string }[],
+  width: number,
+): string[] {
+  const left = Math.min(24, Math.max(...rows.map(({ left }) => left.length)));
+  const isNarrow = width < left + 30;
+  const indent = " ".repeat(isNarrow ? 6 : left + 4);
+  return rows.flatMap((row) => {
+    const lines = wrap(row.help, width, indent);
+    if (isNarrow || row.left.length > left) return [`  ${row.left}`, ...lines];
+    const [first = "", ...others] = lines;
+    return [`  ${row.left.padEnd(left)}${first.slice(left + 2)}`, ...others];
+  });
 }

@@ -47,6 +47,8 @@ function valueOf(argument: string): Value {
 
 const entries = Object.entries(commands) as readonly [CommandName, Command][];
 
+const names = Object.keys(commands).join(" ");
+
 function bashScript(): string {
   const cases = entries.flatMap(([name, { options }]) =>
     options.flatMap(({ name: option, argument }) =>
@@ -74,6 +76,7 @@ ${cases.join("\n")}
         *)
             case \${COMP_WORDS[1]} in
 ${words.map((line) => `    ${line}`).join("\n")}
+            help) words='${names}' ;;
             esac
             ;;
         esac
@@ -134,6 +137,9 @@ ${entries.map(([name, { summary }]) => `            ${zshQuote(`${name}:${summar
     (argument)
         case $words[1] in
 ${functions.join("\n").replace(/^/gm, "    ")}
+        (help)
+            _arguments '1:command:(${names})'
+            ;;
         esac
         ;;
     esac

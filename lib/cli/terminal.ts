@@ -1,9 +1,11 @@
 // All that is printed, and where. The result goes to stdout and is nothing else: a report in words, one
 // JSON object, or a script. What there is to say of it goes to stderr, a line each, with its priority
-// where stderr is the journal. No control character of a file, a name or a program gets through in
+// where stderr is the journal; on a terminal, also one line of what is being waited for, which is
+// rewritten. No control character of a file, a name or a program gets through in
 // either. Colour only on a terminal, and without NO_COLOR.
 
 import { explain, Failure } from "../failure.ts";
+import { formatDuration } from "../values/time.ts";
 
 /** sd-daemon(3) */
 const priorities = { error: "<3>", warning: "<4>", info: "<6>" } as const;
@@ -26,6 +28,7 @@ export interface Presentation {
 
 interface Output {
   writeSync(bytes: Uint8Array): number;
+  isTerminal(): boolean;
 }
 
 export interface Terminal {
@@ -34,28 +37,49 @@ export interface Terminal {
   tell(severity: Severity, line: string): void;
   diagnose(failure: Pick<Failure, "message" | "hint">): void;
   paint(text: string, colour: Colour): string;
+  /** Tells of a wait until that is disposed: as it goes on a terminal, else once it has lasted. */
+  wait(what: string, mostMs: number): Disposable;
   /** Why the result could not be printed, where that is so: who waits for it must be told. */
   whyNotPrinted(): Failure | null;
 }
 
-export function openTerminal({ stdout, stderr, toJournal, inColour }: {
+export function openTerminal({ stdout, stderr, toJournal, inColour, columns }: {
   readonly stdout: Output;
   readonly stderr: Output;
   readonly toJournal: boolean;
   readonly inColour: boolean;
+  /** How wide it is now. */
+  columns(): number;
 }): Terminal {
   let notPrinted: Failure | null = null;
-  const tell = (severity: Severity, line: string) => {
+  const waits = new Set<{ readonly what: string; readonly mostMs: number; seconds: number }>();
+  const say = (text: string) => {
     try {
-      write(stderr, formatDiagnostic(severity, printable(line), { toJournal }));
+      write(stderr, text);
     } catch {
       return; // there is nowhere left to say so
     }
   };
+  const rewrite = () => {
+    if (!stderr.isTerminal()) return;
+    const line = Array.from(
+      waits,
+      ({ what, mostMs, seconds }) => `${what}: ${seconds}s of at most ${formatDuration(mostMs)}`,
+    ).join("; ");
+    say(`\r\x1b[K${printable(line).slice(0, columns() - 1)}`);
+  };
+  const clear = () => {
+    if (waits.size > 0 && stderr.isTerminal()) say("\r\x1b[K");
+  };
+  const tell = (severity: Severity, line: string) => {
+    clear();
+    say(`${formatDiagnostic(severity, printable(line), { toJournal })}\n`);
+  };
   return {
     print(line) {
+      clear();
       try {
-        write(stdout, line);
+        write(stdout, `${line}\n`);
       } catch (error) {
         if (error instanceof Deno.errors.BrokenPipe) return; // nobody reads any more
         const failure = explain(error, "print the report");
@@ -69,12 +93,34 @@ export function openTerminal({ stdout, stderr, toJournal, inColour }: {
       if (hint !== undefined) tell("error", `hint: ${hint}`);
     },
     paint: (text, colour) => inColour ? `\x1b[${colours[colour]}m${text}\x1b[0m` : text,
+    wait(what, mostMs) {
+      const one = { what, mostMs, seconds: 0 };
+      waits.add(one);
+      rewrite();
+      const timer = setInterval(() => {
+        one.seconds++;
+        if (stderr.isTerminal()) rewrite();
+        else if (one.seconds === TOLD_AFTER_S && mostMs > TOLD_AFTER_S * 1_000) {
+          tell("info", `${what}, for at most ${formatDuration(mostMs)}`);
+        }
+      }, 1_000);
+      return {
+        [Symbol.dispose]() {
+          clearInterval(timer);
+          waits.delete(one);
+          rewrite();
+        },
+      };
+    },
     whyNotPrinted: () => notPrinted,
   };
 }
 
-function write(stream: Output, line: string): void {
-  const bytes = new TextEncoder().encode(`${line}\n`);
+/** A shorter wait is none to who reads the journal. */
+const TOLD_AFTER_S = 2;
+
+function write(stream: Output, text: string): void {
+  const bytes = new TextEncoder().encode(text);
   for (let offset = 0; offset < bytes.length;) offset += stream.writeSync(bytes.subarray(offset));
 }
 
@@ -119,4 +165,11 @@ export function printable<T>(value: T): T {
 export function printableJson(value: unknown): string {
   const lines = JSON.stringify(value, null, 2).split("\n");
   return lines.map((line) => line.replace(unprintable, escape)).join("\n");
+}
+
+/** Breaks between words, or within one that is wider than a line. Pure. */
+export function wrap(text: string, width: number, indent = ""): string[] {
+  const room = Math.max(width - indent.length, 10);
+  const lines = text.match(new RegExp(`\\S.{0,${room - 1}}(?=\\s|$)|\\S{1,${room}}`, "gu")) ?? [];
+  return lines.map((line) => indent + line.trimEnd());
 }

@@ -217,5 +217,8 @@ export const deployCommand = {
   run: deploy,
   empty: emptyDeployReport,
   words: describeDeploy,
-  ending: ({ error }: DeployReport) => error === undefined ? "done" as const : "failed" as const,
+  ending({ error, outcome }: DeployReport) {
+    if (error !== undefined) return "failed" as const;
+    return outcome === "unchanged" ? "idle" as const : "done" as const;
+  },
 };

@@ -1,6 +1,6 @@
 // Runs an outside program: an argument array, a clean environment, a time-out, bounded output.
 
-import { Failure } from "../failure.ts";
+import { Failure, quote } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 
 /** Every program that certsync may start, with the Debian package that holds it. */
@@ -62,6 +62,13 @@ export async function run(
   context: RunContext,
 ): Promise<Completion> {
   context.stop.throwIfAborted();
+  const began = performance.now();
+  const trace = (end: string) =>
+    context.trace(
+      `${[program, ...args].map(traced).join(" ")}: ${
+        Math.round(performance.now() - began)
+      } ms, ${end}`,
+    );
   const child = start(program, args, {
     ...(cwd === undefined ? {} : { cwd }),
     clearEnv: true,
@@ -90,15 +97,22 @@ export async function run(
       );
     }
     context.stop.throwIfAborted();
+    trace(`exit code ${outcome[0].code}`);
     return { code: outcome[0].code, stdout: stdout.text(), stderr: stderr.text() };
   } catch (error) {
     await end(child);
+    trace("ended by certsync");
     throw error;
   } finally {
     limit.cancel();
     stdout.cancel();
     stderr.cancel();
   }
+}
+
+/** As it could be typed. */
+function traced(argument: string): string {
+  return /^[\w./:@%+=,-]+$/.test(argument) ? argument : quote(argument);
 }
 
 /** What a program said, for a message: its last lines, without the empty ones. */

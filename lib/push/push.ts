@@ -196,5 +196,8 @@ export const pushCommand = {
   run: push,
   empty: emptyPushReport,
   words: describePush,
-  ending: ({ error }: PushReport) => error === undefined ? "done" as const : "failed" as const,
+  ending({ error, outcome }: PushReport) {
+    if (error !== undefined) return "failed" as const;
+    return outcome === "unchanged" ? "idle" as const : "done" as const;
+  },
 };

@@ -48,6 +48,8 @@ Deno.test("what push reads during renewals always fits together", async () => {
     environment: { PATH: undefined, HOME: undefined, SSH_AUTH_SOCK: undefined },
     stop: new AbortController().signal,
     tell: () => {},
+    trace: () => {},
+    wait: () => ({ [Symbol.dispose]() {} }),
   };
   let isOver = false;
   const renewals = renewing(side, () => isOver);
