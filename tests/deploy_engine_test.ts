@@ -9,6 +9,7 @@ import { heldTimers } from "./kit/held_timers.ts";
 import { allLoaded, type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
 import { textOf } from "./kit/text_of.ts";
 import { until } from "./kit/until.ts";
+import { runContext } from "./kit/run_context.ts";
 
 const NAME = "mail.example.org";
 const DAY_MS = 86_400_000;
@@ -86,16 +87,8 @@ Deno.test("a port that fell silent is not laid at the leaf's door where the rest
 /** In this process, whose timers are at hand. */
 async function deployHere(host: MailHost): Promise<DeployReport> {
   const none = { has: () => false, value: () => undefined, values: () => undefined, operands: [] };
-  return await deploy(deployConfig(await readConfigFile(host.config), none), {
-    now: new Date(),
-    environment: {
-      PATH: `${host.docker.bin}:${Deno.env.get("PATH")}`,
-      HOME: undefined,
-      SSH_AUTH_SOCK: undefined,
-    },
-    stop: new AbortController().signal,
-    tell: () => {},
-  });
+  const config = deployConfig(await readConfigFile(host.config), none);
+  return await deploy(config, runContext({ bin: host.docker.bin }));
 }
 
 Deno.test("a reload that never ends costs the others nothing, and its service a restart", async () => {

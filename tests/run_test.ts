@@ -1,25 +1,15 @@
 // What becomes of an outside program that does not behave; docker's name stands for all of them.
 
 import { equal, rejects } from "node:assert/strict";
-import type { RunContext } from "../lib/run_context.ts";
 import { ProgramFailure, run } from "../lib/programs/run.ts";
 import { tempDir } from "./kit/temp_dir.ts";
+import { runContext } from "./kit/run_context.ts";
 
 /** Runs a script in the place of docker. */
 async function runScript(script: string, { timeoutMs = 20_000 } = {}) {
   await using dir = await tempDir();
   await Deno.writeTextFile(`${dir.path}/docker`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
-  const context: RunContext = {
-    now: new Date(),
-    environment: {
-      PATH: `${dir.path}:${Deno.env.get("PATH")}`,
-      HOME: undefined,
-      SSH_AUTH_SOCK: undefined,
-    },
-    stop: new AbortController().signal,
-    tell: () => {},
-  };
-  return await run("docker", [], { timeoutMs }, context);
+  return await run("docker", [], { timeoutMs }, runContext({ bin: dir.path }));
 }
 
 const LIMIT = 4 * 1024 ** 2;

@@ -2,7 +2,6 @@
 
 import { equal, match, rejects } from "node:assert/strict";
 import { type Endpoint, parseEndpoint } from "../lib/values/endpoint_url.ts";
-import type { RunContext } from "../lib/run_context.ts";
 import { readServed } from "../lib/chain/served.ts";
 import { type Authority, authority, type Leaf } from "./kit/authority.ts";
 import { freePort } from "./kit/free_port.ts";
@@ -15,19 +14,9 @@ import {
 } from "./kit/mail_services.ts";
 import { mailcowTree } from "./kit/mailcow_tree.ts";
 import { tempDir } from "./kit/temp_dir.ts";
+import { runContext } from "./kit/run_context.ts";
 
 const NAME = "mail.example.org";
-
-function host(stop = new AbortController().signal): RunContext {
-  return {
-    now: new Date(),
-    environment: { PATH: Deno.env.get("PATH"), HOME: undefined, SSH_AUTH_SOCK: undefined },
-    stop,
-    tell: () => {},
-    trace: () => {},
-    wait: () => ({ [Symbol.dispose]() {} }),
-  };
-}
 
 interface Scene extends AsyncDisposable {
   services: MailServices;
@@ -59,7 +48,7 @@ Deno.test("every protocol gives its leaf and chain, with SNI and without", async
   await using all = await scene();
   await Promise.all(ENDPOINT_NAMES.flatMap((name) =>
     [NAME, null].map(async (sni) => {
-      const served = await readServed(endpointOf(all, name), sni, 10_000, host());
+      const served = await readServed(endpointOf(all, name), sni, 10_000, runContext());
       if (served.kind === "none") throw new Error(`${name}: ${served.reason}`);
       const expected = sni !== null && ENDPOINTS[name].service !== "nginx" ? all.sni : all.top;
       equal(served.leaf.fingerprint, expected.fingerprint, `${name} ${sni}`);
@@ -74,7 +63,7 @@ Deno.test("without SNI no name is sent, not even that by which the endpoint is c
   await using all = await scene({ named: name });
   const endpoint = { ...endpointOf(all, "imaps"), host: name };
   const fingerprint = async (sni: string | null) => {
-    const served = await readServed(endpoint, sni, 10_000, host());
+    const served = await readServed(endpoint, sni, 10_000, runContext());
     return served.kind === "none" ? served.reason : served.leaf.fingerprint;
   };
   equal(await fingerprint(name), all.sni.fingerprint);
@@ -102,7 +91,7 @@ Deno.test("an endpoint that gives no certificate has a reason, within the time-o
       await Promise.all(ENDPOINT_NAMES.map((name) => all.services.behave(name, manner)));
       const start = performance.now();
       const reasons = await Promise.all(ENDPOINT_NAMES.map(async (name) => {
-        const served = await readServed(endpointOf(all, name), NAME, 1_500, host());
+        const served = await readServed(endpointOf(all, name), NAME, 1_500, runContext());
         return [name, served.kind === "none" ? served.reason : "a certificate"] as const;
       }));
       for (const [name, reason] of reasons) {
@@ -121,10 +110,10 @@ Deno.test("an endpoint that gives no certificate has a reason, within the time-o
 Deno.test("a slow handshake is waited for, one that is too slow is not", async () => {
   await using all = await scene();
   await all.services.behave("imaps", { dribbleMs: 0 });
-  const slow = await readServed(endpointOf(all, "imaps"), null, 10_000, host());
+  const slow = await readServed(endpointOf(all, "imaps"), null, 10_000, runContext());
   equal(slow.kind, "certificate");
   await all.services.behave("imaps", { dribbleMs: 50 });
-  const tooSlow = await readServed(endpointOf(all, "imaps"), null, 500, host());
+  const tooSlow = await readServed(endpointOf(all, "imaps"), null, 500, runContext());
   equal(tooSlow.kind === "none" && tooSlow.reason, "no certificate within 0.5 s");
 });
 
@@ -159,7 +148,7 @@ Deno.test("a TLS server that refuses the handshake is said to refuse it", async 
     await connection.write(alert);
     connection.close();
   });
-  const served = await readServed(server.endpoint, NAME, 5_000, host());
+  const served = await readServed(server.endpoint, NAME, 5_000, runContext());
   equal(served.kind === "none" && served.reason, "refused the TLS handshake");
 });
 
@@ -169,7 +158,7 @@ Deno.test("a server that never stops talking is given up", async () => {
     for (;;) await connection.write(flood);
   });
   const endpoint: Endpoint = { ...server.endpoint, protocol: "imap" };
-  const served = await readServed(endpoint, NAME, 1_500, host());
+  const served = await readServed(endpoint, NAME, 1_500, runContext());
   equal(served.kind, "none");
 });
 
@@ -183,14 +172,14 @@ Deno.test("what a server says cannot pass for its certificate", async () => {
     connection.close();
   });
   for (const protocol of ["imaps", "imap"] as const) {
-    const served = await readServed({ ...server.endpoint, protocol }, NAME, 2_000, host());
+    const served = await readServed({ ...server.endpoint, protocol }, NAME, 2_000, runContext());
     equal(served.kind, "none", protocol);
   }
 });
 
 Deno.test("names that do not resolve and addresses without a route have their reasons", async () => {
   const endpoint = (address: string): Endpoint => ({ protocol: "imaps", host: address, port: 993 });
-  const blackHole = await readServed(endpoint("255.255.255.255"), NAME, 3_000, host());
+  const blackHole = await readServed(endpoint("255.255.255.255"), NAME, 3_000, runContext());
   match(
     blackHole.kind === "none" ? blackHole.reason : "",
     /unreachable|no route|[Pp]ermission|time|Invalid/,
@@ -202,7 +191,12 @@ Deno.test("stopping ends a handshake at once, with the reason for the stop", asy
   await all.services.behave("imaps", "silent");
   const stop = new AbortController();
   const start = performance.now();
-  const running = readServed(endpointOf(all, "imaps"), null, 30_000, host(stop.signal));
+  const running = readServed(
+    endpointOf(all, "imaps"),
+    null,
+    30_000,
+    runContext({ stop: stop.signal }),
+  );
   setTimeout(() => stop.abort(new Error("stopped")), 100);
   await rejects(running, /^Error: stopped$/);
   equal(performance.now() - start < 3_000, true);

@@ -1,24 +1,15 @@
 // One run at a time in a state directory, and for how long another one waits.
 
 import { deepEqual, equal, rejects } from "node:assert/strict";
-import type { RunContext } from "../lib/run_context.ts";
 import { holdState } from "../lib/files/state.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 import { until } from "./kit/until.ts";
-
-function host(tell: (line: string) => void): RunContext {
-  return {
-    now: new Date(),
-    environment: { PATH: undefined, HOME: undefined, SSH_AUTH_SOCK: undefined },
-    stop: new AbortController().signal,
-    tell,
-  };
-}
+import { runContext } from "./kit/run_context.ts";
 
 Deno.test("who has waited a minute for the lock gives up, names who to ask, and leaves it to the next", async () => {
   await using dir = await tempDir();
   const told: string[] = [];
-  const held = await holdState(dir.path, host((line) => told.push(line)));
+  const held = await holdState(dir.path, runContext({ tell: (line) => told.push(line) }));
   equal(told.length, 0);
 
   // Only the clock is not the real one: it is asked for a time-out, and that is over when we say so.
@@ -31,7 +22,7 @@ Deno.test("who has waited a minute for the lock gives up, names who to ask, and 
   };
   try {
     let hasEnded = false;
-    const waiting = holdState(dir.path, host((line) => told.push(line)));
+    const waiting = holdState(dir.path, runContext({ tell: (line) => told.push(line) }));
     waiting.catch(() => {}).finally(() => hasEnded = true);
     await until(() => told.length === 1);
     deepEqual([asked, hasEnded], [[60_000], false]);
@@ -46,6 +37,6 @@ Deno.test("who has waited a minute for the lock gives up, names who to ask, and 
   }
 
   held[Symbol.dispose]();
-  using _next = await holdState(dir.path, host(() => {}));
+  using _next = await holdState(dir.path, runContext());
   equal(told.length, 1);
 });

@@ -3,11 +3,11 @@
 import { equal, ok } from "node:assert/strict";
 import { parseSource } from "../../lib/config/config_file.ts";
 import { Failure } from "../../lib/failure.ts";
-import type { RunContext } from "../../lib/run_context.ts";
 import { keyFits } from "../../lib/certificate/pair.ts";
 import { readSource } from "../../lib/push/source.ts";
 import { ca, first, type PushSide, pushSide, second } from "./push_side.ts";
 import { sized, tell } from "./size.ts";
+import { runContext } from "../kit/run_context.ts";
 
 Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
 
@@ -43,14 +43,7 @@ async function clear({ npm }: PushSide): Promise<void> {
 
 Deno.test("what push reads during renewals always fits together", async () => {
   await using side = await pushSide();
-  const context: RunContext = {
-    now: new Date(),
-    environment: { PATH: undefined, HOME: undefined, SSH_AUTH_SOCK: undefined },
-    stop: new AbortController().signal,
-    tell: () => {},
-    trace: () => {},
-    wait: () => ({ [Symbol.dispose]() {} }),
-  };
+  const context = runContext();
   let isOver = false;
   const renewals = renewing(side, () => isOver);
   const rounds = sized({ quick: 120, ci: 3_000, full: 5_000 });
