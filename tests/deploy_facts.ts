@@ -45,7 +45,8 @@ export function installed(pair: Pair | null, more: Partial<Installed> = {}): Ins
 }
 
 export function sni(name: string, domains: string[], pair: Pair | null): SniDirectory {
-  return { ...installed(pair, { directory: `${SSL}/${name}` }), name, domains };
+  const domainsText = domains.join(" ");
+  return { ...installed(pair, { directory: `${SSL}/${name}` }), name, domains, domainsText };
 }
 
 export const ALL_LOADED = new Map(

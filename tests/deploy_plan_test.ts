@@ -4,7 +4,6 @@ import { deepEqual, equal, match } from "node:assert/strict";
 import {
   carriers,
   type DeployFacts,
-  expectedLeaves,
   isOlder,
   isSettled,
   mailHostname,
@@ -188,39 +187,6 @@ Deno.test("names that the deployed certificate had are missed, however they are 
   ]);
   deepEqual(lost(wide, fresh), []);
   deepEqual(lost(fresh, old), []);
-});
-
-Deno.test("which leaves clients may be given", () => {
-  const [ours, theirs] = [fresh.leaf.fingerprint, own.leaf.fingerprint];
-  const webmail = "webmail.example.net";
-  const cases: [what: string, SniDirectory[], Service, sni: string | null, string[]][] = [
-    ["no directory", [], "postfix-mailcow", NAME, [ours]],
-    ["carried", [sni("a", [NAME], fresh)], "dovecot-mailcow", NAME, [ours]],
-    ["not replaced", [sni("a", [NAME], old)], "dovecot-mailcow", NAME, [old.leaf.fingerprint]],
-    ["left alone", [sni("a", [NAME, webmail], own)], "postfix-mailcow", NAME, [theirs]],
-    ["left alone", [sni("a", [NAME, webmail], own)], "dovecot-mailcow", NAME, [theirs]],
-    ["nginx", [sni("a", [NAME, webmail], own)], "nginx-mailcow", NAME, [ours]],
-    ["without SNI", [sni("a", [NAME, webmail], own)], "dovecot-mailcow", null, [ours]],
-    ["another's", [sni("a", [webmail], own)], "dovecot-mailcow", NAME, [ours]],
-    ["broken", [sni("a", [NAME, webmail], null)], "dovecot-mailcow", NAME, [ours]],
-    [
-      "a wildcard, which not every server knows",
-      [sni("a", ["*.example.org", webmail], own)],
-      "dovecot-mailcow",
-      NAME,
-      [ours, theirs],
-    ],
-    [
-      "two claimants",
-      [sni("a", [NAME], fresh), sni("b", [NAME, webmail], own)],
-      "dovecot-mailcow",
-      NAME,
-      [ours, theirs],
-    ],
-  ];
-  for (const [what, sniDirectories, service, name, leaves] of cases) {
-    deepEqual(expectedLeaves(facts({ sniDirectories }), service, name), leaves, what);
-  }
 });
 
 Deno.test("the mail hostname is mailcow's, and the domain where it names none", () => {

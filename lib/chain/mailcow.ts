@@ -1,7 +1,7 @@
 // mailcow on this host: what its configuration says, and the SSL directory that its services read.
 
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { CERTIFICATE_MODE, KEY_MODE, type Pair, parsePair } from "../certificate/pair.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { FileProblem, readFile } from "../files/read_file.ts";
@@ -62,7 +62,9 @@ export interface Installed {
 /** Served by Postfix and Dovecot, ahead of the top-level pair, to clients that name its domains. */
 export interface SniDirectory extends Installed {
   readonly name: string;
+  /** Every word of its file "domains"; which of them count is each reader's own affair. */
   readonly domains: readonly string[];
+  readonly domainsText: string;
 }
 
 /** Throws a Failure where the directory is not mailcow's. */
@@ -126,30 +128,53 @@ function isOurs(path: string, mode: number): boolean {
 }
 
 /**
- * As mailcow's services find them: not hidden ones. A symbolic link is left out: what it leads to is
- * either listed itself, or not to be seen from inside the containers and not ours to write to.
+ * As mailcow's services find them, hidden ones included, which nginx takes. A link counts where it
+ * leads to a directory that can be seen from inside the containers, and that is not listed itself.
  */
 function readSniDirectories(sslDirectory: string): SniDirectory[] {
-  return fs.readdirSync(sslDirectory, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
-    .map(({ name }) => ({ name, directory: join(sslDirectory, name) }))
-    .filter(({ directory }) =>
-      ["cert.pem", "key.pem", "domains"].every((file) => fs.existsSync(join(directory, file)))
-    )
+  const entries = fs.readdirSync(sslDirectory, { withFileTypes: true });
+  const places = [
+    ...entries.filter((entry) => entry.isDirectory())
+      .map(({ name }) => ({ name, directory: join(sslDirectory, name) })),
+    ...entries.filter((entry) => entry.isSymbolicLink())
+      .map(({ name }) => ({ name, directory: readLink(name, sslDirectory) })),
+  ];
+  const seen = new Set<string>();
+  return places
+    .filter(({ directory }) => {
+      if (!SNI_FILES.every((file) => fs.existsSync(join(directory, file)))) return false;
+      const { dev, ino } = fs.statSync(directory);
+      return seen.size < seen.add(`${dev} ${ino}`).size;
+    })
     .map(({ name, directory }) => readSniDirectory(name, directory))
     .sort((a, b) => a.name < b.name ? -1 : 1);
+}
+
+const SNI_FILES = ["cert.pem", "key.pem", "domains"];
+
+/** Where the containers mount the SSL directory, of all this host's directories. */
+const MOUNTED = "/etc/ssl/mail";
+
+/** Where a link leads for the containers; what they cannot see is a path that is not there. */
+function readLink(name: string, sslDirectory: string): string {
+  const target = resolve(MOUNTED, fs.readlinkSync(join(sslDirectory, name)));
+  return target.startsWith(`${MOUNTED}/`)
+    ? join(sslDirectory, target.slice(MOUNTED.length))
+    : join(sslDirectory, name, "outside");
 }
 
 function readSniDirectory(name: string, directory: string): SniDirectory {
   const installed = readInstalled(directory);
   try {
     const { bytes } = readFile(join(directory, "domains"), { follow: true });
-    const words = new TextDecoder().decode(bytes).toLowerCase().split(/\s+/);
-    return { ...installed, name, domains: words.filter((word) => word !== "") };
+    const domainsText = new TextDecoder().decode(bytes);
+    const words = domainsText.toLowerCase().split(/\s+/);
+    return { ...installed, name, domainsText, domains: words.filter((word) => word !== "") };
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
-    if (error.kind !== "unreadable") return { ...installed, name, domains: [] };
+    const nobody = { ...installed, name, domainsText: "", domains: [] };
+    if (error.kind !== "unreadable") return nobody;
     const problem = `cannot be judged: its file "domains" ${error.detail}`;
-    return { ...installed, name, domains: [], isReadable: false, problem };
+    return { ...nobody, isReadable: false, problem };
   }
 }

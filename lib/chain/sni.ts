@@ -1,15 +1,85 @@
-// Which SNI directories the certificate belongs into: mailcow serves them ahead of the top-level pair.
+// SNI directories: for whom each of mailcow's services serves them, and whose certificate belongs there.
 
 import { type Certificate, timeState } from "../certificate/certificate.ts";
 import { namesCover } from "../values/host_name.ts";
+import type { Service, SniDirectory } from "./mailcow.ts";
+
+/**
+ * The names for which a service serves a directory, each read as its start-up script reads the file:
+ * Postfix takes the first line alone and knows no wildcards, nginx passes over a directory that
+ * holds the mail hostname, the others over hidden ones. What only looks like a name (a carriage
+ * return, a trailing dot) is asked for by nobody. Pure.
+ */
+export function namesServed(
+  { name, domainsText }: Pick<SniDirectory, "name" | "domainsText">,
+  service: Service,
+  hostname: string,
+): string[] {
+  const text = domainsText.toLowerCase();
+  const split = (text: string, blanks: RegExp) => text.split(blanks).filter((word) => word !== "");
+  if (service === "nginx-mailcow") {
+    const words = split(text, /\s+/);
+    return words.includes(hostname) ? [] : words;
+  }
+  if (isHidden(name)) return [];
+  return service === "postfix-mailcow"
+    ? split(text.split("\n", 1)[0] ?? "", / +/).filter((word) => !word.startsWith("*"))
+    : split(text, /[ \t\n]+/);
+}
+
+/** Read by nginx alone: the others look for their directories with a shell's `*`. */
+export function isHidden(name: string): boolean {
+  return name.startsWith(".");
+}
+
+/** What lies in mailcow's directories, as far as clients are concerned. */
+export interface ServedPlaces {
+  /** The leaf of the top-level pair; null where there is none. */
+  readonly top: Pick<Certificate, "fingerprint" | "notAfter"> | null;
+  readonly sniDirectories: readonly SniDirectory[];
+  /** Under which mailcow serves mail and its own site. */
+  readonly hostname: string;
+}
+
+/**
+ * The directories that the service may serve to a client that asks for the name, ahead of the
+ * top-level pair: may, because it knows those alone that were there when it started. `name` is null
+ * for a client without SNI. Pure.
+ */
+export function claimants(
+  { service, name }: { readonly service: Service; readonly name: string | null },
+  { sniDirectories, hostname }: Pick<ServedPlaces, "sniDirectories" | "hostname">,
+): SniDirectory[] {
+  // nginx's own site has the mail hostname for its exact name, which goes before any wildcard.
+  if (name === null || (service === "nginx-mailcow" && name === hostname)) return [];
+  return sniDirectories.filter((directory) =>
+    namesCover(namesServed(directory, service, hostname), name) !== null
+  );
+}
+
+/**
+ * The fingerprints of the leaves that are right where a client of the service asks for the name
+ * (null: without SNI): the top-level one, and those of the directories that answer for the name. An
+ * expired one never is, so there may be none. Pure.
+ */
+export function rightLeaves(
+  question: { readonly service: Service; readonly name: string | null },
+  places: ServedPlaces,
+  now: Date,
+): string[] {
+  const own = claimants(question, places).map(({ pair }) => pair?.leaf ?? null);
+  const leaves = [places.top, ...own].filter((leaf) => leaf !== null && now <= leaf.notAfter);
+  return [...new Set(leaves.flatMap((leaf) => leaf === null ? [] : [leaf.fingerprint]))];
+}
 
 /** Names that only HTTPS uses, where nginx passes over such a directory. */
 const ONLY_HTTPS = /^(autodiscover|autoconfig|mta-sts)\./;
 
 /**
- * `domains` is what the directory is served for, `own` the leaf that lies there, `isTaken` whether
- * that came from here in the place of the directory's own; `names` are those of the certificate in
- * question, `hostname` is the mail hostname. Pure.
+ * Which SNI directories the certificate belongs into. `domains` is what the directory is served for,
+ * `own` the leaf that lies there, `isTaken` whether that came from here in the place of the
+ * directory's own; `names` are those of the certificate in question, `hostname` is the mail
+ * hostname. Pure.
  */
 export function belongsInto(
   { domains, own, isTaken }: {
@@ -24,7 +94,7 @@ export function belongsInto(
   if (domains.length === 0) return false;
   const missing = uncovered(domains, names);
   if (missing.length === 0) return true;
-  if (!domains.includes(hostname)) return false;
+  if (namesCover(domains, hostname) === null) return false;
   if (missing.every((name) => ONLY_HTTPS.test(name))) return true;
   if (own === null) return false;
   // What was taken over when its own had expired is renewed from then on.

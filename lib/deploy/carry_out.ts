@@ -10,6 +10,7 @@ import {
   serviceNames,
   serviceOf,
 } from "../chain/mailcow.ts";
+import { rightLeaves } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/config.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { type Compose, composeExec } from "../programs/compose.ts";
@@ -22,11 +23,11 @@ import { readAnswered, readMemory, writeAnswered, writeLoaded, writeRejected } f
 import {
   carriers,
   type DeployFacts,
-  expectedLeaves,
   type Installation,
   mailHostname,
   type Plan,
   planInstallations,
+  servedPlaces,
   type Situation,
 } from "./plan.ts";
 import { keepPrevious, readPrevious } from "./previous.ts";
@@ -117,7 +118,10 @@ function probesFor(
     return [mailHostname(facts), null].map((sni) => ({
       endpoint,
       sni,
-      expected: expectedLeaves(facts, service, sni),
+      expected: [
+        facts.candidate.leaf.fingerprint,
+        ...rightLeaves({ service, name: sni }, servedPlaces(facts), facts.now),
+      ],
     }));
   });
 }

@@ -9,7 +9,7 @@ import {
   serviceNames,
   type SniDirectory,
 } from "../chain/mailcow.ts";
-import { belongsInto, uncovered } from "../chain/sni.ts";
+import { belongsInto, isHidden, type ServedPlaces, uncovered } from "../chain/sni.ts";
 import { Failure, quote, quoteAll } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
 import { formatTime } from "../values/time.ts";
@@ -232,6 +232,7 @@ function directoriesLacking(facts: DeployFacts): string[] {
 type ServedFacts = Omit<DeployFacts, "memory">;
 
 function shallCarry({ name, domains, pair }: SniDirectory, facts: ServedFacts): boolean {
+  if (isHidden(name)) return false;
   const { candidate, mailcow, taken, now } = facts;
   const own = pair?.leaf ?? null;
   const isOurs = [mailcow.deployed.pair, candidate].some((ours) =>
@@ -248,10 +249,10 @@ export function mailHostname({ mailcow, domain }: Pick<DeployFacts, "mailcow" | 
 
 function sniWarnings(facts: DeployFacts): string[] {
   return facts.mailcow.sniDirectories
-    .filter((directory) => !shallCarry(directory, facts))
+    .filter((directory) => !isHidden(directory.name) && !shallCarry(directory, facts))
     .map((directory) => {
       const names = quoteAll(uncovered(directory.domains, facts.candidate.leaf.names));
-      const but = directory.domains.includes(mailHostname(facts))
+      const but = namesCover(directory.domains, mailHostname(facts)) !== null
         ? "; mail clients that ask for the mail hostname still get its own certificate"
         : "";
       return `${quote(directory.directory)} keeps its own certificate, because the new one does ` +
@@ -266,24 +267,8 @@ function lostNames({ leaf }: Pair, { pair }: Installed): string[] {
   return [`the new certificate lacks names of the deployed one: ${quoteAll(lost)}`];
 }
 
-/**
- * The leaves that a client may be given which asks for the mail hostname, or for no name, once what
- * lies in the directories is loaded.
- */
-export function expectedLeaves(
-  facts: ServedFacts,
-  service: Service,
-  sni: string | null,
-): string[] {
-  const ours = facts.candidate.leaf.fingerprint;
-  if (sni === null || service === "nginx-mailcow") return [ours];
-  const claimants = facts.mailcow.sniDirectories.filter(({ domains }) =>
-    namesCover(domains, sni) !== null
-  );
-  const foreign = claimants.filter(({ pair }) => pair?.leaf.fingerprint !== ours);
-  const leaves = foreign.flatMap(({ pair }) => pair === null ? [] : [pair.leaf.fingerprint]);
-  // Which of several claimants wins is up to the server, and Postfix knows no wildcards here.
-  const isCertain = foreign.length === claimants.length &&
-    foreign.some(({ domains }) => namesCover(domains, sni) === "exact");
-  return leaves.length > 0 && isCertain ? leaves : [ours, ...leaves];
+/** What the services serve once the candidate is what lies in the directories that carry it. */
+export function servedPlaces(facts: Omit<DeployFacts, "memory">): ServedPlaces {
+  const { sniDirectories } = facts.mailcow;
+  return { top: facts.candidate.leaf, sniDirectories, hostname: mailHostname(facts) };
 }
