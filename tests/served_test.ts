@@ -2,9 +2,12 @@
 
 import { equal, match, rejects } from "node:assert/strict";
 import { type Endpoint, parseEndpoint } from "../lib/values/endpoint_url.ts";
-import { readServed } from "../lib/chain/served.ts";
+import type { RunContext } from "../lib/run_context.ts";
+import type { KeyKind } from "../lib/programs/openssl.ts";
+import { readAllServed, readServed } from "../lib/chain/served.ts";
 import { type Authority, authority, type Leaf } from "./kit/authority.ts";
 import { freePort } from "./kit/free_port.ts";
+import { keylessServer } from "./kit/keyless_server.ts";
 import {
   ENDPOINT_NAMES,
   ENDPOINTS,
@@ -15,8 +18,12 @@ import {
 import { mailcowTree } from "./kit/mailcow_tree.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 import { runContext } from "./kit/run_context.ts";
+import { until } from "./kit/until.ts";
 
 const NAME = "mail.example.org";
+
+const ask = (endpoint: Endpoint, sni: string | null, timeoutMs: number, by: RunContext) =>
+  readServed({ endpoint, sni }, timeoutMs, by);
 
 interface Scene extends AsyncDisposable {
   services: MailServices;
@@ -48,11 +55,11 @@ Deno.test("every protocol gives its leaf and chain, with SNI and without", async
   await using all = await scene();
   await Promise.all(ENDPOINT_NAMES.flatMap((name) =>
     [NAME, null].map(async (sni) => {
-      const served = await readServed(endpointOf(all, name), sni, 10_000, runContext());
+      const served = await ask(endpointOf(all, name), sni, 10_000, runContext());
       if (served.kind === "none") throw new Error(`${name}: ${served.reason}`);
       const expected = sni !== null && ENDPOINTS[name].service !== "nginx" ? all.sni : all.top;
       equal(served.leaf.fingerprint, expected.fingerprint, `${name} ${sni}`);
-      equal(served.chainLength, 2);
+      equal(served.chain.length, 2);
     })
   ));
 });
@@ -63,7 +70,7 @@ Deno.test("without SNI no name is sent, not even that by which the endpoint is c
   await using all = await scene({ named: name });
   const endpoint = { ...endpointOf(all, "imaps"), host: name };
   const fingerprint = async (sni: string | null) => {
-    const served = await readServed(endpoint, sni, 10_000, runContext());
+    const served = await ask(endpoint, sni, 10_000, runContext());
     return served.kind === "none" ? served.reason : served.leaf.fingerprint;
   };
   equal(await fingerprint(name), all.sni.fingerprint);
@@ -77,7 +84,7 @@ const silences: [manner: Manner, reason: RegExp, plain: RegExp][] = [
   ["hangs-up", /^closed the connection/, /^closed the connection/],
   [
     "refuses-starttls",
-    /^STARTTLS is not offered$|^answered STARTTLS, but not/,
+    /^STARTTLS is not offered$|^-ERR TLS support isn't enabled\.$/,
     /^answered, but not with TLS$/,
   ],
   ["garbage", /^answered STARTTLS, but not with TLS$/, /^answered, but not with TLS$/],
@@ -91,7 +98,7 @@ Deno.test("an endpoint that gives no certificate has a reason, within the time-o
       await Promise.all(ENDPOINT_NAMES.map((name) => all.services.behave(name, manner)));
       const start = performance.now();
       const reasons = await Promise.all(ENDPOINT_NAMES.map(async (name) => {
-        const served = await readServed(endpointOf(all, name), NAME, 1_500, runContext());
+        const served = await ask(endpointOf(all, name), NAME, 1_500, runContext());
         return [name, served.kind === "none" ? served.reason : "a certificate"] as const;
       }));
       for (const [name, reason] of reasons) {
@@ -110,10 +117,10 @@ Deno.test("an endpoint that gives no certificate has a reason, within the time-o
 Deno.test("a slow handshake is waited for, one that is too slow is not", async () => {
   await using all = await scene();
   await all.services.behave("imaps", { dribbleMs: 0 });
-  const slow = await readServed(endpointOf(all, "imaps"), null, 10_000, runContext());
+  const slow = await ask(endpointOf(all, "imaps"), null, 10_000, runContext());
   equal(slow.kind, "certificate");
   await all.services.behave("imaps", { dribbleMs: 50 });
-  const tooSlow = await readServed(endpointOf(all, "imaps"), null, 500, runContext());
+  const tooSlow = await ask(endpointOf(all, "imaps"), null, 500, runContext());
   equal(tooSlow.kind === "none" && tooSlow.reason, "no certificate within 0.5 s");
 });
 
@@ -148,7 +155,7 @@ Deno.test("a TLS server that refuses the handshake is said to refuse it", async 
     await connection.write(alert);
     connection.close();
   });
-  const served = await readServed(server.endpoint, NAME, 5_000, runContext());
+  const served = await ask(server.endpoint, NAME, 5_000, runContext());
   equal(served.kind === "none" && served.reason, "refused the TLS handshake");
 });
 
@@ -158,7 +165,7 @@ Deno.test("a server that never stops talking is given up", async () => {
     for (;;) await connection.write(flood);
   });
   const endpoint: Endpoint = { ...server.endpoint, protocol: "imap" };
-  const served = await readServed(endpoint, NAME, 1_500, runContext());
+  const served = await ask(endpoint, NAME, 1_500, runContext());
   equal(served.kind, "none");
 });
 
@@ -172,14 +179,14 @@ Deno.test("what a server says cannot pass for its certificate", async () => {
     connection.close();
   });
   for (const protocol of ["imaps", "imap"] as const) {
-    const served = await readServed({ ...server.endpoint, protocol }, NAME, 2_000, runContext());
+    const served = await ask({ ...server.endpoint, protocol }, NAME, 2_000, runContext());
     equal(served.kind, "none", protocol);
   }
 });
 
 Deno.test("names that do not resolve and addresses without a route have their reasons", async () => {
   const endpoint = (address: string): Endpoint => ({ protocol: "imaps", host: address, port: 993 });
-  const blackHole = await readServed(endpoint("255.255.255.255"), NAME, 3_000, runContext());
+  const blackHole = await ask(endpoint("255.255.255.255"), NAME, 3_000, runContext());
   match(
     blackHole.kind === "none" ? blackHole.reason : "",
     /unreachable|no route|[Pp]ermission|time|Invalid/,
@@ -191,13 +198,144 @@ Deno.test("stopping ends a handshake at once, with the reason for the stop", asy
   await all.services.behave("imaps", "silent");
   const stop = new AbortController();
   const start = performance.now();
-  const running = readServed(
-    endpointOf(all, "imaps"),
-    null,
-    30_000,
-    runContext({ stop: stop.signal }),
-  );
+  const running = ask(endpointOf(all, "imaps"), null, 30_000, runContext({ stop: stop.signal }));
   setTimeout(() => stop.abort(new Error("stopped")), 100);
   await rejects(running, /^Error: stopped$/);
   equal(performance.now() - start < 3_000, true);
+});
+
+Deno.test("a server that shows a certificate without having its key serves nothing", async () => {
+  await using ca = await authority();
+  for (const algorithm of ["ecdsa-p256", "rsa"] as const) {
+    const leaf = await ca.issue({ names: [NAME], algorithm });
+    await using server = keylessServer(leaf.certPem);
+    const endpoint: Endpoint = { protocol: "imaps", host: "127.0.0.1", port: server.port };
+    const served = await ask(endpoint, NAME, 5_000, runContext());
+    equal(
+      served.kind === "none" && served.reason,
+      "showed a certificate whose key it does not have",
+      algorithm,
+    );
+  }
+});
+
+/** Speaks the first lines of a mail server to each client: what it says, and where it hangs up. */
+function speak(protocol: Endpoint["protocol"], ...lines: string[]) {
+  const server = listen(async (connection) => {
+    for (const line of lines) {
+      await connection.write(new TextEncoder().encode(`${line}\r\n`));
+      if (line !== lines.at(-1)) await connection.read(new Uint8Array(4_096));
+    }
+    if (lines.length > 1) await connection.read(new Uint8Array(4_096)); // what openssl tries anyway
+    connection.close();
+  });
+  return {
+    endpoint: { ...server.endpoint, protocol } as Endpoint,
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
+Deno.test("a server that refuses STARTTLS is quoted", async (t) => {
+  const ehlo = "250-mail.example.org\r\n250 STARTTLS";
+  const cases: [Endpoint["protocol"], lines: string[], reason: string][] = [
+    [
+      "smtp",
+      ["220 mail.example.org", ehlo, "454 4.7.0 TLS not available due to local problem"],
+      "454 4.7.0 TLS not available due to local problem",
+    ],
+    [
+      "submission",
+      ["220 mail.example.org", ehlo, "451 4.7.1 Try again later"],
+      "451 4.7.1 Try again later",
+    ],
+    ["smtp", ["554 5.7.1 No SMTP service here"], "STARTTLS is not offered"],
+    ["pop3", ["+OK ready", "-ERR TLS support isn't enabled."], "-ERR TLS support isn't enabled."],
+    ["sieve", ['"STARTTLS"\r\nOK "ready"', 'NO "no TLS now"'], 'NO "no TLS now"'],
+    ["imap", ["* BYE Too many connections"], "* BYE Too many connections"],
+  ];
+  for (const [protocol, lines, reason] of cases) {
+    await t.step(reason, async () => {
+      await using server = speak(protocol, ...lines);
+      const served = await ask(server.endpoint, NAME, 3_000, runContext());
+      equal(served.kind === "none" && served.reason, reason);
+    });
+  }
+});
+
+Deno.test("a server with too many connections is asked again, until the time is over", async () => {
+  let clients = 0;
+  await using server = listen(async (connection) => {
+    clients++;
+    const words = clients < 3 ? "421 4.7.0 Error: too many connections" : "554 5.3.2 closed";
+    await connection.write(new TextEncoder().encode(`${words}\r\n`));
+    connection.close();
+  });
+  const endpoint: Endpoint = { ...server.endpoint, protocol: "smtp" };
+  const served = await ask(endpoint, NAME, 5_000, runContext());
+  equal(clients, 3);
+  equal(served.kind === "none" && served.reason.startsWith("421"), false);
+  clients = -1_000;
+  const given = await ask(endpoint, NAME, 1_200, runContext());
+  equal(given.kind === "none" && given.reason, "421 4.7.0 Error: too many connections");
+});
+
+Deno.test("a server with two kinds of keys is asked for the kind that is meant", async () => {
+  await using stack = new AsyncDisposableStack();
+  const dir = stack.use(await tempDir());
+  const ca = stack.use(await authority());
+  const [ec, rsa] = await Promise.all([
+    ca.issue({ names: [NAME] }),
+    ca.issue({ names: [NAME], algorithm: "rsa" }),
+  ]);
+  const file = async (name: string, text: string) => {
+    await Deno.writeTextFile(`${dir.path}/${name}`, text, { mode: 0o600 });
+    return `${dir.path}/${name}`;
+  };
+  const port = freePort();
+  const child = new Deno.Command("openssl", {
+    args: [
+      ...["s_server", "-accept", `127.0.0.1:${port}`, "-www"],
+      ...["-cert", await file("a.pem", ec.certPem), "-key", await file("a.key", ec.keyPem)],
+      ...["-dcert", await file("b.pem", rsa.certPem), "-dkey", await file("b.key", rsa.keyPem)],
+    ],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  stack.defer(async () => {
+    child.kill("SIGKILL");
+    await child.status;
+  });
+  const question = { endpoint: { protocol: "https", host: "127.0.0.1", port }, sni: NAME } as const;
+  await until(async () => (await readServed(question, 5_000, runContext())).kind === "certificate");
+  const given = async (keyKind: KeyKind | null) => {
+    const served = await readServed({ ...question, keyKind }, 5_000, runContext());
+    return served.kind === "none" ? served.reason : served.leaf.fingerprint;
+  };
+  equal(await given(null), ec.fingerprint);
+  equal(await given("ec"), ec.fingerprint);
+  equal(await given("rsa"), rsa.fingerprint);
+  equal(await given("ed25519"), "refused the TLS handshake");
+});
+
+Deno.test("forty questions are asked ten at one address and thirty-two at once, all of them", async () => {
+  let [open, most] = [0, 0];
+  const servers = Array.from({ length: 4 }, () =>
+    listen(async (connection) => {
+      most = Math.max(most, ++open);
+      setTimeout(() => {
+        open--;
+        connection.close();
+      }, 150);
+      await Promise.resolve();
+    }));
+  await using stack = new AsyncDisposableStack();
+  servers.forEach((server) => stack.use(server));
+  const questions = servers.flatMap(({ endpoint }) =>
+    Array.from({ length: 12 }, () => ({ endpoint, sni: null }))
+  );
+  const answers = await readAllServed(questions, 10_000, runContext());
+  equal(answers.length, 48);
+  equal(answers.every(({ kind }) => kind === "none"), true);
+  equal(most <= 32, true, `${most} at once`);
 });

@@ -1,26 +1,111 @@
 // What an endpoint serves on the wire: the source of truth, whatever the files say.
 
-import { type Certificate, parseFirst } from "../certificate/certificate.ts";
+import { type Certificate, parseChain } from "../certificate/certificate.ts";
 import { Failure } from "../failure.ts";
-import { connect } from "../programs/openssl.ts";
+import { connect, type KeyKind } from "../programs/openssl.ts";
 import { type Completion, lastWords, MissingProgram, TimedOut } from "../programs/run.ts";
-import type { RunContext } from "../run_context.ts";
-import { type Endpoint, protocols } from "../values/endpoint_url.ts";
+import { pause, type RunContext } from "../run_context.ts";
+import { type Endpoint, formatAddress, protocols } from "../values/endpoint_url.ts";
 
-/** To answer means to give a certificate: without one there is only a reason. */
+/**
+ * To answer means to give a certificate in a handshake that was finished, in which the server proved
+ * that it has the key: without one there is only a reason. `chain` is what the server sent, in its
+ * order, leaf first; nothing in it was verified.
+ */
 export type Served =
-  | { readonly kind: "certificate"; readonly leaf: Certificate; readonly chainLength: number }
+  | {
+    readonly kind: "certificate";
+    readonly leaf: Certificate;
+    readonly chain: readonly [Certificate, ...Certificate[]];
+  }
   | { readonly kind: "none"; readonly reason: string };
 
-/** Makes one handshake, with SNI unless it is null. */
+/** A client's question: by which name it asks, null for none. */
+export interface Question {
+  readonly endpoint: Endpoint;
+  readonly sni: string | null;
+  /**
+   * The client takes a key of this kind alone: only worth asking where it was given one of another
+   * kind, since to a server without such a key it looks like death.
+   */
+  readonly keyKind?: KeyKind | null;
+}
+
+/** What openssl can be told to ask for; null for a kind that it is not asked for by. */
+export function keyKindOf({ x509 }: Pick<Certificate, "x509">): KeyKind | null {
+  try {
+    const kind = x509.publicKey.asymmetricKeyType;
+    return kind === "rsa" || kind === "ec" || kind === "ed25519" ? kind : null;
+  } catch {
+    return null; // node:crypto throws for curves that it does not know
+  }
+}
+
+/** Postfix's word for a client that has too many connections open, which these end soon. */
+const TOO_MANY = /^421 /;
+const BEFORE_ASKING_AGAIN_MS = 500;
+
+/** Makes one handshake; another one where the server has too many of them. */
 export async function readServed(
-  endpoint: Endpoint,
-  sni: string | null,
+  question: Question,
+  timeoutMs: number,
+  context: RunContext,
+): Promise<Served> {
+  const end = performance.now() + timeoutMs;
+  for (;;) {
+    const served = await shakeHands(
+      question,
+      Math.max(1, end - performance.now()),
+      timeoutMs,
+      context,
+    );
+    const isBusy = served.kind === "none" && TOO_MANY.test(served.reason);
+    if (!isBusy || performance.now() + BEFORE_ASKING_AGAIN_MS > end) return served;
+    await pause(BEFORE_ASKING_AGAIN_MS, context);
+  }
+}
+
+/** At a time: more would be taken for an attack, and take this host's memory. */
+const AT_ONCE = { everywhere: 32, atOneAddress: 10 };
+
+/** Asks all of them, each within the time from its own start, as many at a time as do no harm. */
+export async function readAllServed<Q extends Question>(
+  questions: readonly Q[],
+  timeoutMs: number,
+  context: RunContext,
+): Promise<Served[]> {
+  const answers = new Map<Q, Served>();
+  const errors: unknown[] = [];
+  const waiting = new Set(questions);
+  const running = new Map<Promise<void>, string>();
+  const countAt = (place: string) =>
+    [...running.values()].filter((other) => other === place).length;
+  for (;;) {
+    for (const question of errors.length > 0 ? [] : waiting) {
+      const place = formatAddress(question.endpoint.host, question.endpoint.port);
+      if (running.size >= AT_ONCE.everywhere) break;
+      if (countAt(place) >= AT_ONCE.atOneAddress) continue;
+      waiting.delete(question);
+      const work: Promise<void> = readServed(question, timeoutMs, context)
+        .then((served) => void answers.set(question, served), (error) => void errors.push(error))
+        .finally(() => running.delete(work));
+      running.set(work, place);
+    }
+    if (running.size === 0) break;
+    await Promise.race(running.keys());
+  }
+  if (errors.length > 0) throw errors[0];
+  return questions.flatMap((question) => answers.get(question) ?? []);
+}
+
+async function shakeHands(
+  { endpoint, sni, keyKind }: Question,
+  leftMs: number,
   timeoutMs: number,
   context: RunContext,
 ): Promise<Served> {
   try {
-    return parseHandshake(await connect(endpoint, sni, timeoutMs, context), endpoint);
+    return parseHandshake(await connect(endpoint, sni, keyKind ?? null, leftMs, context), endpoint);
   } catch (error) {
     context.stop.throwIfAborted();
     if (!(error instanceof Failure) || error instanceof MissingProgram) throw error;
@@ -36,15 +121,16 @@ export function parseHandshake(
   { stdout, stderr }: Pick<Completion, "stdout" | "stderr">,
   endpoint: Endpoint,
 ): Served {
-  const [leaf, ...others] = certificateBlocks(stdout);
-  if (leaf === undefined) {
+  const blocks = certificateBlocks(stdout);
+  if (blocks.length === 0) {
     return { kind: "none", reason: explainSilence(stdout, stderr, endpoint) };
   }
-  return {
-    kind: "certificate",
-    leaf: parseFirst(new TextEncoder().encode(leaf), "what it served"),
-    chainLength: 1 + others.length,
-  };
+  // The certificates are public: anyone can show them.
+  if (!/^(New|Reused), [^\n,]+, Cipher is (?!\(NONE\))/m.test(stdout)) {
+    return { kind: "none", reason: explainUnfinished(stdout + stderr) };
+  }
+  const chain = parseChain(new TextEncoder().encode(blocks.join("\n")), "what it served");
+  return { kind: "certificate", leaf: chain[0], chain };
 }
 
 /** Of the chain alone: what the server says after the handshake may look like a certificate too. */
@@ -52,6 +138,15 @@ function certificateBlocks(stdout: string): string[] {
   const [chain = ""] = stdout.split("\nServer certificate\n", 1);
   const block = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
   return chain.match(block) ?? [];
+}
+
+/** What openssl says where the server showed a certificate, and then did not sign with its key. */
+function explainUnfinished(words: string): string {
+  return /bad signature|wrong signature|signature verif|decrypt error|bad decrypt|data too/i.test(
+      words,
+    )
+    ? "showed a certificate whose key it does not have"
+    : "showed a certificate, but did not finish the TLS handshake";
 }
 
 /** The first that fits; openssl complains of a missing STARTTLS also where nothing came at all. */
@@ -68,11 +163,37 @@ const reasons: readonly [RegExp, string][] = [
 ];
 
 function explainSilence(stdout: string, stderr: string, endpoint: Endpoint): string {
+  const said = refusalIn(plainTextIn(stdout));
+  // Those of a server that takes no client now; the others may only answer what openssl tried anyway.
+  if (said !== null && (/^(4\d\d|\* BYE|BYE)/.test(said) || !/Didn't find STARTTLS/.test(stderr))) {
+    return said;
+  }
   const reason = reasons.find(([pattern]) => pattern.test(stderr) || pattern.test(stdout))?.[1];
   if (reason === "answered, but not with TLS" && protocols[endpoint.protocol].starttls !== null) {
     return "answered STARTTLS, but not with TLS";
   }
   return reason ?? (lastWords(stderr).slice(-200) || "no certificate");
+}
+
+/** What the server said before TLS, from the dump of what was read. s_client -debug */
+function plainTextIn(stdout: string): string {
+  const reads = stdout.split(/^(?=read from |write to )/m).filter((part) =>
+    part.startsWith("read")
+  );
+  const bytes = reads.flatMap((read) =>
+    Array.from(
+      read.matchAll(/^[0-9a-f]{4,} - ((?:[0-9a-f]{2}[ -]){1,16})/gm),
+      ([, hex = ""]) => hex.match(/[0-9a-f]{2}/g) ?? [],
+    ).flat()
+  );
+  return String.fromCharCode(...bytes.slice(0, 16_384).map((hex) => parseInt(hex, 16)));
+}
+
+/** The first line by which a server refuses: SMTP, POP3, ManageSieve and IMAP. */
+function refusalIn(plainText: string): string | null {
+  const line = /^(?:[45]\d\d[ -]|-ERR\b|NO\b|BYE\b|\* BYE\b|[A-Za-z.0-9]+ (?:NO|BAD)\b)[ -~]*/m
+    .exec(plainText)?.[0];
+  return line?.trim().slice(0, 200) ?? null;
 }
 
 function explainTimeOut(words: string, timeoutMs: number, { protocol }: Endpoint): string {

@@ -48,7 +48,7 @@ const BETWEEN_ROUNDS_MS = { first: 100, most: 500 };
 export function askAll(probes: readonly Probe[], context: RunContext): Promise<Answer[]> {
   return allEnded(probes.map(async (probe) => ({
     probe,
-    served: await readServed(probe.endpoint, probe.sni, HANDSHAKE_TIMEOUT_MS, context),
+    served: await readServed(probe, HANDSHAKE_TIMEOUT_MS, context),
   })));
 }
 
@@ -286,7 +286,7 @@ async function look(before: readonly Before[], context: RunContext): Promise<Che
     await allEnded(before.map(async ({ probe, answered }) => ({
       probe,
       answered,
-      served: await readServed(probe.endpoint, probe.sni, HANDSHAKE_TIMEOUT_MS, context),
+      served: await readServed(probe, HANDSHAKE_TIMEOUT_MS, context),
     }))),
   );
 }

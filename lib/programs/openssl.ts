@@ -104,10 +104,23 @@ export function parseChainError({ code, stderr, stdout }: Completion): ChainErro
     : { code: Number(error[1]), words: error[2] ?? "" };
 }
 
-/** What the endpoint said in a TLS handshake, with SNI unless it is null. s_client(1) */
+/** The signature algorithms by which a server is asked for a key of that kind. s_client(1) */
+const signatureAlgorithms = {
+  rsa: "RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512",
+  ec: "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512",
+  ed25519: "ed25519",
+} as const;
+
+export type KeyKind = keyof typeof signatureAlgorithms;
+
+/**
+ * What the endpoint said in a TLS handshake, with SNI unless it is null; before TLS, where it begins
+ * in plain text, every byte of it is in stdout as `-debug` dumps it. s_client(1)
+ */
 export function connect(
   { protocol, host: address, port }: Endpoint,
   sni: string | null,
+  keyKind: KeyKind | null,
   timeoutMs: number,
   context: RunContext,
 ): Promise<Completion> {
@@ -118,7 +131,8 @@ export function connect(
       "-connect",
       formatAddress(address, port),
       ...(sni === null ? ["-noservername"] : ["-servername", sni]),
-      ...(starttls === null ? [] : ["-starttls", starttls]),
+      ...(starttls === null ? [] : ["-starttls", starttls, "-debug"]),
+      ...(keyKind === null ? [] : ["-sigalgs", signatureAlgorithms[keyKind]]),
       "-showcerts",
     ],
     { timeoutMs, environment: withoutBundle },

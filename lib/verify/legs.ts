@@ -331,10 +331,14 @@ async function endpointLegs(
     addresses.flatMap((ip) =>
       names.map((sni) =>
         attempt({ ...facts, sni, ip }, context, async () => {
-          const served = await readServed({ ...endpoint, host: ip }, sni, timeoutMs, context);
+          const served = await readServed(
+            { endpoint: { ...endpoint, host: ip }, sni },
+            timeoutMs,
+            context,
+          );
           return served.kind === "none"
             ? { error: served.reason }
-            : { certificate: served.leaf, chainLength: served.chainLength };
+            : { certificate: served.leaf, chainLength: served.chain.length };
         })
       )
     ),
