@@ -3,7 +3,8 @@
 import { equal, match, throws } from "node:assert/strict";
 import { Failure } from "../lib/failure.ts";
 import { keyFits } from "../lib/certificate/pair.ts";
-import { readStaged, stagedPaths } from "../lib/chain/staging.ts";
+import { deliveredPaths } from "../lib/certificate/pair.ts";
+import { readStaged } from "../lib/chain/staging.ts";
 import { authority } from "./kit/authority.ts";
 import { type TempDir, tempDir } from "./kit/temp_dir.ts";
 
@@ -13,7 +14,7 @@ const leaf = await ca.issue({ names: ["mail.example.org"] });
 
 async function staging(): Promise<TempDir & { chain: string; key: string }> {
   const dir = await tempDir();
-  const { chain, key } = stagedPaths(dir.path);
+  const { chain, key } = deliveredPaths(dir.path);
   await Deno.writeTextFile(chain, leaf.fullchainPem);
   await Deno.writeTextFile(key, leaf.keyPem, { mode: 0o600 });
   return { ...dir, chain, key };

@@ -10,19 +10,13 @@ import { allEnded, type RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
 import { formatTime } from "../values/time.ts";
 import { type Certificate, isStagingIssuer, timeState } from "./certificate.ts";
-import { keyFits, type Pair } from "./pair.ts";
+import { keyFits, type Pair, type PairPaths } from "./pair.ts";
 
 export interface Demands {
   readonly domain: string;
   readonly trust: Trust;
   /** How messages call the key of the config file that sets `trust`. */
   readonly trustKey: "push.trust" | "deploy.trust";
-}
-
-/** The key file and the certificate file, as messages name them. */
-export interface PairPaths {
-  readonly chain: string;
-  readonly key: string;
 }
 
 /** Why the pair must not be used, or null. `state` is where temporary files may be made. */

@@ -18,13 +18,29 @@ export interface Pair {
   readonly leaf: Certificate;
 }
 
+/** Where a pair lies. */
+export interface PairPaths {
+  readonly chain: string;
+  readonly key: string;
+}
+
+/** In a directory of mailcow's, under the names by which its services read them. */
+export function installedPaths(directory: string): PairPaths {
+  return { chain: join(directory, "cert.pem"), key: join(directory, "key.pem") };
+}
+
+/** In a directory of certbot's or of the staging, under the names that certbot gave them. */
+export function deliveredPaths(directory: string): PairPaths {
+  return { chain: join(directory, "fullchain.pem"), key: join(directory, "privkey.pem") };
+}
+
 /**
  * The paths are for messages. Throws a Failure where the chain or the key file is none. Servers pass
  * over text between the blocks; `text` says whether it may be there.
  */
 export function parsePair(
   files: { chainPem: Bytes; keyPem: Bytes },
-  paths: { chain: string; key: string },
+  paths: PairPaths,
   { text }: { text: "allowed" | "refused" } = { text: "refused" },
 ): Pair {
   const chain = parseChain(files.chainPem, quote(paths.chain), { text });
@@ -119,9 +135,10 @@ export function installPair(pair: Pair, directories: readonly string[]): string[
 
 function placeIn(directory: string) {
   const temporary = (name: string) => join(directory, TEMPORARY_PREFIX + name);
+  const { chain: certificate, key } = installedPaths(directory);
   return {
-    key: join(directory, "key.pem"),
-    certificate: join(directory, "cert.pem"),
+    key,
+    certificate,
     newKey: temporary("key.pem"),
     newCertificate: temporary("cert.pem"),
     oldKey: temporary("old-key.pem"),

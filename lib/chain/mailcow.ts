@@ -2,7 +2,13 @@
 
 import * as fs from "node:fs";
 import { join, resolve } from "node:path";
-import { CERTIFICATE_MODE, KEY_MODE, type Pair, parsePair } from "../certificate/pair.ts";
+import {
+  CERTIFICATE_MODE,
+  installedPaths,
+  KEY_MODE,
+  type Pair,
+  parsePair,
+} from "../certificate/pair.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { FileProblem, readFile } from "../files/read_file.ts";
 import type { Protocol } from "../values/endpoint_url.ts";
@@ -106,7 +112,7 @@ function readMailcowConf(directory: string): MailcowConf {
 
 /** Throws a system error where the directory cannot be looked into. */
 export function readInstalled(directory: string): Installed {
-  const [chain, key] = [join(directory, "cert.pem"), join(directory, "key.pem")];
+  const { chain, key } = installedPaths(directory);
   try {
     const files = {
       chainPem: readFile(chain, { follow: true }).bytes,
@@ -142,15 +148,14 @@ function readSniDirectories(sslDirectory: string): SniDirectory[] {
   const seen = new Set<string>();
   return places
     .filter(({ directory }) => {
-      if (!SNI_FILES.every((file) => fs.existsSync(join(directory, file)))) return false;
+      const files = [...Object.values(installedPaths(directory)), join(directory, "domains")];
+      if (!files.every((file) => fs.existsSync(file))) return false;
       const { dev, ino } = fs.statSync(directory);
       return seen.size < seen.add(`${dev} ${ino}`).size;
     })
     .map(({ name, directory }) => readSniDirectory(name, directory))
     .sort((a, b) => a.name < b.name ? -1 : 1);
 }
-
-const SNI_FILES = ["cert.pem", "key.pem", "domains"];
 
 /** Where the containers mount the SSL directory, of all this host's directories. */
 const MOUNTED = "/etc/ssl/mail";

@@ -2,23 +2,13 @@
 // trust.
 
 import * as fs from "node:fs";
-import { join } from "node:path";
-import { type Pair, parsePair } from "../certificate/pair.ts";
+import { deliveredPaths, type Pair, parsePair } from "../certificate/pair.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { FileProblem, readFile } from "../files/read_file.ts";
 
-const STAGED_NAMES = { chain: "fullchain.pem", key: "privkey.pem" } as const;
-
-export function stagedPaths(directory: string) {
-  return {
-    chain: join(directory, STAGED_NAMES.chain),
-    key: join(directory, STAGED_NAMES.key),
-  };
-}
-
 /** Reads each file once; what is returned are those bytes. Throws a Failure that says what is wrong. */
 export function readStaged(directory: string): Pair {
-  const paths = stagedPaths(directory);
+  const paths = deliveredPaths(directory);
   const before = identify(directory);
   const chainPem = readStagedFile(paths.chain, before.uid);
   const keyPem = readStagedFile(paths.key, before.uid);

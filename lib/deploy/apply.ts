@@ -1,34 +1,29 @@
 // Makes mailcow's services load what was installed, and sees on the wire that they serve it.
 
 import { type Service, serviceOf } from "../chain/mailcow.ts";
-import { readServed } from "../chain/served.ts";
+import { readAllServed } from "../chain/served.ts";
 import {
   type Compose,
   composeCommand,
   composeExec,
   composeRestart,
   type ComposeResult,
+  type ContainerState,
+  readContainerState,
 } from "../programs/compose.ts";
-import { type ContainerState, readContainerState } from "../programs/container_state.ts";
 import { ProgramFailure } from "../programs/run.ts";
-import { allEnded, pause, type RunContext } from "../run_context.ts";
+import { pause, type RunContext } from "../run_context.ts";
 import { formatDuration } from "../values/time.ts";
 import {
   type Answer,
-  type Answered,
   type Check,
   describeChecks,
+  type Expectation,
   isSettled,
   judgeAnswers,
   type Probe,
   type ServiceOutcome,
 } from "./wire.ts";
-
-/** What was known of a probe before anything was installed. */
-export interface Before {
-  readonly probe: Probe;
-  readonly answered: Answered;
-}
 
 export interface Application {
   readonly compose: Compose;
@@ -37,19 +32,20 @@ export interface Application {
   readonly hasSniDirectories: boolean;
   readonly settleMs: number;
   readonly restartTimeoutMs: number;
-  readonly before: readonly Before[];
+  readonly expectations: readonly Expectation[];
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** Just after a reload the old processes still answer, for a moment. */
 const BETWEEN_ROUNDS_MS = { first: 100, most: 500 };
 
-/** Asks all at once. */
-export function askAll(probes: readonly Probe[], context: RunContext): Promise<Answer[]> {
-  return allEnded(probes.map(async (probe) => ({
-    probe,
-    served: await readServed(probe, HANDSHAKE_TIMEOUT_MS, context),
-  })));
+/** Asks the wire. */
+export async function ask(probes: readonly Probe[], context: RunContext): Promise<Answer[]> {
+  const served = await readAllServed(probes, HANDSHAKE_TIMEOUT_MS, context);
+  return probes.flatMap((probe, index) => {
+    const one = served[index];
+    return one === undefined ? [] : [{ probe, served: one }];
+  });
 }
 
 /** Reloads, waits for the new leaf, and restarts where the reload did not bring it. */
@@ -59,7 +55,7 @@ export async function applyTo(
   context: RunContext,
 ): Promise<ServiceOutcome> {
   const { compose, mode, settleMs, restartTimeoutMs } = application;
-  const before = application.before.filter(({ probe }) =>
+  const before = application.expectations.filter(({ probe }) =>
     serviceOf(probe.endpoint.protocol) === service
   );
   const [done, waitMs] = mode === "reload"
@@ -242,7 +238,7 @@ const BETWEEN_LOOKS_MS = 250;
  * moments, with SNI and then without: for a while old and new processes accept side by side.
  */
 async function waitForLeaf(
-  before: readonly Before[],
+  before: readonly Expectation[],
   waitMs: number,
   context: RunContext,
 ): Promise<Check[]> {
@@ -274,19 +270,17 @@ async function waitForLeaf(
 }
 
 /** Whether the other question to the same endpoint tells new from old as well as this one. */
-function hasTwin({ probe }: Before, before: readonly Before[]): boolean {
-  return before.some(({ probe: other }) =>
+function hasTwin({ probe, right }: Expectation, before: readonly Expectation[]): boolean {
+  return before.some(({ probe: other, right: others }) =>
     other !== probe && other.endpoint === probe.endpoint &&
-    other.expected.every((leaf) => probe.expected.includes(leaf))
+    others.every((leaf) => right.includes(leaf))
   );
 }
 
-async function look(before: readonly Before[], context: RunContext): Promise<Check[]> {
-  return judgeAnswers(
-    await allEnded(before.map(async ({ probe, answered }) => ({
-      probe,
-      answered,
-      served: await readServed(probe, HANDSHAKE_TIMEOUT_MS, context),
-    }))),
-  );
+async function look(expectations: readonly Expectation[], context: RunContext): Promise<Check[]> {
+  const answers = await ask(expectations.map(({ probe }) => probe), context);
+  return judgeAnswers(answers.flatMap((answer, index) => {
+    const expectation = expectations[index];
+    return expectation === undefined ? [] : [{ ...answer, ...expectation }];
+  }));
 }

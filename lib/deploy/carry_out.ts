@@ -13,12 +13,11 @@ import {
 import { rightLeaves } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/config.ts";
 import { explain, Failure, quote } from "../failure.ts";
-import { type Compose, composeExec } from "../programs/compose.ts";
-import { readContainerState } from "../programs/container_state.ts";
+import { type Compose, composeExec, readContainerState } from "../programs/compose.ts";
 import { TimedOut } from "../programs/run.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { formatTime } from "../values/time.ts";
-import { type Application, applyTo, askAll } from "./apply.ts";
+import { type Application, applyTo, ask } from "./apply.ts";
 import { readAnswered, readMemory, writeAnswered, writeLoaded, writeRejected } from "./memory.ts";
 import {
   carriers,
@@ -31,20 +30,26 @@ import {
   type Situation,
 } from "./plan.ts";
 import { keepPrevious, readPrevious } from "./previous.ts";
-import { type DeployReport, failed } from "./report.ts";
-import { describeSilence, summarize } from "./summary.ts";
+import { type DeployReport, describeSilence, failed, summarize } from "./report.ts";
 import {
   type Answered,
+  type Expectation,
   formatProbe,
   type Probe,
   type ServiceOutcome,
   type Verdict,
 } from "./wire.ts";
 
+export interface Deed {
+  readonly plan: Plan;
+  readonly facts: DeployFacts;
+  /** The leaves that must not be kept or put back: when the run began, and since it was decided. */
+  readonly rejected: Record<"before" | "now", ReadonlySet<string>>;
+}
+
 /** Installs what the plan says, has it loaded, looks at the wire, and goes back where it must. */
 export async function carryOut(
-  plan: Plan,
-  facts: DeployFacts,
+  { plan, facts, rejected }: Deed,
   report: DeployReport,
   config: DeployConfig,
   context: RunContext,
@@ -53,13 +58,18 @@ export async function carryOut(
   try {
     const answered = await askBefore(plan.services, facts, config, context);
     const installations = planInstallations(
-      { ...facts, memory: readMemory(config.state) },
+      { ...facts, memory: { ...facts.memory, rejected: rejected.now } },
       plan.directories,
       (name) => readPrevious(config.state, name),
     );
-    if (installations.length > 0) await prepare(answered, plan, facts, config, context);
+    const keep = () => keepReplaced(plan, facts, rejected.before, config.state, context);
+    if (installations.length > 0) {
+      prepare(answered, config.state);
+      // What is gone back to is the previous pair itself, which lies nowhere else until it is installed.
+      if (!config.rollback) await keep();
+    }
     const installed = installAll(installations);
-    if (config.rollback) await keepReplaced(plan, facts, config.state, context);
+    if (config.rollback) await keep();
     if (installed.length > 0) context.tell(`installed ${installed.join(" ")}`);
     const notes = keyChanged(facts)
       ? [`TLSA 3 1 1 changed with the key: it is ${tlsaRecord(facts.candidate.leaf)}`]
@@ -74,7 +84,7 @@ export async function carryOut(
     const failing = await failingServices(outcomes, facts, context);
     const former = failing.length === 0 ? null : await formerPair(facts, config.state, context);
     if (former !== null) {
-      const fall = { former, failing, outcomes, answered };
+      const fall = { former, failing, outcomes, answered, rejected: rejected.now };
       return await rollBack(fall, plan, current, done, config, context);
     }
     remember(outcomes, ["silent", "stale"], answered, facts, config);
@@ -97,7 +107,7 @@ async function askBefore(
   config: DeployConfig,
   context: RunContext,
 ): Promise<LastAnswers> {
-  const answers = await askAll(probesFor(services, facts, config), context);
+  const answers = await ask(probesFor(services, facts, config), context);
   const answering = answers.filter(({ served }) => served.kind === "certificate");
   return new Map([
     ...Array.from(readAnswered(config.state), (probe) => [probe, "earlier"] as const),
@@ -115,38 +125,36 @@ function probesFor(
   return (endpoints ?? conf.endpoints).flatMap((endpoint) => {
     const service = serviceOf(endpoint.protocol);
     if (!services.includes(service)) return [];
-    return [mailHostname(facts), null].map((sni) => ({
-      endpoint,
-      sni,
-      expected: [
-        facts.candidate.leaf.fingerprint,
-        ...rightLeaves({ service, name: sni }, servedPlaces(facts), facts.now),
-      ],
-    }));
+    return [mailHostname(facts), null].map((sni) => ({ endpoint, sni }));
   });
+}
+
+function expect(probe: Probe, facts: DeployFacts, answered: LastAnswers): Expectation {
+  const question = { service: serviceOf(probe.endpoint.protocol), name: probe.sni };
+  return {
+    probe,
+    right: [
+      facts.candidate.leaf.fingerprint,
+      ...rightLeaves(question, servedPlaces(facts), facts.now),
+    ],
+    answered: answered.get(formatProbe(probe)) ?? "never",
+  };
 }
 
 /**
  * Before anything is installed: after a crash behind this line the next run must not take the new
  * files for served ones, nor an endpoint that fell silent for one that always was.
  */
-async function prepare(
-  answered: LastAnswers,
-  plan: Plan,
-  facts: DeployFacts,
-  { state, rollback }: DeployConfig,
-  context: RunContext,
-): Promise<void> {
+function prepare(answered: LastAnswers, state: string): void {
   writeLoaded(state, new Map());
   writeAnswered(state, [...answered.keys()]);
-  // What is gone back to is the previous pair itself, which lies nowhere else until it is installed.
-  if (!rollback) await keepReplaced(plan, facts, state, context);
 }
 
 /** Keeps each good pair that another one takes the place of. */
 async function keepReplaced(
   { directories }: Plan,
-  { mailcow, candidate, memory }: DeployFacts,
+  { mailcow, candidate }: DeployFacts,
+  rejected: ReadonlySet<string>,
   state: string,
   context: RunContext,
 ): Promise<void> {
@@ -155,7 +163,7 @@ async function keepReplaced(
     ...mailcow.sniDirectories.filter(({ directory }) => directories.includes(directory)),
   ];
   for (const { pair, name } of places) {
-    if (pair === null || memory.rejected.has(pair.leaf.fingerprint)) continue;
+    if (pair === null || rejected.has(pair.leaf.fingerprint)) continue;
     if (pair.leaf.fingerprint === candidate.leaf.fingerprint) continue;
     if (await keyMatches(pair, context)) keepPrevious(pair, state, name);
   }
@@ -183,10 +191,8 @@ function apply(
   config: DeployConfig,
   context: RunContext,
 ): Promise<ServiceOutcome[]> {
-  const before = probesFor([...modes.keys()], facts, config).map((probe) => ({
-    probe,
-    answered: answered.get(formatProbe(probe)) ?? "never",
-  }));
+  const expectations = probesFor([...modes.keys()], facts, config)
+    .map((probe) => expect(probe, facts, answered));
   return allEnded(Array.from(modes, ([service, mode]) =>
     applyTo(service, {
       compose: composeOf(facts),
@@ -194,7 +200,7 @@ function apply(
       hasSniDirectories: facts.mailcow.sniDirectories.length > 0,
       settleMs: config.settleMs,
       restartTimeoutMs: config.restartTimeoutMs,
-      before,
+      expectations,
     }, context)));
 }
 
@@ -263,10 +269,11 @@ interface Fall {
   readonly failing: readonly Service[];
   readonly outcomes: readonly ServiceOutcome[];
   readonly answered: LastAnswers;
+  readonly rejected: ReadonlySet<string>;
 }
 
 async function rollBack(
-  { former, failing, outcomes, answered }: Fall,
+  { former, failing, outcomes, answered, rejected }: Fall,
   plan: Plan,
   facts: DeployFacts,
   report: DeployReport,
@@ -276,10 +283,11 @@ async function rollBack(
   const silence = describeSilence(outcomes);
   context.tell(`${silence}; putting the previous certificate back`);
   // First: after a crash it must not be tried again.
-  changeRejected({ add: facts.candidate, remove: former }, config.state);
+  const now = changeRejected(rejected, { add: facts.candidate, remove: former }, config.state);
   writeLoaded(config.state, new Map());
 
-  const back: DeployFacts = { ...facts, memory: readMemory(config.state), candidate: former };
+  const memory = { loaded: new Map(), rejected: now };
+  const back: DeployFacts = { ...facts, memory, candidate: former };
   const kept = (name: string) => readPrevious(config.state, name);
   installAll(planInstallations(back, carriers(back), kept));
   const current: DeployFacts = { ...back, mailcow: readMailcow(config.mailcow) };
@@ -304,15 +312,17 @@ async function rollBack(
   };
 }
 
+/** Returns what is rejected from now on. */
 export function changeRejected(
+  rejected: ReadonlySet<string>,
   { add, remove }: { readonly add: Pair | null; readonly remove: Pair | null },
   state: string,
-): void {
-  const { rejected } = readMemory(state);
+): ReadonlySet<string> {
   const changed = new Set(rejected);
   if (remove !== null) changed.delete(remove.leaf.fingerprint);
   if (add !== null) changed.add(add.leaf.fingerprint);
   if (changed.symmetricDifference(rejected).size > 0) writeRejected(state, changed);
+  return changed;
 }
 
 /**

@@ -1,11 +1,10 @@
 // certsync deploy: installs what push delivered into mailcow, and proves that it is served.
 
 import * as fs from "node:fs";
-import { join } from "node:path";
 import { tlsaRecord } from "../certificate/certificate.ts";
-import type { Pair } from "../certificate/pair.ts";
+import { deliveredPaths, installedPaths, type Pair } from "../certificate/pair.ts";
 import { type Mailcow, readInstalled, readMailcow } from "../chain/mailcow.ts";
-import { readStaged, stagedPaths } from "../chain/staging.ts";
+import { readStaged } from "../chain/staging.ts";
 import { type DeployConfig, deployConfig } from "../config/config.ts";
 import { explain, Failure, quote, UsageFailure } from "../failure.ts";
 import { holdState } from "../files/state.ts";
@@ -35,6 +34,7 @@ import {
   describePlan,
   emptyDeployReport,
   failed,
+  refusedAfter,
 } from "./report.ts";
 
 /** Throws a Failure where it does not come to a decision. */
@@ -54,7 +54,7 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
   const candidate = readCandidate(config);
   if (candidate instanceof Failure) {
     const report = { ...emptyDeployReport(config), domain: situation.domain };
-    return await recover(situation, failed(report, "refused", candidate), config, context);
+    return await recover(situation, report, candidate, config, context);
   }
   const facts: DeployFacts = { ...situation, candidate };
   const report = reportOf(facts, config);
@@ -62,7 +62,7 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
 
   const decision = planDeploy(facts, await judge(facts, config, context));
   if (decision.kind === "refuse") {
-    return await recover(situation, failed(report, "refused", decision.why), config, context);
+    return await recover(situation, report, decision.why, config, context);
   }
   const planned = { ...report, warnings: decision.warnings };
   // Keys of kinds that node:crypto does not know are seen to fit only now.
@@ -73,11 +73,17 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
     return { ...planned, outcome: "would-deploy", notes: describePlan(decision, config) };
   }
   const { carryOut, changeRejected } = await import("./carry_out.ts");
-  if (isForced(config)) {
-    const left = config.rollback && decision.changesLeaf ? mailcow.deployed.pair : null;
-    changeRejected({ add: left, remove: candidate }, config.state);
-  }
-  return await carryOut(decision, facts, planned, config, context);
+  const left = config.rollback && decision.changesLeaf ? mailcow.deployed.pair : null;
+  const before = situation.memory.rejected;
+  const now = isForced(config)
+    ? changeRejected(before, { add: left, remove: candidate }, config.state)
+    : before;
+  return await carryOut(
+    { plan: decision, facts, rejected: { before, now } },
+    planned,
+    config,
+    context,
+  );
 }
 
 function isForced({ force, rollback }: DeployConfig): boolean {
@@ -118,7 +124,7 @@ function readCandidate(config: DeployConfig): Pair | Failure {
 function noPrevious(state: string): Failure {
   const directory = previousDirectory(state);
   const { problem } = readInstalled(directory);
-  const isThere = fs.existsSync(join(directory, "cert.pem"));
+  const isThere = fs.existsSync(installedPaths(directory).chain);
   return new Failure(
     `there is no previous certificate in ${quote(directory)}${isThere ? `: ${problem}` : ""}`,
     { hint: "deploy keeps one there when it replaces a good certificate by another" },
@@ -155,16 +161,12 @@ async function judge(
   const state = config.dryRun ? null : config.state;
   const paths = config.rollback
     ? installedPaths(previousDirectory(config.state))
-    : stagedPaths(config.staging);
+    : deliveredPaths(config.staging);
   const unfit = await judgePair(candidate, paths, demands, state, context);
   const { pair, directory } = mailcow.deployed;
   const deployedIsFit = pair !== null && isOlder(candidate, mailcow.deployed) &&
     await judgePair(pair, installedPaths(directory), demands, state, context) === null;
   return { unfit, deployedIsFit, force: isForced(config) };
-}
-
-function installedPaths(directory: string) {
-  return { chain: join(directory, "cert.pem"), key: join(directory, "key.pem") };
 }
 
 /**
@@ -174,12 +176,14 @@ function installedPaths(directory: string) {
  */
 async function recover(
   situation: Situation,
-  refusal: DeployReport,
+  report: DeployReport,
+  refusal: Failure,
   config: DeployConfig,
   context: RunContext,
 ): Promise<DeployReport> {
-  const { mailcow } = situation;
-  if (!mailcow.conf.skipsLetsEncrypt) return refusal; // mailcow's own client may be at work
+  const { mailcow, memory: { rejected } } = situation;
+  const refused = failed(report, "refused", refusal);
+  if (!mailcow.conf.skipsLetsEncrypt) return refused; // mailcow's own client may be at work
   const { keyMatches } = await import("../certificate/judgement.ts");
   const matches = async (pair: Pair | null) => pair !== null && await keyMatches(pair, context);
   const previous = readPrevious(config.state);
@@ -187,7 +191,7 @@ async function recover(
     deployed: await matches(mailcow.deployed.pair) ? mailcow.deployed.pair : null,
     previous: await matches(previous) ? previous : null,
   });
-  if (keeper === null) return refusal;
+  if (keeper === null) return refused;
   const facts: DeployFacts = { ...situation, candidate: keeper };
 
   const installed = [mailcow.deployed, ...mailcow.sniDirectories];
@@ -196,19 +200,13 @@ async function recover(
     mismatched: installed.filter((_, index) => !fit[index]).map(({ directory }) => directory),
     isOwed: readAnswered(config.state).size > 0,
   });
-  if (plan === null) return refusal;
+  if (plan === null) return refused;
 
-  const warned = {
-    ...refusal,
-    warnings: [...refusal.warnings, describeHealing(plan, facts, config)],
-  };
-  if (config.dryRun) return warned;
-  const { outcome, error, hint } = refusal;
-  const healing = { ...warned, error: undefined, hint: undefined };
+  const healing = { ...report, warnings: [describeHealing(plan, facts, config)] };
+  if (config.dryRun) return failed(healing, "refused", refusal);
   const { carryOut } = await import("./carry_out.ts");
-  const healed = await carryOut(plan, facts, healing, config, context);
-  if (healed.error === undefined) return { ...healed, outcome, error, hint };
-  return { ...healed, error: `${error}; ${healed.error}`, hint: healed.hint ?? hint };
+  const deed = { plan, facts, rejected: { before: rejected, now: rejected } };
+  return refusedAfter(await carryOut(deed, healing, config, context), refusal);
 }
 
 /** How main runs it. */

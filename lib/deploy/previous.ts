@@ -2,7 +2,7 @@
 
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
-import { CERTIFICATE_MODE, KEY_MODE, type Pair } from "../certificate/pair.ts";
+import { CERTIFICATE_MODE, installedPaths, KEY_MODE, type Pair } from "../certificate/pair.ts";
 import { readInstalled } from "../chain/mailcow.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { isMissing } from "../files/read_file.ts";
@@ -56,8 +56,8 @@ export function keepPrevious(pair: Pair, state: string, sni: string | null): voi
   try {
     const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
     if (created !== undefined) [dirname(created), dirname(directory)].forEach(syncDirectory);
-    const certificate = join(directory, "cert.pem");
-    using newKey = prepareFile(join(directory, "key.pem"), pair.keyPem, KEY_MODE);
+    const { chain: certificate, key } = installedPaths(directory);
+    using newKey = prepareFile(key, pair.keyPem, KEY_MODE);
     using newCertificate = prepareFile(certificate, pair.chainPem, CERTIFICATE_MODE);
     removeFile(certificate);
     newKey.putInPlace();

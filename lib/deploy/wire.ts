@@ -9,8 +9,15 @@ import { formatTime } from "../values/time.ts";
 export interface Probe {
   readonly endpoint: Endpoint;
   readonly sni: string | null;
+}
+
+/** What is to come of it. */
+export interface Expectation {
+  readonly probe: Probe;
   /** The leaves that may be served there. */
-  readonly expected: readonly string[];
+  readonly right: readonly string[];
+  /** What was known of it before anything was installed. */
+  readonly answered: Answered;
 }
 
 export interface Answer {
@@ -24,8 +31,7 @@ export type Answered = "now" | "earlier" | "never";
 /** `silent`: gave a certificate before, gives none now. `absent`: gave none before either. */
 export type Verdict = "ok" | "stale" | "silent" | "absent";
 
-export interface Check extends Answer {
-  readonly answered: Answered;
+export interface Check extends Answer, Expectation {
   readonly verdict: Verdict;
 }
 
@@ -46,20 +52,20 @@ export interface Trouble {
 }
 
 /** Pure. All of them are of one service. */
-export function judgeAnswers(answers: readonly (Answer & Pick<Check, "answered">)[]): Check[] {
+export function judgeAnswers(answers: readonly (Answer & Expectation)[]): Check[] {
   const isServed = answers.some(isRight);
   return answers.map((answer) => ({ ...answer, verdict: judge(answer, isServed) }));
 }
 
-function isRight({ probe, served }: Answer): boolean {
-  return served.kind === "certificate" && probe.expected.includes(served.leaf.fingerprint);
+function isRight({ right, served }: Answer & Expectation): boolean {
+  return served.kind === "certificate" && right.includes(served.leaf.fingerprint);
 }
 
 /**
  * A service that serves the leaf elsewhere can load it: an endpoint that was silent before this run
  * began was closed by somebody, and not by the leaf.
  */
-function judge(answer: Answer & Pick<Check, "answered">, isServed: boolean): Verdict {
+function judge(answer: Answer & Expectation, isServed: boolean): Verdict {
   if (answer.served.kind === "certificate") return isRight(answer) ? "ok" : "stale";
   return answer.answered === "now" || (answer.answered === "earlier" && !isServed)
     ? "silent"
@@ -90,6 +96,6 @@ export function describeChecks(checks: readonly Check[]): string[] {
   });
 }
 
-export function formatProbe({ endpoint, sni }: Pick<Probe, "endpoint" | "sni">): string {
+export function formatProbe({ endpoint, sni }: Probe): string {
   return `${formatEndpoint(endpoint)} (${sni === null ? "no SNI" : `SNI ${sni}`})`;
 }

@@ -3,6 +3,7 @@
 import { isIP } from "node:net";
 import { join } from "node:path";
 import { type Certificate, parseFirst } from "../certificate/certificate.ts";
+import { deliveredPaths, installedPaths } from "../certificate/pair.ts";
 import { parseLastPushed } from "../chain/last_fp.ts";
 import { type Mailcow, readMailcow } from "../chain/mailcow.ts";
 import {
@@ -13,7 +14,7 @@ import {
   standardLiveDirectories,
 } from "../chain/npm_dir.ts";
 import { readServed } from "../chain/served.ts";
-import { readStaged, stagedPaths } from "../chain/staging.ts";
+import { readStaged } from "../chain/staging.ts";
 import type { VerifyConfig } from "../config/config.ts";
 import { Failure, quote } from "../failure.ts";
 import { FileProblem, isMissing, readFile, readFileIfAny } from "../files/read_file.ts";
@@ -132,7 +133,7 @@ async function sourceLegs(
   const directory = orFailure(() => findSource(push, domain, context));
   if (directory === null && !push.isConfigured) return [];
   const where = typeof directory === "string"
-    ? join(directory, "fullchain.pem")
+    ? deliveredPaths(directory).chain
     : (push.live ?? standardLiveDirectories).join(" ");
   return [
     await attempt({ leg: "source", where }, context, () => {
@@ -251,7 +252,7 @@ const UNNAMED_TARGET = { text: "" };
 
 async function stagedLegs({ deploy }: VerifyConfig, context: RunContext): Promise<Leg[]> {
   if (!deploy.isConfigured && isMissing(deploy.staging)) return [];
-  const where = stagedPaths(deploy.staging).chain;
+  const where = deliveredPaths(deploy.staging).chain;
   return [
     await attempt({ leg: "staged", where, isEmpty: isMissing(where) }, context, () => ({
       certificate: readStaged(deploy.staging).leaf,
@@ -270,7 +271,7 @@ async function deployedLegs(
   if (mailcow === null) return [];
   const where = mailcow instanceof Failure
     ? config.deploy.mailcow
-    : join(mailcow.sslDirectory, "cert.pem");
+    : installedPaths(mailcow.sslDirectory).chain;
   return [
     await attempt({ leg: "deployed", where }, context, () => {
       if (mailcow instanceof Failure) throw mailcow;
@@ -287,7 +288,7 @@ function sniLegs(
   if (mailcow === null || mailcow instanceof Failure || domain === null) return Promise.resolve([]);
   const directories = mailcow.sniDirectories.filter(({ domains }) => domains.includes(domain));
   return Promise.all(directories.map(({ directory, domains }) => {
-    const where = join(directory, "cert.pem");
+    const where = installedPaths(directory).chain;
     const hostname = mailcow.conf.hostname ?? domain;
     return attempt({ leg: "sni", where, sni: domain, domains, hostname }, context, () => ({
       certificate: readLocal(where),

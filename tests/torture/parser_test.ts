@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { isIP } from "node:net";
 import { parse as parseYaml } from "@std/yaml/parse";
 import { parseChain } from "../../lib/certificate/certificate.ts";
-import { parseContainerState } from "../../lib/programs/container_state.ts";
+import { parseContainerState } from "../../lib/programs/compose.ts";
 import { readConfigDocument } from "../../lib/config/config_file.ts";
 import { parseLoaded } from "../../lib/deploy/memory.ts";
 import { Failure } from "../../lib/failure.ts";
