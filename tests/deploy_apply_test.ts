@@ -26,6 +26,8 @@ const RELOADS = [
   "exec -T nginx-mailcow nginx -s reload",
   "exec -T postfix-mailcow postfix reload",
 ];
+/** Docker is asked first for what it publishes and how the containers were made. */
+const CALLS = [...RELOADS, "inspect", "ps"];
 const RELOADED = ["postfix", "dovecot", "nginx"].map((name) => ({
   service: `${name}-mailcow`,
   action: "reloaded",
@@ -63,8 +65,9 @@ Deno.test("deploy installs a renewed certificate and sees it served everywhere",
   equal(result.code, 0, result.stderr);
   await host.assertInstalled(fresh);
   assertServed(host, fresh);
-  deepEqual(host.calls().sort(), RELOADS);
-  deepEqual(host.docker.details.map(({ cwd }) => cwd), Array(3).fill(host.mailcow.root));
+  deepEqual(host.calls().sort(), CALLS);
+  const compose = host.docker.details.filter(({ argv }) => argv[1] === "compose");
+  deepEqual(compose.map(({ cwd }) => cwd), Array(4).fill(host.mailcow.root));
   deepEqual(await host.loaded(), allLoaded(fresh));
   deepEqual(await host.previous(), { fullchainPem: old.fullchainPem, keyPem: old.keyPem });
   deepEqual((await readdir(host.state)).sort(), ["loaded", "lock", "previous"]);
@@ -170,7 +173,7 @@ Deno.test("deploy --force reinstalls and reloads what is unchanged", async () =>
   const result = await host.deploy(["--force", "--json"]);
   equal(result.code, 0, result.stderr);
   equal(result.json().outcome, "repaired");
-  deepEqual(host.calls().sort(), RELOADS);
+  deepEqual(host.calls().sort(), CALLS);
   await host.assertInstalled(fresh);
   equal((await Deno.stat(host.mailcow.certFile)).ino === before.ino, false);
   deepEqual(
@@ -274,7 +277,7 @@ Deno.test("deploy restarts the one service that a reload left on the old certifi
   host.services.temper("dovecot", { ignores: "reload" });
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
-  deepEqual(host.calls().sort(), [...RELOADS, "restart dovecot-mailcow"]);
+  deepEqual(host.calls().sort(), [...CALLS, "restart dovecot-mailcow"]);
   deepEqual(
     result.json().services.map(({ action }: { action: string }) => action),
     ["reloaded", "restarted", "reloaded"],
@@ -289,7 +292,7 @@ Deno.test("deploy waits for a reload that takes its time", async () => {
   host.services.temper("postfix", { reloadDelayMs: 700 });
   const result = await host.deploy();
   equal(result.code, 0, result.stderr);
-  deepEqual(host.calls().sort(), RELOADS);
+  deepEqual(host.calls().sort(), CALLS);
   assertServed(host, fresh);
 });
 
@@ -311,15 +314,21 @@ Deno.test("deploy waits for a restarted service to answer again", async () => {
   deepEqual(await host.loaded(), allLoaded(fresh));
 });
 
-Deno.test("deploy ends stale where even a restart does not help, and tries again", async () => {
+Deno.test("deploy ends stale where even a restart does not help, and looks again without another", async () => {
   await using host = await renewal({ deploy: { restart_timeout: "0.5s" } });
   host.services.temper("postfix", { ignores: "restart" });
   const stale = await host.deploy(["--json"]);
   equal(stale.code, 1);
   const report = stale.json();
   equal(report.outcome, "stale");
-  match(report.error, /not serving the new certificate: smtps:.*valid until/);
-  match(report.hint, /next run tries again.*postfix-mailcow/);
+  const [served] = [old.fingerprint.slice(0, 11)];
+  match(
+    report.error,
+    new RegExp(
+      `not serving the new .*: smtps:.*of "CN=${NAME}" by "CN=.*", ${served}, valid until`,
+    ),
+  );
+  match(report.hint, /next run looks again.*log of the service.*postfix-mailcow/);
   equal(/dovecot|nginx|imap|https/.test(report.error + report.hint), false);
   match(stale.stderr, /^ERROR: not serving the new certificate/m);
   deepEqual(
@@ -330,11 +339,28 @@ Deno.test("deploy ends stale where even a restart does not help, and tries again
   );
   await host.assertInstalled(fresh);
   deepEqual(await host.loaded(), allLoaded(fresh).filter((line) => !line.startsWith("postfix")));
+  const url = host.services.url("smtps");
+  const unhelped = [`SNI ${NAME}`, "no SNI"].map((name) =>
+    `postfix-mailcow\t${url} (${name})\t${old.fingerprint}\n`
+  );
+  equal(await Deno.readTextFile(`${host.state}/unhelped`), unhelped.join(""));
 
+  const RELOAD = ["ps", "inspect", "exec -T postfix-mailcow postfix reload"];
+  for (const run of [2, 3]) {
+    host.docker.forget();
+    const again = await host.deploy(["--json"]);
+    deepEqual([again.code, again.json().outcome], [1, "stale"]);
+    match(again.json().error, /a restart of postfix-mailcow did not help before/);
+    deepEqual(host.calls(), RELOAD, `run ${run}`);
+  }
+  // Nor for another certificate, while it is the same that is served; but for whoever forces it.
+  const next = await ca.issue({ names: [NAME], notBefore: new Date() });
+  await host.stage(next);
   host.docker.forget();
-  const again = await host.deploy(["--json"]);
-  equal(again.json().outcome, "stale");
-  deepEqual(host.calls(), ["exec -T postfix-mailcow postfix reload", "restart postfix-mailcow"]);
+  equal((await host.deploy(["--json"])).json().outcome, "stale");
+  deepEqual(host.calls().filter((call) => call.startsWith("restart")), []);
+  equal((await host.deploy(["--force", "--json"])).json().outcome, "stale");
+  deepEqual(host.calls().filter((call) => call.startsWith("restart")), ["restart postfix-mailcow"]);
 
   host.docker.forget();
   host.services.temper("postfix", {});
@@ -342,8 +368,10 @@ Deno.test("deploy ends stale where even a restart does not help, and tries again
   equal(healed.code, 0, healed.stderr);
   equal(healed.json().outcome, "repaired");
   deepEqual(healed.json().installed, []);
-  deepEqual(host.calls(), ["exec -T postfix-mailcow postfix reload"]);
+  deepEqual(host.calls(), RELOAD);
+  deepEqual(await host.loaded(), allLoaded(next));
   equal((await host.deploy(["--json"])).json().outcome, "unchanged");
+  deepEqual((await readdir(host.state)).sort(), ["loaded", "lock", "previous"]);
 });
 
 Deno.test("deploy ends stale where a restarted service is still starting at its deadline", async () => {
@@ -357,18 +385,43 @@ Deno.test("deploy ends stale where a restarted service is still starting at its 
   deepEqual(await host.loaded(), allLoaded(fresh).filter((line) => !line.startsWith("dovecot")));
 });
 
-Deno.test("deploy fails where an endpoint that answered before gives no certificate any more", async () => {
+Deno.test("an endpoint that falls silent while others of its service serve the new one is its own trouble", async () => {
   await using host = await renewal({ ...ALL, deploy: { restart_timeout: "0.5s" } });
   host.docker.intercept = ({ argv }) => {
     if (argv.includes("dovecot-mailcow")) host.services.behave("sieve", "hangs-up");
     return undefined;
   };
   const result = await host.deploy(["--json"]);
-  equal(result.code, 1);
-  match(result.json().error, /sieve:\/\//);
-  equal(/imaps/.test(result.json().error), false);
-  equal(host.calls().includes("restart dovecot-mailcow"), true);
-  equal((await host.loaded()).some((line) => line.startsWith("dovecot")), false);
+  equal(result.code, 0, result.stderr);
+  equal(result.json().outcome, "deployed");
+  match(result.json().warnings.join(), /others of dovecot-mailcow give the new one, from sieve:/);
+  deepEqual(host.calls().sort(), CALLS);
+  deepEqual(await host.loaded(), allLoaded(fresh));
+  equal((await host.deploy(["--json"])).json().outcome, "unchanged");
+});
+
+Deno.test("what gives an old leaf is stale, whatever others of its service give", async () => {
+  await using host = await renewal({ ...ALL, deploy: { restart_timeout: "0.5s" } });
+  const other = Deno.listen({ hostname: "127.0.0.1", port: 0 }); // another container, say
+  const relay = `imaps://127.0.0.1:${other.addr.port}`;
+  const keeps = await mailHost({ trust: ca.rootFile, deployed: old });
+  const relaying = (async () => {
+    for await (const client of other) {
+      const server = await Deno.connect({ port: keeps.services.ports.imaps });
+      void Promise.allSettled([
+        client.readable.pipeTo(server.writable),
+        server.readable.pipeTo(client.writable),
+      ]);
+    }
+  })();
+  await host.configure({ endpoints: [host.services.url("imap"), relay], restart_timeout: "0.5s" });
+  const result = await host.deploy(["--json"]);
+  other.close();
+  await relaying;
+  await keeps[Symbol.asyncDispose]();
+  deepEqual([result.code, result.json().outcome], [1, "stale"]);
+  match(result.json().error, new RegExp(`certificate: ${relay}: a certificate`));
+  equal(host.calls().filter((call) => call === "restart dovecot-mailcow").length, 1);
 });
 
 Deno.test("deploy warns of an endpoint that answered neither before nor after", async () => {
@@ -377,6 +430,7 @@ Deno.test("deploy warns of an endpoint that answered neither before nor after", 
   await host.services.behave("smtp", "refuses-starttls");
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
+  deepEqual(host.calls().sort(), CALLS);
   const { warnings, services } = result.json();
   equal(warnings.length, 2, "one for each, where SNI makes no difference");
   match(warnings.join("\n"), /sieve:.*connection refused/);
@@ -398,21 +452,22 @@ Deno.test("deploy leaves a stopped container alone, warns, and does it when it r
   host.docker.forget();
   const next = await host.deploy(["--json"]);
   equal(next.code, 0, next.stderr);
-  deepEqual(host.calls(), ["exec -T dovecot-mailcow dovecot reload"]);
+  deepEqual(host.calls(), ["ps", "inspect", "exec -T dovecot-mailcow dovecot reload"]);
   deepEqual(await host.loaded(), allLoaded(fresh));
 });
 
-Deno.test("deploy does not restart a paused container, says so, and the next run heals it", async () => {
+Deno.test("deploy leaves a paused container alone, warns, and the next run heals it", async () => {
   await using host = await renewal();
   host.docker.containers.nginx = "paused";
   await host.services.behave("https", "closed"); // a frozen process answers nothing
   const result = await host.deploy(["--json"]);
-  equal(result.code, 1);
-  equal(result.json().outcome, "failed");
-  match(result.json().error, /nginx-mailcow.*is paused/);
-  match(result.json().hint, /docker compose unpause nginx-mailcow/);
+  equal(result.code, 0, result.stderr);
+  equal(result.json().outcome, "deployed");
+  match(result.json().warnings.join(), /nginx-mailcow is paused/);
+  deepEqual(result.json().services[2], { service: "nginx-mailcow", action: "none" });
   equal(host.calls().includes("restart nginx-mailcow"), false);
   deepEqual(await host.loaded(), allLoaded(fresh).filter((line) => !line.startsWith("nginx")));
+  equal((await host.deploy(["--json"])).json().outcome, "unchanged", "and it is paused still");
 
   host.docker.containers.nginx = undefined;
   await host.services.behave("https", "normal");
@@ -492,8 +547,9 @@ Deno.test("deploy calls docker-compose where mailcow.conf says standalone", asyn
   await using host = await renewal({ conf: { DOCKER_COMPOSE_VERSION: "standalone" } });
   equal((await host.deploy()).code, 0);
   deepEqual(
-    host.docker.calls.map((argv) => argv.join(" ")).sort(),
-    RELOADS.map((call) => `docker-compose ${call}`),
+    host.docker.calls.filter(([program]) => program !== "docker").map((argv) => argv.join(" "))
+      .sort(),
+    [...RELOADS, "ps --all --format json"].map((call) => `docker-compose ${call}`),
   );
 });
 
@@ -528,7 +584,7 @@ Deno.test("deploy asks only the endpoints that the config file names", async () 
     [NAME, null].map((sni) => [host.services.url("imaps"), sni]),
   );
   equal(host.services.connections("imaps"), host.services.connections());
-  deepEqual(host.calls().sort(), RELOADS);
+  deepEqual(host.calls().sort(), CALLS);
   deepEqual(await host.loaded(), allLoaded(fresh));
 });
 
@@ -577,13 +633,29 @@ Deno.test("deploy --dry-run says what would happen and creates nothing", async (
   match((await dryRun()).stdout, /^would restart nginx-mailcow$/m);
 });
 
+Deno.test("where mailcow.conf does not say which compose there is, the one that is there is called", async () => {
+  await using host = await renewal({ conf: { DOCKER_COMPOSE_VERSION: "" } });
+  equal((await host.deploy()).code, 0);
+  equal(host.docker.calls.some(([program]) => program !== "docker"), false);
+
+  await host.stage(await ca.issue({ names: [NAME], notBefore: new Date() }));
+  host.docker.forget();
+  host.docker.intercept = ({ argv: [program, ...args] }) =>
+    program === "docker" && args[0] === "compose"
+      ? { code: 125, stderr: "unknown shorthand flag: 'a' in --all\n" }
+      : undefined;
+  const result = await host.deploy();
+  equal(result.code, 0, result.stderr);
+  equal(host.docker.calls.filter(([program]) => program === "docker-compose").length, 4);
+});
+
 Deno.test("two deploys at once: one works, the other waits and finds nothing to do", async () => {
   await using host = await renewal({ deploy: { settle: "5s" } });
   host.services.temper("postfix", { reloadDelayMs: 600 });
   const results = await Promise.all([host.deploy(["--json"]), host.deploy(["--json"])]);
   deepEqual(results.map(({ code }) => code), [0, 0]);
   deepEqual(results.map((result) => result.json().outcome).sort(), ["deployed", "unchanged"]);
-  deepEqual(host.calls().sort(), RELOADS);
+  deepEqual(host.calls().sort(), CALLS);
   match(results.map(({ stderr }) => stderr).join(""), /another certsync is at work; waiting/);
 });
 

@@ -29,7 +29,7 @@ export async function pair(options: Partial<LeafOptions> = {}): Promise<Pair> {
   return parsePair(files, { chain: "fullchain.pem", key: "privkey.pem" });
 }
 
-export const [old, fresh, own, expired, wide] = await Promise.all([
+export const [old, fresh, own, expired, wide, brief] = await Promise.all([
   pair({ notBefore: new Date("2026-03-15T00:00:00Z") }),
   pair(),
   pair({ names: [NAME, "webmail.example.net"] }),
@@ -38,6 +38,7 @@ export const [old, fresh, own, expired, wide] = await Promise.all([
     notAfter: new Date("2026-05-31T00:00:00Z"),
   }),
   pair({ names: [NAME, "Webmail.example.org", "*.example.com"] }),
+  pair({ notAfter: new Date("2026-06-10T00:00:00Z") }),
 ]);
 
 export function installed(pair: Pair | null, more: Partial<Installed> = {}): Installed {
@@ -78,7 +79,9 @@ export function facts(circumstances: Circumstances = {}): DeployFacts {
     candidate: circumstances.candidate ?? fresh,
     memory: {
       loaded: circumstances.loaded ?? ALL_LOADED,
-      rejected: new Set(circumstances.rejected),
+      rejected: new Map(circumstances.rejected?.map((leaf) => [leaf, "2026-05-02T00:00:00Z"])),
+      unhelped: new Map(),
+      unseen: new Set(),
     },
     taken: new Set(circumstances.taken),
     domain: NAME,

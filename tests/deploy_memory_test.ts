@@ -2,11 +2,20 @@
 
 import { deepEqual, equal, throws } from "node:assert/strict";
 import { readdir } from "node:fs/promises";
-import { parseLoaded, readMemory, writeLoaded, writeRejected } from "../lib/deploy/memory.ts";
+import {
+  parseLoaded,
+  parseRejected,
+  readMemory,
+  writeLoaded,
+  writeRejected,
+  writeUnhelped,
+  writeUnseen,
+} from "../lib/deploy/memory.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 
 const A = Array(32).fill("AA").join(":");
 const B = Array(32).fill("0B").join(":");
+const TIME = "2026-06-01T00:00:00Z";
 
 Deno.test("loaded is a service and a fingerprint a line; anything else was not confirmed", () => {
   deepEqual([...parseLoaded(`postfix-mailcow ${A}\ndovecot-mailcow ${B}\n`)], [
@@ -32,14 +41,27 @@ Deno.test("loaded is a service and a fingerprint a line; anything else was not c
 Deno.test("what was written is read again, for nobody else's eyes", async () => {
   await using dir = await tempDir();
   writeLoaded(dir.path, new Map([["nginx-mailcow", A]]));
-  writeRejected(dir.path, new Set([A, B]));
-  const { loaded, rejected } = readMemory(dir.path);
+  writeRejected(dir.path, new Map([A, B].map((leaf) => [leaf, TIME])));
+  const [line] = [{
+    service: "postfix-mailcow",
+    probe: "smtp://[::1]:25 (no SNI)",
+    leaf: A,
+  }] as const;
+  writeUnhelped(dir.path, [line]);
+  writeUnseen(dir.path, new Set(["dovecot-mailcow"]));
+  const { loaded, rejected, unhelped, unseen } = readMemory(dir.path);
   deepEqual([...loaded], [["nginx-mailcow", A]]);
-  deepEqual([...rejected], [A, B]);
-  for (const name of ["loaded", "rejected"]) {
+  deepEqual([...rejected.keys()], [A, B]);
+  deepEqual([...unhelped], [[line.probe, line]]);
+  deepEqual([...unseen], ["dovecot-mailcow"]);
+  for (const name of ["loaded", "rejected", "unhelped", "unseen"]) {
     equal(((await Deno.stat(`${dir.path}/${name}`)).mode ?? 0) & 0o777, 0o600);
   }
-  deepEqual((await readdir(dir.path)).sort(), ["loaded", "rejected"]);
+  deepEqual((await readdir(dir.path)).sort(), ["loaded", "rejected", "unhelped", "unseen"]);
+});
+
+Deno.test("what was rejected without a time, by an older version, is tried once more", () => {
+  deepEqual([...parseRejected(`${A}\n${B} ${TIME}\n${A} yesterday\n`)], [[B, TIME]]);
 });
 
 Deno.test("nothing loaded is no file, and no directory is no memory", async () => {

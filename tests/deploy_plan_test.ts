@@ -9,12 +9,14 @@ import {
   mailHostname,
   type Plan,
   planDeploy,
+  standingWarnings,
 } from "../lib/deploy/plan.ts";
 import { Failure } from "../lib/failure.ts";
 import { type Service, serviceNames, type SniDirectory } from "../lib/chain/mailcow.ts";
 import type { Pair } from "../lib/certificate/pair.ts";
 import {
   ALL_LOADED,
+  brief,
   type Circumstances,
   expired,
   facts,
@@ -134,6 +136,39 @@ Deno.test("older means an earlier beginning", () => {
   equal(isOlder(fresh, { pair: fresh }), false);
   equal(isOlder(fresh, { pair: old }), false);
   equal(isOlder(old, { pair: null }), false);
+});
+
+Deno.test("near its end a deployed certificate gives way to an older one that lasts longer", () => {
+  const ending = facts({
+    candidate: old,
+    deployed: installed(brief),
+    loaded: new Map([["nginx-mailcow", brief.leaf.fingerprint]]),
+  });
+  equal(refused({ ...ending, now: new Date("2026-06-05T00:00:00Z") }), "it was not refused");
+  match(refused({ ...ending, now: new Date("2026-05-10T00:00:00Z") }), /is older/);
+});
+
+Deno.test("what needs a person is said by every run", () => {
+  const warned = (circumstances: Circumstances) => standingWarnings(facts(circumstances));
+  deepEqual(warned({ sniDirectories: [sni("a", [NAME], fresh)] }), []);
+  match(warned({ sniDirectories: [sni("a", ["mx.net"], own)] }).join(), /"mx\.net"$/);
+  match(
+    warned({ sniDirectories: [sni("a", ["mx.net"], expired)] }).join(),
+    /expired at 2026-05-31T.*move the directory out of data\/assets\/ssl and restart postfix/,
+  );
+  const soon = { now: new Date("2026-07-20T00:00:00Z") };
+  match(warned({ sniDirectories: [sni("a", ["mx.net"], own)], ...soon }).join(), /ends at 2026-/);
+  const mixed = { ...own, keyPem: old.keyPem };
+  match(warned({ sniDirectories: [sni("a", ["mx.net"], mixed)] }).join(), /holds no pair: its key/);
+  match(warned({ sniDirectories: [sni(".a", ["mx.net"], mixed)] }).join(), /holds no pair/);
+  deepEqual(warned({ sniDirectories: [sni(".a", ["mx.net"], own)] }), []);
+});
+
+Deno.test("a wildcard holds the mail hostname: an expired one of it is taken over", () => {
+  const carried = (pair: Pair) =>
+    planned(facts({ sniDirectories: [sni("*.example.org", ["*.example.org"], pair)] })).directories;
+  deepEqual(carried(expired), [`${SSL}/*.example.org`]);
+  deepEqual(carried(own), []);
 });
 
 Deno.test("which SNI directories carry the certificate", () => {

@@ -31,6 +31,9 @@ function renewal(options: Partial<MailHostOptions> = {}): Promise<MailHost> {
 
 /** Sees to it that deploy refuses, and does nothing else. */
 async function assertRefused(host: MailHost, error: RegExp, hint: RegExp, args: string[] = []) {
+  const remembered = async () =>
+    (await readdir(host.state).catch(() => [])).filter((name) => name !== "lock").sort();
+  const before = await remembered();
   const result = await host.assertUntouched(() => host.deploy(["--json", ...args]));
   equal(result.code, 1, result.stderr);
   const report = result.json();
@@ -40,8 +43,7 @@ async function assertRefused(host: MailHost, error: RegExp, hint: RegExp, args: 
   equal(report.domain, host.mailcow.hostname());
   deepEqual([report.installed, report.services, report.served], [[], [], []]);
   equal(result.stderr, `ERROR: ${report.error}\n${report.hint ? `hint: ${report.hint}\n` : ""}`);
-  const left = (await readdir(host.state)).sort();
-  deepEqual(left.filter((name) => !["lock", "rejected"].includes(name)), []);
+  deepEqual(await remembered(), before);
   return report;
 }
 
@@ -347,12 +349,26 @@ Deno.test("deploy refuses while mailcow's own ACME client would overwrite the ce
 });
 
 Deno.test("deploy refuses what is older than a good deployed certificate, unless --force", async () => {
-  await using host = await renewal({ deployed: fresh, staged: old });
+  await using host = await renewal({ staged: fresh });
+  equal((await host.deploy()).code, 0);
+  await host.stage(old);
   await assertRefused(host, /^the staged certificate is older \(\d{4}-.*Z\)/, /deploy --force$/);
   const forced = await host.deploy(["--force", "--json"]);
   equal(forced.code, 0, forced.stderr);
   equal(forced.json().outcome, "deployed");
   await host.assertInstalled(old);
+});
+
+Deno.test("deploy takes an older certificate where another than certsync put the deployed one there", async () => {
+  await using host = await renewal({ deployed: fresh, staged: old });
+  const result = await host.deploy();
+  equal(result.code, 0, result.stderr);
+  await host.assertInstalled(old);
+
+  // mailcow's own, made when it was set up, after the one that NPM has had for long
+  const own = await ca.issue({ names: [NAME], signedBy: "self" });
+  await using first = await renewal({ deployed: own, staged: old, deploy: { trust: "none" } });
+  equal((await first.deploy(["--json"])).json().outcome, "deployed");
 });
 
 Deno.test("deploy takes an older certificate where the deployed one is no good itself", async (t) => {
@@ -379,7 +395,8 @@ Deno.test("deploy takes an older certificate where the deployed one is no good i
 Deno.test("deploy refuses a certificate that was rolled back, unless --force", async () => {
   await using host = await renewal();
   await Deno.mkdir(host.state);
-  await Deno.writeTextFile(`${host.state}/rejected`, `${fresh.fingerprint}\n`);
+  const file = `${host.state}/rejected`;
+  await Deno.writeTextFile(file, `${fresh.fingerprint} 2026-06-01T00:00:00Z\n`);
   const error = new RegExp(`rolled back before: ${fresh.fingerprint}`);
   await assertRefused(host, error, /push another one, or run: certsync deploy --force/);
   equal((await host.deploy(["--force"])).code, 0);
@@ -456,7 +473,15 @@ Deno.test("deploy replaces nothing where a directory is in the way", async () =>
     (await readdir(host.mailcow.ssl)).filter((name) => name.startsWith(".certsync-")),
     [],
   );
-  deepEqual(host.docker.calls, []);
+  deepEqual(host.calls(), ["ps", "inspect"], "it was looked at, and nothing was done");
+});
+
+Deno.test("a domain in the config file gets around a host name that is none in mailcow.conf", async () => {
+  await using host = await renewal({ conf: { MAILCOW_HOSTNAME: "mail_" } });
+  const result = await host.assertUntouched(() => host.deploy(["--json"]));
+  equal(result.code, 2);
+  match(result.json().error, /MAILCOW_HOSTNAME in .* is not a host name: "mail_"$/);
+  equal((await host.deploy(["--domain", NAME])).code, 0);
 });
 
 Deno.test("deploy says what is wrong with mailcow's directory", async () => {
@@ -494,6 +519,11 @@ Deno.test("deploy says what is wrong with mailcow's directory", async () => {
     await harm();
     const result = await host.assertUntouched(() => host.deploy(["--json"]));
     equal(result.code, code, result.stderr);
+    if (/ssl|mailcow\.conf" does/.test(error.source)) {
+      await Deno.remove(host.state, { recursive: true }).catch(() => {});
+      await host.deploy();
+      equal(await Deno.lstat(host.state).catch(() => null), null, "nothing is made for no mailcow");
+    }
     const report = result.json();
     equal(report.outcome, "failed");
     match(report.error, error);

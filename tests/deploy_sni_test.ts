@@ -194,7 +194,7 @@ Deno.test("where SNI clients keep their certificate, the question without SNI is
   deepEqual(asked(), [imaps + 5, https + 4]);
 });
 
-Deno.test("deploy restarts what does not know such a directory yet", async () => {
+Deno.test("a service that does not know such a directory yet serves ours, which is right too", async () => {
   const names = [NAME, "webmail.example.net"];
   await using host = await renewal((mailcow) => mailcow.putSni(NAME, own, names));
   await Deno.remove(`${host.mailcow.ssl}/${NAME}`, { recursive: true });
@@ -204,10 +204,11 @@ Deno.test("deploy restarts what does not know such a directory yet", async () =>
   equal(result.code, 0, result.stderr);
   deepEqual(
     result.json().services.map(({ action }: { action: string }) => action),
-    ["reloaded", "restarted", "reloaded"],
+    ["reloaded", "reloaded", "reloaded"],
   );
-  equal(host.services.serves("imaps", NAME), own.fingerprint);
-  equal(host.services.serves("imaps"), fresh.fingerprint);
+  equal(host.services.serves("imaps", NAME), fresh.fingerprint);
+  equal(host.services.serves("smtps", NAME), own.fingerprint);
+  deepEqual(await host.loaded(), allLoaded(fresh));
 });
 
 Deno.test("deploy leaves a directory for other names alone; the mail hostname gets the new one", async () => {
@@ -224,7 +225,10 @@ Deno.test("deploy leaves a directory for other names alone; the mail hostname ge
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
   assertSame(before, await snapshot(directory));
-  match(result.json().warnings.join(), /customer" keeps its own .*"mx\.example\.net"$/);
+  match(
+    result.json().warnings.join(),
+    /customer" keeps its own certificate, which expired at .*"mx\.example\.net"; /,
+  );
   equal(
     result.json().served.every((one: { fingerprint: string }) =>
       one.fingerprint === fresh.fingerprint
@@ -253,7 +257,9 @@ Deno.test("deploy passes over what is no SNI directory, and calls no postmap for
     await Deno.remove(`${backups}/domains`);
     await mailcow.putSni(".hidden", own);
     await mailcow.putSni("certs/deeper", own);
-    await Deno.symlink("certs/deeper", `${mailcow.ssl}/link`);
+    await Deno.symlink(`${mailcow.ssl}/certs/deeper`, `${mailcow.ssl}/link`); // the host's path
+    await Deno.symlink("../../../certs", `${mailcow.ssl}/out`);
+    await Deno.symlink("nowhere", `${mailcow.ssl}/dangling`);
     await Deno.writeTextFile(`${mailcow.ssl}/domains`, NAME);
   });
   const places = ["backups", ".hidden", "certs"].map((name) => `${host.mailcow.ssl}/${name}`);
@@ -263,6 +269,24 @@ Deno.test("deploy passes over what is no SNI directory, and calls no postmap for
   const after = await Promise.all(places.map(snapshot));
   for (const [index, one] of before.entries()) assertSame(one, after[index] ?? new Map());
   deepEqual(postfixCalls(host), [POSTFIX_RELOAD]);
+});
+
+Deno.test("deploy installs through a link that the containers can follow, and once where two lead", async () => {
+  for (const target of ["certs/deeper", "/etc/ssl/mail/certs/deeper"]) {
+    let real = "";
+    await using host = await renewal(async (mailcow) => {
+      real = await mailcow.putSni("certs/deeper", own, [NAME]);
+      await Deno.symlink(target, `${mailcow.ssl}/link`);
+      await Deno.symlink("certs/deeper", `${mailcow.ssl}/second`);
+    });
+    const result = await host.deploy(["--json"]);
+    equal(result.code, 0, result.stderr);
+    await host.assertInstalled(fresh, real);
+    equal(result.json().installed.length, 4);
+    equal(await Deno.readLink(`${host.mailcow.ssl}/link`), target);
+    deepEqual(postfixCalls(host), [POSTMAP, POSTFIX_RELOAD]);
+    equal((await host.deploy(["--json"])).json().outcome, "unchanged");
+  }
 });
 
 Deno.test("deploy repairs an SNI directory although the top level is in place", async () => {
@@ -279,7 +303,7 @@ Deno.test("deploy repairs an SNI directory although the top level is in place", 
   equal(result.json().outcome, "repaired");
   deepEqual(result.json().installed, [`${directory}/cert.pem`, `${directory}/key.pem`]);
   await host.assertInstalled(fresh, directory);
-  equal(host.calls().length, 4);
+  equal(host.calls().length, 6);
 });
 
 Deno.test("deploy restarts Postfix where its map could not be made", async () => {

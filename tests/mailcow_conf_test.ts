@@ -12,7 +12,7 @@ const url = (protocol: string, ...lines: string[]) =>
 
 Deno.test("an empty mailcow.conf means mailcow's own defaults", () => {
   const conf = parse("");
-  deepEqual([conf.hostname, conf.skipsLetsEncrypt, conf.composeVersion], [null, false, "native"]);
+  deepEqual([conf.hostname, conf.skipsLetsEncrypt, conf.composeVersion], [null, false, null]);
   deepEqual(conf.endpoints.map(formatEndpoint), [
     "smtp://127.0.0.1:25",
     "submission://127.0.0.1:587",
@@ -107,7 +107,7 @@ Deno.test("https is not asked behind the PROXY protocol", () => {
 Deno.test("docker-compose is called where the file says standalone", () => {
   equal(parse("DOCKER_COMPOSE_VERSION=standalone").composeVersion, "standalone");
   equal(parse("DOCKER_COMPOSE_VERSION=native").composeVersion, "native");
-  equal(parse("DOCKER_COMPOSE_VERSION=").composeVersion, "native");
+  equal(parse("DOCKER_COMPOSE_VERSION=").composeVersion, null);
 });
 
 Deno.test("a value ends where the line ends, and only blanks and tabs stand beside it", () => {
@@ -126,12 +126,9 @@ Deno.test("a setting that cannot be right is refused by its name and file", () =
     ["IMAPS_PORT=65536", /^IMAPS_PORT in conf is not a port/],
     ["IMAPS_PORT=0x3e1", /^IMAPS_PORT in conf is not a port/],
     ["IMAPS_PORT=1e3", /^IMAPS_PORT in conf is not a port/],
-    ["IMAPS_PORT=127.0.0.1:", /^IMAPS_PORT in conf is not a port/],
     ["IMAPS_PORT=example.org:993", /^IMAPS_PORT in conf has no IP address: "example\.org"$/],
     ["IMAPS_PORT=-help:993", /^IMAPS_PORT in conf has no IP address/],
     ["HTTPS_BIND=eth0", /^HTTPS_BIND in conf has no IP address: "eth0"$/],
-    ["MAILCOW_HOSTNAME=-foo", /^MAILCOW_HOSTNAME in conf is not a host name: "-foo"$/],
-    ["MAILCOW_HOSTNAME=*.example.org", /^MAILCOW_HOSTNAME in conf is not a host name/],
   ];
   for (const [line, words] of cases) {
     throws(
@@ -140,4 +137,25 @@ Deno.test("a setting that cannot be right is refused by its name and file", () =
       line,
     );
   }
+});
+
+Deno.test("a host name that is none is an error of those alone who have no other", () => {
+  for (const name of ["-foo", "*.example.org"]) {
+    const { hostname, hostnameProblem } = parse(`MAILCOW_HOSTNAME=${name}`);
+    equal(hostname, null);
+    equal(hostnameProblem?.message, `MAILCOW_HOSTNAME in conf is not a host name: "${name}"`);
+  }
+});
+
+Deno.test("what docker compose takes for a port is no error, and no endpoint where it chooses itself", () => {
+  const cases: [lines: string, url: string | undefined][] = [
+    ["IMAPS_PORT=993-994", undefined],
+    ["IMAPS_PORT=127.0.0.1:993-994", undefined],
+    ["IMAPS_PORT=127.0.0.1:", undefined],
+    ["OTHER=1993\nIMAPS_PORT=${OTHER}", "imaps://127.0.0.1:1993"],
+    ["OTHER=1993\nIMAPS_PORT=127.0.0.2:$OTHER", "imaps://127.0.0.2:1993"],
+    ["IMAPS_PORT=${NOWHERE:-1993}", "imaps://127.0.0.1:1993"],
+    ["IMAPS_PORT=${NOWHERE}", undefined],
+  ];
+  for (const [lines, expected] of cases) equal(url("imaps", lines), expected, lines);
 });

@@ -9,11 +9,25 @@ import { parseHostName } from "../values/host_name.ts";
 export interface MailcowConf {
   /** MAILCOW_HOSTNAME in lower case. */
   readonly hostname: string | null;
+  /** Why it is none, for those who have no other name. */
+  readonly hostnameProblem: UsageFailure | null;
   /** SKIP_LETS_ENCRYPT: that mailcow's own ACME client leaves the certificate alone. */
   readonly skipsLetsEncrypt: boolean;
-  readonly composeVersion: Compose["version"];
-  /** Where the services are published on this host. */
+  /** What the file says of that; null where it says nothing. */
+  readonly skipsLetsEncryptText: string | null;
+  /** Null where the file does not say which one it is. */
+  readonly composeVersion: Compose["version"] | null;
+  /** The port of nginx, in its container as on this host. */
+  readonly httpsPort: number;
+  /** nginx talks to nobody but a proxy. */
+  readonly usesProxyProtocol: boolean;
+  /** Where the services are published on this host, as far as the file alone can tell. */
   readonly endpoints: readonly Endpoint[];
+}
+
+/** What mailcow's own tools take for yes. */
+export function isYes(text: string | null | undefined): boolean {
+  return /^y(es)?$/i.test(text ?? "");
 }
 
 const portSettings: readonly [setting: string, Protocol, standard: string][] = [
@@ -28,23 +42,48 @@ const portSettings: readonly [setting: string, Protocol, standard: string][] = [
   ["HTTPS", "https", "443"],
 ];
 
-/** `path` is for messages. Throws a UsageFailure where a setting cannot be right. */
+/** `path` is for messages. Throws a UsageFailure where a port or an address cannot be right. */
 export function parseMailcowConf(text: string, path: string): MailcowConf {
   const values = readAssignments(text);
-  const isYes = (key: string) => /^y(es)?$/i.test(values.get(key) ?? "");
-  const hostname = values.get("MAILCOW_HOSTNAME") || null;
+  const usesProxyProtocol = isYes(values.get("NGINX_USE_PROXY_PROTOCOL"));
+  const version = values.get("DOCKER_COMPOSE_VERSION");
+  const endpoints = portSettings.flatMap(([setting, protocol, standard]) => {
+    const port = expand(values.get(`${setting}_PORT`) || standard, values);
+    const bind = expand(values.get(`${setting}_BIND`) ?? "", values);
+    if (IS_DOCKERS_CHOICE.test(port)) return [];
+    return [{ protocol, ...parsePublished(port, bind, setting, path) }];
+  });
   return {
-    hostname: hostname && parseHostName(hostname, `MAILCOW_HOSTNAME in ${path}`),
-    skipsLetsEncrypt: isYes("SKIP_LETS_ENCRYPT"),
-    composeVersion: values.get("DOCKER_COMPOSE_VERSION") === "standalone" ? "standalone" : "native",
-    endpoints: portSettings
-      .filter(([, protocol]) => protocol !== "https" || !isYes("NGINX_USE_PROXY_PROTOCOL"))
-      .map(([setting, protocol, standard]) => {
-        const port = values.get(`${setting}_PORT`) || standard;
-        const bind = values.get(`${setting}_BIND`) ?? "";
-        return { protocol, ...parsePublished(port, bind, setting, path) };
-      }),
+    ...parseMailHostname(values.get("MAILCOW_HOSTNAME") || null, path),
+    skipsLetsEncrypt: isYes(values.get("SKIP_LETS_ENCRYPT")),
+    skipsLetsEncryptText: values.get("SKIP_LETS_ENCRYPT") ?? null,
+    composeVersion: version === "standalone" || version === "native" ? version : null,
+    httpsPort: endpoints.find(({ protocol }) => protocol === "https")?.port ?? 443,
+    usesProxyProtocol,
+    endpoints: endpoints.filter(({ protocol }) => protocol !== "https" || !usesProxyProtocol),
   };
+}
+
+/** Docker takes a range, or no port at all, and chooses one itself: only docker can tell which. */
+const IS_DOCKERS_CHOICE = /^$|:$|^(.*:)?\d+-\d+$/;
+
+function parseMailHostname(text: string | null, path: string) {
+  try {
+    const hostname = text && parseHostName(text, `MAILCOW_HOSTNAME in ${path}`);
+    return { hostname, hostnameProblem: null };
+  } catch (error) {
+    if (!(error instanceof UsageFailure)) throw error;
+    return { hostname: null, hostnameProblem: error };
+  }
+}
+
+/** As docker compose does it: `$NAME`, `${NAME}` and `${NAME:-otherwise}`, of the same file. */
+function expand(text: string, values: ReadonlyMap<string, string>): string {
+  return text.replace(
+    /\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))/g,
+    (_, braced?: string, otherwise?: string, bare?: string) =>
+      values.get(braced ?? bare ?? "") || (otherwise ?? ""),
+  );
 }
 
 /** The file is read by a shell and by docker compose: what comes last holds. */

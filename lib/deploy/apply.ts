@@ -1,27 +1,25 @@
 // Makes mailcow's services load what was installed, and sees on the wire that they serve it.
 
-import { type Service, serviceOf } from "../chain/mailcow.ts";
-import { readAllServed } from "../chain/served.ts";
+import type { Service } from "../chain/mailcow.ts";
 import {
   type Compose,
   composeCommand,
   composeExec,
   composeRestart,
   type ComposeResult,
-  type ContainerState,
-  readContainerState,
 } from "../programs/compose.ts";
+import { type ContainerState, readContainerState } from "../programs/containers.ts";
 import { ProgramFailure } from "../programs/run.ts";
-import { pause, type RunContext } from "../run_context.ts";
+import type { RunContext } from "../run_context.ts";
 import { formatDuration } from "../values/time.ts";
+import { lookUntilRight, type Seen } from "./look.ts";
 import {
-  type Answer,
   type Check,
-  describeChecks,
+  describeOddities,
   type Expectation,
+  isBlamed,
   isSettled,
-  judgeAnswers,
-  type Probe,
+  isWrong,
   type ServiceOutcome,
 } from "./wire.ts";
 
@@ -33,20 +31,14 @@ export interface Application {
   readonly settleMs: number;
   readonly restartTimeoutMs: number;
   readonly expectations: readonly Expectation[];
+  /** What would keep the service from coming up again, whatever the certificate. */
+  readonly obstacle: string | null;
+  /** What has become of the service that it asks for logins. */
+  readonly whetherDovecotIs: () => Promise<"there" | "back" | "away">;
 }
 
-const HANDSHAKE_TIMEOUT_MS = 10_000;
-/** Just after a reload the old processes still answer, for a moment. */
-const BETWEEN_ROUNDS_MS = { first: 100, most: 500 };
-
-/** Asks the wire. */
-export async function ask(probes: readonly Probe[], context: RunContext): Promise<Answer[]> {
-  const served = await readAllServed(probes, HANDSHAKE_TIMEOUT_MS, context);
-  return probes.flatMap((probe, index) => {
-    const one = served[index];
-    return one === undefined ? [] : [{ probe, served: one }];
-  });
-}
+/** For how long Postfix's master starts no server of a kind that has just died, and a little more. */
+const THROTTLED_MS = 75_000;
 
 /** Reloads, waits for the new leaf, and restarts where the reload did not bring it. */
 export async function applyTo(
@@ -54,98 +46,151 @@ export async function applyTo(
   application: Application,
   context: RunContext,
 ): Promise<ServiceOutcome> {
-  const { compose, mode, settleMs, restartTimeoutMs } = application;
-  const before = application.expectations.filter(({ probe }) =>
-    serviceOf(probe.endpoint.protocol) === service
-  );
-  const [done, waitMs] = mode === "reload"
-    ? ["reloaded", settleMs] as const
-    : ["restarted", restartTimeoutMs] as const;
-  const first = await begin(service, application, context);
+  const { compose, mode, settleMs, restartTimeoutMs, obstacle } = application;
+  const { result: first, said } = await begin(service, application, context);
   if (first.kind === "not-running" || first.kind === "paused") {
-    const hasAnswered = before.some(({ answered }) => answered !== "never");
-    const hasFallen = mode !== "revive" && first.kind === "not-running" && hasAnswered &&
-      await isBroken(service, compose, context);
-    if (!hasFallen) return leftAlone(service, first, compose);
-    context.tell(`${service} has fallen; restarting it`);
-    return await applyTo(service, { ...application, mode: "revive" }, context);
+    return await leaveAlone(service, first, application, context);
   }
-  const checks = await waitForLeaf(before, first.kind === "done" ? waitMs : 0, context);
-  if (mode !== "reload" || isSettled(checks)) return outcome(service, done, checks, first);
+  const isReload = mode === "reload";
+  const waitMs = first.kind !== "done" ? 0 : isReload ? settleMs : restartTimeoutMs;
+  const seen = await look(application, waitMs, context);
+  const action = isReload ? "reloaded" : "restarted";
+  const done = outcome({ service, action, last: first, said, hadItsRestart: !isReload, ...seen });
+  if (!isReload || !needsRestart(seen.checks, first)) return done;
 
-  if (
-    checks.every(({ verdict }) => verdict === "silent") &&
-    await isStopped(service, compose, context)
-  ) {
-    return leftAlone(service, { kind: "not-running", words: "" }, compose);
+  if (seen.checks.every(({ verdict }) => verdict === "silent")) {
+    const state = await stateOf(service, compose, context);
+    if (state === "stopped") return leftAlone(service, state);
   }
+  if (obstacle !== null) return { ...done, isConfirmed: false, trouble: null, obstacle };
   context.tell(
     `${service} does not serve the new certificate ` +
       `${first.kind === "failed" ? `(${first.words})` : `after ${formatDuration(settleMs)}`}; ` +
       "restarting it",
   );
-  const second = await restart(service, application, context);
-  const checksAfter = await waitForLeaf(
-    before,
-    second.kind === "done" ? restartTimeoutMs : 0,
-    context,
-  );
-  return outcome(service, "restarted", checksAfter, second);
+  const last = await restart(service, application, context);
+  const { checks } = await look(application, last.kind === "done" ? restartTimeoutMs : 0, context);
+  const restarted = { action: "restarted", hadItsRestart: true, wasAway: true } as const;
+  return outcome({ service, last, said, checks, ...restarted });
 }
 
-function begin(
+/** Not for what a restart did not help before. */
+function needsRestart(checks: readonly Check[], first: ComposeResult): boolean {
+  if (checks.some(isBlamed)) return true;
+  const isRight = isSettled(checks) && checks.some(({ verdict }) => verdict === "ok");
+  return first.kind === "failed" && !isRight && !checks.some(isWrong);
+}
+
+/**
+ * Looks until all is right. Postfix's servers for clients that log in die where they cannot ask
+ * Dovecot, and are then not started for a while: what is silent there is judged when that is over.
+ */
+async function look(application: Application, waitMs: number, context: RunContext): Promise<Seen> {
+  const { expectations, settleMs, whetherDovecotIs } = application;
+  const seen = await lookUntilRight(expectations, { waitMs, settleMs }, context);
+  const isVictim = ({ probe, verdict }: Check) =>
+    ["submission", "smtps"].includes(probe.endpoint.protocol) &&
+    ["silent", "alone"].includes(verdict);
+  if (!seen.checks.some(isVictim)) return seen;
+  switch (await whetherDovecotIs()) {
+    case "there":
+      return seen;
+    case "back": {
+      const patience = { waitMs: THROTTLED_MS, settleMs: THROTTLED_MS };
+      return { ...await lookUntilRight(expectations, patience, context), wasAway: seen.wasAway };
+    }
+    case "away":
+      return {
+        ...seen,
+        checks: seen.checks.map((check) =>
+          isVictim(check) ? { ...check, verdict: "waiting" } : check
+        ),
+      };
+  }
+}
+
+interface Begun {
+  readonly result: ComposeResult;
+  /** Warnings of the programs, which do what they can nevertheless. */
+  readonly said: readonly string[];
+}
+
+async function begin(
   service: Service,
   application: Application,
   context: RunContext,
-): Promise<ComposeResult> {
-  switch (application.mode) {
-    case "reload":
-      return reload(
-        service,
-        application.compose,
-        { withSniMap: application.hasSniDirectories },
-        context,
-      );
-    case "restart":
-      return restartRunning(service, application, context);
-    case "revive":
-      return restart(service, application, context);
+): Promise<Begun> {
+  const { mode, compose, hasSniDirectories } = application;
+  if (mode === "reload") {
+    return await reload(service, compose, { withSniMap: hasSniDirectories }, context);
   }
+  const result = mode === "revive"
+    ? await restart(service, application, context)
+    : await restartRunning(service, application, context);
+  return { result, said: [] };
 }
 
-/** A container that does not run, or that somebody froze: restarting it would be against his will. */
-function leftAlone(
+/**
+ * The container does not run. Who stopped or froze it does not want it restarted; one that ends by
+ * itself has had its restart, and another one would be no better.
+ */
+async function leaveAlone(
   service: Service,
-  { kind, words }: Extract<ComposeResult, { kind: "not-running" | "paused" }>,
-  compose: Compose,
-): ServiceOutcome {
-  const nothing = { service, action: "none", checks: [], isConfirmed: false } as const;
-  if (kind === "not-running") {
-    const warning = `${service} is not running; it reads the certificate when it starts`;
-    return { ...nothing, trouble: null, warnings: [warning] };
+  { kind }: ComposeResult,
+  application: Application,
+  context: RunContext,
+): Promise<ServiceOutcome> {
+  const { compose, expectations, settleMs } = application;
+  const state = kind === "paused" ? "paused" : await stateOf(service, compose, context);
+  if (state === "stopped" || state === "paused" || state === "unknown") {
+    return leftAlone(service, state);
   }
-  const hint = `${composeCommand(compose)} unpause ${service}, then run certsync deploy again`;
-  return { ...nothing, trouble: { words, hint }, warnings: [] };
+  const seen = await look(application, settleMs, context);
+  const log = `${composeCommand(compose)} logs --tail=50 ${service}`;
+  const fallen = outcome({
+    ...{ service, action: "none", last: DONE, said: [], hadItsRestart: true, ...seen },
+  });
+  if (expectations.some(({ answered }) => answered !== "never")) return fallen;
+  const warning = `${service} ends again and again; see why: ${log}`;
+  return { ...fallen, isConfirmed: false, warnings: [warning, ...fallen.warnings] };
+}
+
+const DONE: ComposeResult = { kind: "done", stderr: "" };
+
+function leftAlone(service: Service, state: ContainerState): ServiceOutcome {
+  const warning = state === "paused"
+    ? `${service} is paused; it goes on with what it has loaded until a run after that`
+    : `${service} is not running; it reads the certificate when it starts`;
+  return {
+    ...{ service, action: "none", checks: [], isConfirmed: false, hadItsRestart: false },
+    ...{ wasAway: true, trouble: null, obstacle: null, warnings: [warning] },
+  };
 }
 
 /** What has become of a service for which docker did, or could not do, the last thing. */
 function outcome(
-  service: Service,
-  action: ServiceOutcome["action"],
-  checks: readonly Check[],
-  last: ComposeResult,
+  { service, action, checks, last, said, ...more }: Seen & {
+    readonly service: Service;
+    readonly action: ServiceOutcome["action"];
+    readonly last: ComposeResult;
+    readonly said: readonly string[];
+    readonly hadItsRestart: boolean;
+  },
 ): ServiceOutcome {
-  const isDone = last.kind === "done";
-  const answers = checks.filter(({ verdict }) => verdict !== "absent");
-  const isUnchecked = checks.length === 0; // none of its endpoints can be asked from here
+  const isServed = checks.some(({ verdict }) => verdict === "ok") && !checks.some(isWrong);
+  const isUnseen = checks.every(({ verdict }) => verdict === "absent" || verdict === "foreign");
+  const failure = last.kind === "done" ? null : last;
   return {
-    service,
-    action: isDone ? action : "none",
-    checks,
-    isConfirmed: isSettled(checks) && (answers.length > 0 || (isUnchecked && isDone)),
-    trouble: isDone ? null : last,
-    warnings: describeChecks(checks.filter(({ verdict }) => verdict === "absent"))
-      .map((found) => `no certificate, before or after, from ${found}`),
+    ...{ service, checks, ...more },
+    action: failure === null ? action : "none",
+    isConfirmed: isServed || (isUnseen && failure === null),
+    trouble: isServed ? null : failure,
+    obstacle: null,
+    warnings: [
+      ...said,
+      ...(isServed && failure !== null ? [`${service} serves it, but: ${failure.words}`] : []),
+      ...describeOddities(checks, service),
+    ],
   };
 }
 
@@ -154,12 +199,17 @@ async function reload(
   compose: Compose,
   { withSniMap }: { readonly withSniMap: boolean },
   context: RunContext,
-): Promise<ComposeResult> {
+): Promise<Begun> {
+  const said: string[] = [];
   for (const command of reloadCommands(service, withSniMap)) {
     const result = await composeExec(compose, service, command, context).catch(asResult);
-    if (result.kind !== "done") return result;
+    if (result.kind !== "done") return { result, said };
+    if (command[0] === "postmap") {
+      const words = result.stderr.split("\n").filter((line) => line.includes("warning:"));
+      said.push(...words.map((line) => `${service}: ${line.trim()}`));
+    }
   }
-  return { kind: "done" };
+  return { result: DONE, said };
 }
 
 /** Postfix's SNI map embeds keys and chains, so a reload alone would read the old ones. Pure. */
@@ -197,20 +247,6 @@ function restart(
   return composeRestart(compose, service, restartTimeoutMs, context).catch(asResult);
 }
 
-/** Who stops a container while we wait does not want it started. */
-async function isStopped(
-  service: Service,
-  compose: Compose,
-  context: RunContext,
-): Promise<boolean> {
-  return await stateOf(service, compose, context) === "stopped";
-}
-
-/** Nobody stopped it: it ended by itself, or ends as soon as it starts. */
-async function isBroken(service: Service, compose: Compose, context: RunContext): Promise<boolean> {
-  return await stateOf(service, compose, context) === "broken";
-}
-
 async function stateOf(
   service: Service,
   compose: Compose,
@@ -228,59 +264,4 @@ async function stateOf(
 function asResult(error: unknown): ComposeResult {
   if (!(error instanceof ProgramFailure)) throw error;
   return { kind: "failed", words: error.message, ...(error.hint && { hint: error.hint }) };
-}
-
-/** nginx lets its old workers accept for 100 ms beside the new ones; Postfix's may take longer. */
-const BETWEEN_LOOKS_MS = 250;
-
-/**
- * Asks until all is right or the time is over. All is right when every endpoint says so at two
- * moments, with SNI and then without: for a while old and new processes accept side by side.
- */
-async function waitForLeaf(
-  before: readonly Expectation[],
-  waitMs: number,
-  context: RunContext,
-): Promise<Check[]> {
-  if (before.length === 0) return [];
-  const end = performance.now() + waitMs;
-  const withoutSni = before.filter(({ probe }) => probe.sni === null);
-  const first = await look(
-    before.filter((one) => one.probe.sni !== null || !hasTwin(one, before)),
-    context,
-  );
-  if (isSettled(first)) await pause(BETWEEN_LOOKS_MS, context);
-  const second = await look(withoutSni, context);
-  let checks = judgeAnswers([...second, ...first.filter(({ probe }) => probe.sni !== null)]);
-
-  for (
-    let betweenMs = BETWEEN_ROUNDS_MS.first;
-    !isSettled(checks) && performance.now() < end;
-    betweenMs = Math.min(2 * betweenMs, BETWEEN_ROUNDS_MS.most)
-  ) {
-    await pause(betweenMs, context);
-    const right = checks.filter(({ verdict }) => verdict === "ok");
-    const wrong = before.filter(({ probe }) => right.every((check) => check.probe !== probe));
-    checks = judgeAnswers([...right, ...await look(wrong, context)]);
-    if (!isSettled(checks)) continue;
-    await pause(BETWEEN_LOOKS_MS, context);
-    checks = await look(before, context);
-  }
-  return before.flatMap(({ probe }) => checks.filter((check) => check.probe === probe));
-}
-
-/** Whether the other question to the same endpoint tells new from old as well as this one. */
-function hasTwin({ probe, right }: Expectation, before: readonly Expectation[]): boolean {
-  return before.some(({ probe: other, right: others }) =>
-    other !== probe && other.endpoint === probe.endpoint &&
-    others.every((leaf) => right.includes(leaf))
-  );
-}
-
-async function look(expectations: readonly Expectation[], context: RunContext): Promise<Check[]> {
-  const answers = await ask(expectations.map(({ probe }) => probe), context);
-  return judgeAnswers(answers.flatMap((answer, index) => {
-    const expectation = expectations[index];
-    return expectation === undefined ? [] : [{ ...answer, ...expectation }];
-  }));
 }

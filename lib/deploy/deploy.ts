@@ -11,7 +11,7 @@ import { holdState } from "../files/state.ts";
 import { removeLeftovers } from "../files/write_file.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { formatTime } from "../values/time.ts";
-import { readAnswered, readMemory } from "./memory.ts";
+import { changeRejected, type DeployMemory, readAnswered, readMemory } from "./memory.ts";
 import {
   type DeployFacts,
   isOlder,
@@ -20,6 +20,7 @@ import {
   planHealing,
   planRecovery,
   type Situation,
+  standingWarnings,
 } from "./plan.ts";
 import {
   previousDirectories,
@@ -39,6 +40,7 @@ import {
 
 /** Throws a Failure where it does not come to a decision. */
 export async function deploy(config: DeployConfig, context: RunContext): Promise<DeployReport> {
+  readMailcow(config.mailcow); // where there is none, nothing is made for it
   using _lock = config.dryRun ? null : await holdState(config.state, context);
 
   const mailcow = readMailcow(config.mailcow);
@@ -46,7 +48,7 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
   if (!config.dryRun) sweep(mailcow, config.state);
   const situation: Situation = {
     mailcow,
-    memory: readMemory(config.state),
+    memory: memoryFor(config),
     taken: new Set(previousSniDirectories(config.state)),
     domain: domainOf(config, mailcow),
     now: context.now,
@@ -58,7 +60,9 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
   }
   const facts: DeployFacts = { ...situation, candidate };
   const report = reportOf(facts, config);
-  if (!isForced(config) && isSettled(facts)) return { ...report, outcome: "unchanged" };
+  if (!isForced(config) && isSettled(facts)) {
+    return { ...report, outcome: "unchanged", warnings: standingWarnings(facts) };
+  }
 
   const decision = planDeploy(facts, await judge(facts, config, context));
   if (decision.kind === "refuse") {
@@ -67,16 +71,16 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
   const planned = { ...report, warnings: decision.warnings };
   // Keys of kinds that node:crypto does not know are seen to fit only now.
   if (decision.directories.length === 0 && decision.services.length === 0) {
-    return { ...planned, outcome: "unchanged" };
+    return { ...planned, outcome: "unchanged", warnings: standingWarnings(facts) };
   }
   if (config.dryRun) {
     return { ...planned, outcome: "would-deploy", notes: describePlan(decision, config) };
   }
-  const { carryOut, changeRejected } = await import("./carry_out.ts");
+  const { carryOut } = await import("./carry_out.ts");
   const left = config.rollback && decision.changesLeaf ? mailcow.deployed.pair : null;
   const before = situation.memory.rejected;
   const now = isForced(config)
-    ? changeRejected(before, { add: left, remove: candidate }, config.state)
+    ? changeRejected(before, { add: left, remove: candidate }, context.now, config.state)
     : before;
   return await carryOut(
     { plan: decision, facts, rejected: { before, now } },
@@ -84,6 +88,12 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
     config,
     context,
   );
+}
+
+/** Who forces it wants what did not help tried again. */
+function memoryFor(config: DeployConfig): DeployMemory {
+  const memory = readMemory(config.state);
+  return isForced(config) ? { ...memory, unhelped: new Map() } : memory;
 }
 
 function isForced({ force, rollback }: DeployConfig): boolean {
@@ -134,6 +144,7 @@ function noPrevious(state: string): Failure {
 function domainOf(config: DeployConfig, { conf }: Mailcow): string {
   const domain = config.domain ?? conf.hostname;
   if (domain !== null) return domain;
+  if (conf.hostnameProblem !== null) throw conf.hostnameProblem;
   throw new UsageFailure("no domain: neither MAILCOW_HOSTNAME nor the config file names it", {
     hint: "give --domain mail.example.org, or set MAILCOW_HOSTNAME in mailcow.conf",
   });

@@ -1,20 +1,31 @@
-// What deploy remembers: which leaf each service was seen to serve, and which were rolled back.
+// What deploy remembers: which leaf each service was seen to serve, which were rolled back, and what
+// no restart helped.
 
+import type { Pair } from "../certificate/pair.ts";
 import { isService, type Service } from "../chain/mailcow.ts";
 import { readState, readStateOrNothing, writeState } from "../files/state.ts";
+import { formatTime } from "../values/time.ts";
 
 export interface DeployMemory {
   /** The leaf that each service was confirmed to have loaded. */
   readonly loaded: ReadonlyMap<Service, string>;
-  /** Leaves that a service could not serve. */
-  readonly rejected: ReadonlySet<string>;
+  /** Leaves that a service could not serve, with the moment of the rollback. */
+  readonly rejected: Rejected;
+  /** By the name of the probe: what it went on to give after a restart of its service. */
+  readonly unhelped: ReadonlyMap<string, Unhelped>;
+  /** The services that were told, and that could not be looked at. */
+  readonly unseen: ReadonlySet<Service>;
 }
+
+export type Rejected = ReadonlyMap<string, string>;
 
 /** Throws a Failure where it cannot tell what was rolled back. */
 export function readMemory(state: string): DeployMemory {
   return {
     loaded: parseLoaded(readStateOrNothing(state, "loaded")),
-    rejected: new Set(readState(state, "rejected").split("\n").filter(isFingerprint)),
+    rejected: parseRejected(readState(state, "rejected")),
+    unhelped: parseUnhelped(readStateOrNothing(state, "unhelped")),
+    unseen: new Set(readStateOrNothing(state, "unseen").split("\n").filter(isService)),
   };
 }
 
@@ -34,13 +45,69 @@ export function parseLoaded(text: string): Map<Service, string> {
   );
 }
 
-export function writeLoaded(state: string, loaded: ReadonlyMap<Service, string>): void {
-  const lines = Array.from(loaded, ([service, fingerprint]) => `${service} ${fingerprint}\n`);
-  writeState(state, "loaded", lines.join(""));
+/**
+ * `<fingerprint> <time>` a line. Versions before 0.2 wrote no time, and rolled back what was not to
+ * blame: such a leaf is tried once more.
+ */
+export function parseRejected(text: string): Map<string, string> {
+  return new Map(
+    text.split("\n").flatMap((line) => {
+      const [fingerprint, time = ""] = line.split(" ");
+      return isFingerprint(fingerprint) && /^\d{4}-\d{2}-\d{2}T[\d:]{8}Z$/.test(time)
+        ? [[fingerprint, time] as const]
+        : [];
+    }),
+  );
 }
 
-export function writeRejected(state: string, rejected: ReadonlySet<string>): void {
-  writeState(state, "rejected", Array.from(rejected, (fingerprint) => `${fingerprint}\n`).join(""));
+export interface Unhelped {
+  readonly service: Service;
+  readonly probe: string;
+  /** Its fingerprint, or the word for none. */
+  readonly leaf: string;
+}
+
+/** Service, probe and leaf a line, with tabs between them. */
+function parseUnhelped(text: string): Map<string, Unhelped> {
+  return new Map(
+    text.split("\n").flatMap((line) => {
+      const [service = "", probe, leaf] = line.split("\t");
+      return isService(service) && probe !== undefined && leaf !== undefined
+        ? [[probe, { service, probe, leaf }] as const]
+        : [];
+    }),
+  );
+}
+
+export function writeLoaded(state: string, loaded: ReadonlyMap<Service, string>): void {
+  writeLines(state, "loaded", Array.from(loaded, (entry) => entry.join(" ")));
+}
+
+export function writeRejected(state: string, rejected: Rejected): void {
+  writeLines(state, "rejected", Array.from(rejected, (entry) => entry.join(" ")));
+}
+
+/** Returns what is rejected from now on. */
+export function changeRejected(
+  rejected: Rejected,
+  { add, remove }: { readonly add: Pair | null; readonly remove: Pair | null },
+  now: Date,
+  state: string,
+): Rejected {
+  const changed = new Map(rejected);
+  if (remove !== null) changed.delete(remove.leaf.fingerprint);
+  if (add !== null) changed.set(add.leaf.fingerprint, formatTime(now));
+  if (add !== null || changed.size !== rejected.size) writeRejected(state, changed);
+  return changed;
+}
+
+export function writeUnhelped(state: string, unhelped: readonly Unhelped[]): void {
+  const lines = unhelped.map(({ service, probe, leaf }) => [service, probe, leaf].join("\t"));
+  writeLines(state, "unhelped", lines);
+}
+
+export function writeUnseen(state: string, unseen: ReadonlySet<Service>): void {
+  writeLines(state, "unseen", [...unseen]);
 }
 
 /**
@@ -52,5 +119,9 @@ export function readAnswered(state: string): ReadonlySet<string> {
 }
 
 export function writeAnswered(state: string, probes: readonly string[]): void {
-  writeState(state, "answered", probes.map((probe) => `${probe}\n`).join(""));
+  writeLines(state, "answered", probes);
+}
+
+function writeLines(state: string, name: string, lines: readonly string[]): void {
+  writeState(state, name, lines.map((line) => `${line}\n`).join(""));
 }

@@ -9,6 +9,7 @@ import {
   serviceNames,
   type SniDirectory,
 } from "../chain/mailcow.ts";
+import { keyKindOf } from "../chain/served.ts";
 import { belongsInto, isHidden, type ServedPlaces, uncovered } from "../chain/sni.ts";
 import { Failure, quote, quoteAll } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
@@ -69,7 +70,7 @@ export function planDeploy(
 ): Decision {
   const { mailcow, candidate, memory } = facts;
   const why = acmeRefusal(mailcow) ?? unfit ??
-    (force ? null : ageRefusal(candidate, mailcow.deployed, deployedIsFit)) ??
+    (force ? null : ageRefusal(facts, deployedIsFit)) ??
     (force ? null : rejectedRefusal(candidate, memory));
   if (why !== null) return { kind: "refuse", why };
 
@@ -88,7 +89,12 @@ export function planDeploy(
 
 function acmeRefusal({ conf, directory }: Mailcow): Failure | null {
   if (conf.skipsLetsEncrypt) return null;
-  return new Failure("SKIP_LETS_ENCRYPT is not yes: mailcow's own ACME client would overwrite it", {
+  const read = conf.skipsLetsEncryptText === null
+    ? "mailcow.conf does not set it"
+    : `mailcow.conf says ${quote(conf.skipsLetsEncryptText)}`;
+  const what =
+    `SKIP_LETS_ENCRYPT is not yes, ${read}: mailcow's own ACME client would overwrite it`;
+  return new Failure(what, {
     hint: `set SKIP_LETS_ENCRYPT=y in ${directory}/mailcow.conf, then: docker compose up -d`,
   });
 }
@@ -98,8 +104,17 @@ export function isOlder(candidate: Pair, { pair }: Pick<Installed, "pair">): boo
   return pair !== null && candidate.leaf.notBefore < pair.leaf.notBefore;
 }
 
-function ageRefusal(candidate: Pair, deployed: Installed, deployedIsFit: boolean): Failure | null {
+/**
+ * Only certsync's own work is kept from an older one: what somebody else put there, or what signed
+ * itself, is what it came to replace. Near its end it gives way to one that lasts longer.
+ */
+function ageRefusal(facts: DeployFacts, deployedIsFit: boolean): Failure | null {
+  const { candidate, memory, now, mailcow: { deployed } } = facts;
   if (!deployedIsFit || deployed.pair === null || !isOlder(candidate, deployed)) return null;
+  const { fingerprint, subject, issuer, notAfter } = deployed.pair.leaf;
+  const isOurs = [...memory.loaded.values()].includes(fingerprint) && subject !== issuer;
+  const isOutlived = isNearEnd(deployed.pair.leaf, now) && notAfter < candidate.leaf.notAfter;
+  if (!isOurs || isOutlived) return null;
   return new Failure(
     `the staged certificate is older (${
       formatTime(candidate.leaf.notBefore)
@@ -110,8 +125,9 @@ function ageRefusal(candidate: Pair, deployed: Installed, deployedIsFit: boolean
 }
 
 function rejectedRefusal({ leaf }: Pair, { rejected }: DeployMemory): Failure | null {
-  if (!rejected.has(leaf.fingerprint)) return null;
-  return new Failure(`this certificate was rolled back before: ${leaf.fingerprint}`, {
+  const time = rejected.get(leaf.fingerprint);
+  if (time === undefined) return null;
+  return new Failure(`this certificate was rolled back before: ${leaf.fingerprint}, at ${time}`, {
     hint: "see why in the journal; then push another one, or run: certsync deploy --force",
   });
 }
@@ -247,17 +263,58 @@ export function mailHostname({ mailcow, domain }: Pick<DeployFacts, "mailcow" | 
   return mailcow.conf.hostname ?? domain;
 }
 
+/** What needs a person, and is said by every run until somebody has seen to it. */
+export function standingWarnings(facts: DeployFacts): string[] {
+  const unseen = [...facts.memory.unseen].map((service) =>
+    `${service} was told of the certificate, and not seen to serve it: none of its endpoints gave one`
+  );
+  return [...sniWarnings(facts), ...unseen];
+}
+
 function sniWarnings(facts: DeployFacts): string[] {
   return facts.mailcow.sniDirectories
-    .filter((directory) => !isHidden(directory.name) && !shallCarry(directory, facts))
-    .map((directory) => {
-      const names = quoteAll(uncovered(directory.domains, facts.candidate.leaf.names));
-      const but = namesCover(directory.domains, mailHostname(facts)) !== null
-        ? "; mail clients that ask for the mail hostname still get its own certificate"
-        : "";
-      return `${quote(directory.directory)} keeps its own certificate, because the new one does ` +
-        `not cover ${names || "the names it is for (it names none)"}${but}`;
+    .filter((directory) => !shallCarry(directory, facts))
+    .flatMap((directory) => {
+      const problem = problemIn(directory);
+      if (problem !== null) {
+        return [
+          `${
+            quote(directory.directory)
+          } holds no pair: ${problem}; nginx would not start with it: ` +
+          "mend it, or move it out of data/assets/ssl",
+        ];
+      }
+      return isHidden(directory.name) ? [] : [keptWarning(directory, facts)];
     });
+}
+
+function problemIn({ pair, problem }: SniDirectory): string | null {
+  if (pair === null) return problem;
+  const isMismatch = keyKindOf(pair.leaf) !== null && !keyFits(pair);
+  return isMismatch ? "its key does not match its certificate" : null;
+}
+
+function keptWarning({ directory, domains, pair }: SniDirectory, facts: DeployFacts): string {
+  const { candidate, now } = facts;
+  const names = quoteAll(uncovered(domains, candidate.leaf.names)) ||
+    "the names it is for (it names none)";
+  const but = namesCover(domains, mailHostname(facts)) !== null
+    ? "; mail clients that ask for the mail hostname still get its own certificate"
+    : "";
+  const kept = `${quote(directory)} keeps its own certificate`;
+  const why = `because the new one does not cover ${names}${but}`;
+  if (pair === null || !isNearEnd(pair.leaf, now)) return `${kept}, ${why}`;
+  const ends = timeState(pair.leaf, now) === "expired" ? "expired" : "ends";
+  return `${kept}, which ${ends} at ${
+    formatTime(pair.leaf.notAfter)
+  }, ${why}; mailcow's own ACME ` +
+    "client is off and does not renew it: have the new one cover these names, or move the " +
+    `directory out of data/assets/ssl and restart ${serviceNames.join(" ")}`;
+}
+
+/** Less than a quarter of its life is left: any client that renews would have done so. */
+function isNearEnd({ notBefore, notAfter }: Pair["leaf"], now: Date): boolean {
+  return notAfter.getTime() - now.getTime() < (notAfter.getTime() - notBefore.getTime()) / 4;
 }
 
 function lostNames({ leaf }: Pair, { pair }: Installed): string[] {

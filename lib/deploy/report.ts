@@ -5,7 +5,15 @@ import type { Failure } from "../failure.ts";
 import { composeCommand } from "../programs/compose.ts";
 import { formatEndpoint } from "../values/endpoint_url.ts";
 import type { DeployFacts, Plan } from "./plan.ts";
-import { type Check, describeChecks, type ServiceOutcome } from "./wire.ts";
+import type { Scene } from "./scene.ts";
+import {
+  type Check,
+  describeChecks,
+  isWrong,
+  leafOf,
+  NO_LEAF,
+  type ServiceOutcome,
+} from "./wire.ts";
 
 export interface DeployReport {
   readonly outcome:
@@ -126,7 +134,7 @@ export function summarize(
   report: DeployReport,
   plan: Plan,
   outcomes: readonly ServiceOutcome[],
-  { mailcow }: DeployFacts,
+  scene: Pick<Scene, "compose" | "foreignMounts">,
   which: "new" | "former" = "new",
 ): DeployReport {
   const summary = {
@@ -140,11 +148,11 @@ export function summarize(
     })),
     warnings: [...report.warnings, ...outcomes.flatMap(({ warnings }) => warnings)],
   };
-  const compose = composeCommand({ version: mailcow.conf.composeVersion });
+  const compose = composeCommand(scene.compose);
   const unfinished = outcomes.filter(({ isConfirmed }) => !isConfirmed);
   const troubled = unfinished.filter(({ trouble }) => trouble !== null);
-  const stale = unfinished.filter(({ trouble, checks }) =>
-    trouble === null && checks.some(isWrong)
+  const stale = unfinished.filter(({ trouble, obstacle, checks }) =>
+    trouble === null && (obstacle !== null || checks.some(isWrong))
   );
   const errors = [...describeTroubles(troubled, compose), ...describeStale(stale, which)];
   if (troubled.length > 0) {
@@ -152,15 +160,20 @@ export function summarize(
     return failed(summary, "failed", { message: errors.join("; "), hint });
   }
   if (stale.length > 0) {
-    return {
-      ...summary,
-      outcome: "stale",
-      error: errors.join("; "),
-      hint: "the next run tries again; see the log of the service: " +
-        `${compose} logs --tail=50 ${stale.map(({ service }) => service).join(" ")}`,
-    };
+    const hint = adviseStale(stale, scene);
+    return { ...summary, outcome: "stale", error: errors.join("; "), hint };
   }
-  return { ...summary, outcome: plan.changesLeaf ? "deployed" : "repaired" };
+  // What could not be looked at leaves it as the files have it.
+  const isMended = plan.directories.length > 0 ||
+    outcomes.some(({ isConfirmed, checks }) => isConfirmed && checks.some(isServedRight));
+  return {
+    ...summary,
+    outcome: plan.changesLeaf ? "deployed" : isMended ? "repaired" : "unchanged",
+  };
+}
+
+function isServedRight({ verdict }: Check): boolean {
+  return verdict === "ok";
 }
 
 /** A line for each thing that docker said, with the services of which it said it. */
@@ -175,16 +188,46 @@ function describeTroubles(troubled: readonly ServiceOutcome[], compose: string):
 function describeStale(stale: readonly ServiceOutcome[], which: "new" | "former"): string[] {
   if (stale.length === 0) return [];
   const wrong = stale.flatMap(({ checks }) => checks).filter(isWrong);
-  return [`not serving the ${which} certificate: ${describeChecks(wrong).join("; ")}`];
+  const services = stale.map(({ service }) => service).join(", ");
+  const found = wrong.length > 0 ? describeChecks(wrong).join("; ") : services;
+  const unhelped = stale.filter(({ checks }) =>
+    checks.some(({ verdict }) => verdict === "unhelped")
+  ).map(({ service }) => `a restart of ${service} did not help before, and is not tried again`);
+  const obstacles = stale.flatMap(({ service, obstacle }) =>
+    obstacle === null ? [] : [`${service} was not restarted, for it might not come up: ${obstacle}`]
+  );
+  return [[`not serving the ${which} certificate: ${found}`, ...unhelped, ...obstacles].join("; ")];
+}
+
+/** Where what is served may come from, as far as it can be seen from here. */
+function adviseStale(
+  stale: readonly ServiceOutcome[],
+  { compose, foreignMounts }: Pick<Scene, "compose" | "foreignMounts">,
+): string {
+  const command = composeCommand(compose);
+  const advice = stale.map(({ service, obstacle, checks }) => {
+    if (obstacle !== null) {
+      return "mend that pair, or move its directory out of data/assets/ssl, " +
+        "then run certsync deploy again";
+    }
+    const mounts = foreignMounts.get(service) ?? [];
+    if (mounts.length > 0) {
+      return `the container of ${service} has ${mounts.join(", ")}: take that out of ` +
+        `docker-compose.override.yml, then: ${command} up -d ${service}`;
+    }
+    const isElsewhere = ({ probe, served }: Check) =>
+      probe.endpoint.protocol === "https" && served.kind === "certificate";
+    return checks.filter(isWrong).some(isElsewhere)
+      ? "another proxy or site may answer there: see which with ss -ltnp; where that is as it " +
+        "shall be, name the endpoints that are mailcow's in deploy.endpoints"
+      : `see the log of the service: ${command} logs --tail=50 ${service}`;
+  });
+  return `the next run looks again; ${[...new Set(advice)].join("; ")}`;
 }
 
 /** Which handshakes give no certificate any more. */
 export function describeSilence(outcomes: readonly ServiceOutcome[]): string {
   const silent = outcomes.flatMap(({ checks }) => checks)
-    .filter(({ verdict }) => verdict === "silent");
+    .filter((check) => isWrong(check) && leafOf(check) === NO_LEAF);
   return `no certificate any more with the new one: ${describeChecks(silent).join("; ")}`;
-}
-
-function isWrong({ verdict }: Check): boolean {
-  return verdict === "stale" || verdict === "silent";
 }

@@ -10,7 +10,7 @@ export interface Compose {
 }
 
 export type ComposeResult =
-  | { readonly kind: "done" }
+  | { readonly kind: "done"; readonly stderr: string }
   /** There is no running container; it will read its files when it starts. */
   | { readonly kind: "not-running"; readonly words: string }
   /** Frozen by somebody who will want to go on with it as it was. */
@@ -69,7 +69,9 @@ async function call(
   context: RunContext,
 ): Promise<ComposeResult> {
   const completion = await runCompose(compose, args, timeoutMs, context);
-  return completion.code === 0 ? { kind: "done" } : explainCompose(completion);
+  return completion.code === 0
+    ? { kind: "done", stderr: completion.stderr }
+    : explainCompose(completion);
 }
 
 /**
@@ -93,19 +95,25 @@ export function explainCompose({ code, stderr, stdout }: Completion): ComposeRes
   return { kind: "failed", words, code, ...(hint === undefined ? {} : { hint }) };
 }
 
+/** Of a docker that has no compose: `docker compose` came with 20.10, and its words changed in 28. */
+export const NO_PLUGIN = /'compose' is not a docker command|unknown (shorthand )?(flag|command)/;
+
 const composeHints: readonly { said: RegExp; hint: string }[] = [
   {
-    said: /Cannot connect to the Docker daemon|error during connect/,
-    hint: "start the engine: systemctl start docker; then run certsync deploy again",
+    said:
+      /Cannot connect to the Docker daemon|failed to connect to the docker API|error during connect/i,
+    hint: "start the engine: systemctl start docker; then run certsync deploy again. An engine " +
+      "elsewhere than where docker looks by itself is named by a context (docker context use), " +
+      "not by DOCKER_HOST",
   },
   {
-    said: /'compose' is not a docker command|unknown (shorthand )?(flag|command)/,
+    said: NO_PLUGIN,
     hint:
       "install the package docker-compose-plugin, or set DOCKER_COMPOSE_VERSION=standalone in " +
       "mailcow.conf where docker-compose is used",
   },
   {
-    said: /permission denied.*docker.*sock/i,
+    said: /permission denied.*docker.*(sock|API)/i,
     hint: "run this as root",
   },
   {
@@ -113,57 +121,3 @@ const composeHints: readonly { said: RegExp; hint: string }[] = [
     hint: "is deploy.mailcow the directory of mailcow's docker-compose.yml?",
   },
 ];
-
-/** `unknown` where docker does not say, or there is no container. */
-export type ContainerState = "running" | "starting" | "broken" | "stopped" | "unknown";
-
-/** docker compose ps --help */
-export async function readContainerState(
-  compose: Compose,
-  service: string,
-  context: RunContext,
-): Promise<ContainerState> {
-  const { code, stdout } = await runCompose(
-    compose,
-    ["ps", "--all", "--format", "json", service],
-    30_000,
-    context,
-  );
-  return code === 0 ? parseContainerState(stdout) : "unknown";
-}
-
-/** The exit codes of a container that was told to stop: 0, SIGTERM's and SIGKILL's. */
-const STOPPED = [0, 143, 137];
-
-/** One object a line since compose 2.21, one array before. Pure. */
-export function parseContainerState(stdout: string): ContainerState {
-  const container = parseFirst(stdout);
-  if (container === null) return "unknown";
-  const { State, Health, ExitCode } = container;
-  switch (State) {
-    case "running":
-      return Health === "starting" ? "starting" : "running";
-    case "created":
-    case "paused":
-      return "starting";
-    case "restarting": // it ends as soon as it starts
-    case "dead":
-      return "broken";
-    case "exited":
-      return typeof ExitCode === "number" && STOPPED.includes(ExitCode) ? "stopped" : "broken";
-    default:
-      return "unknown";
-  }
-}
-
-function parseFirst(stdout: string): Record<string, unknown> | null {
-  const text = stdout.trim();
-  try {
-    const value: unknown = JSON.parse(text.startsWith("[") ? text : text.split("\n")[0] ?? "");
-    const first: unknown = Array.isArray(value) ? value[0] : value;
-    return typeof first === "object" && first !== null ? { ...first } : null;
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
-}

@@ -1,6 +1,12 @@
 // `docker` and `docker-compose` on PATH, which act on the kit's mail services.
 
-import type { MailServices, Service } from "./mail_services.ts";
+import {
+  type Endpoint,
+  ENDPOINT_NAMES,
+  ENDPOINTS,
+  type MailServices,
+  type Service,
+} from "./mail_services.ts";
 import { need } from "./programs.ts";
 import { tempDir } from "./temp_dir.ts";
 import { isDisconnect, type Wire, wire } from "./wire.ts";
@@ -46,6 +52,15 @@ export interface FakeDocker extends AsyncDisposable {
   containers: Record<Service, ContainerState | undefined>;
   /** A container's health; "" for one without a check, as mailcow's are. */
   health: Record<Service, string>;
+  /**
+   * What the containers publish on this host; undefined: each endpoint's port at its own place. An
+   * endpoint that is left out is published nowhere.
+   */
+  published: Partial<Record<Endpoint, { address: string; port: number }>> | undefined;
+  /** More mounts than mailcow's SSL directory. */
+  mounts: Record<Service, { Source: string; Destination: string }[]>;
+  /** SKIP_LETS_ENCRYPT in the running acme-mailcow; null: there is no such container. */
+  acme: string | null;
   /** `ps --format json`: an object a line (2.21 on) or one array. */
   psFormat: "lines" | "array";
   /** Asked first; undefined leaves the call to the fake, "hang" never answers. */
@@ -97,6 +112,9 @@ export async function fakeDocker(services: MailServices): Promise<FakeDocker> {
     trouble: "none",
     containers: { postfix: undefined, dovecot: undefined, nginx: undefined },
     health: { postfix: "", dovecot: "", nginx: "" },
+    published: undefined,
+    mounts: { postfix: [], dovecot: [], nginx: [] },
+    acme: "y",
     psFormat: "lines",
     intercept: () => undefined,
     [Symbol.asyncDispose]: async () => {
@@ -147,6 +165,9 @@ export async function fakeDocker(services: MailServices): Promise<FakeDocker> {
   return docker;
 }
 
+/** The directory of the last compose call: what containers mount lies below it. */
+const projects = new WeakMap<FakeDocker, string>();
+
 async function answer(
   docker: FakeDocker,
   services: MailServices,
@@ -156,10 +177,15 @@ async function answer(
   if (intercepted !== undefined) return intercepted;
 
   const [program = "", ...args] = call.argv;
+  const project = projects.get(docker) ?? "";
+  if (await hasComposeFile(call.cwd)) projects.set(docker, call.cwd);
   if (docker.trouble === "hang") return "hang";
   if (program === "docker") {
     if (args[0] === "--version" || args[0] === "-v") {
       return said("Docker version 27.3.1, build ce12230\n");
+    }
+    if (args[0] === "inspect" && docker.trouble === "none") {
+      return inspect(docker, services, project, args);
     }
     if (args[0] !== "compose" || docker.trouble === "no-compose") {
       return failed(
@@ -283,6 +309,15 @@ function ps(
   const stranger = wanted.find((name) => !known.includes(name));
   if (stranger) return failed(`no such service: ${stranger}\n`);
 
+  const acme = docker.acme === null || wanted.length > 0 ? [] : [{
+    Name: "mailcowdockerized-acme-mailcow-1",
+    Service: "acme-mailcow",
+    ID: ACME_ID,
+    State: "running",
+    Health: "",
+    ExitCode: 0,
+    Publishers: [],
+  }];
   const all = args.includes("-a") || args.includes("--all");
   const rows = Object.entries(CONTAINERS)
     .filter(([name]) => wanted.length === 0 || wanted.includes(name))
@@ -305,7 +340,7 @@ function ps(
       CreatedAt: "2026-01-01 00:00:00 +0000 UTC",
       ExitCode: 0,
       Health: docker.health[service],
-      ID: id(service).slice(0, 12),
+      ID: id(service),
       Image: `mailcow/${service}:1.00`,
       Labels: "",
       LocalVolumes: "0",
@@ -315,17 +350,25 @@ function ps(
       Networks: "mailcowdockerized_mailcow-network",
       Ports: "",
       Project: "mailcowdockerized",
-      Publishers: [],
+      Publishers: state === "exited" || state === "created"
+        ? []
+        : publishedBy(docker, services, service).map(({ endpoint, address, port }) => ({
+          URL: address,
+          TargetPort: containerPort(endpoint, services),
+          PublishedPort: port,
+          Protocol: "tcp",
+        })),
       RunningFor: "2 weeks ago",
       Service: name,
       Size: "0B",
       State: state,
       Status: statusText(state),
     }));
+    const every = [...objects, ...acme];
     return said(
       docker.psFormat === "array"
-        ? `${JSON.stringify(objects)}\n`
-        : objects.map((object) => `${JSON.stringify(object)}\n`).join(""),
+        ? `${JSON.stringify(every)}\n`
+        : every.map((object) => `${JSON.stringify(object)}\n`).join(""),
     );
   }
   const table = rows.map(({ name, service, state }) =>
@@ -337,6 +380,67 @@ function ps(
     ].join("   ") + "\n"
   );
   return said(["NAME   IMAGE   SERVICE   STATUS\n", ...table].join(""));
+}
+
+const ACME_ID = "acac".repeat(16);
+
+/** What mailcow maps its ports from. */
+const CONTAINER_PORTS: Record<Exclude<Endpoint, "https">, number> = {
+  smtp: 25,
+  smtps: 465,
+  submission: 587,
+  imap: 143,
+  imaps: 993,
+  pop3: 110,
+  pop3s: 995,
+  sieve: 4190,
+};
+
+/** nginx listens on HTTPS_PORT inside, too. */
+function containerPort(endpoint: Endpoint, services: MailServices): number {
+  return endpoint === "https" ? services.ports.https : CONTAINER_PORTS[endpoint];
+}
+
+function publishedBy(docker: FakeDocker, services: MailServices, service: Service) {
+  return ENDPOINT_NAMES.filter((name) => ENDPOINTS[name].service === service).flatMap(
+    (endpoint) => {
+      const place = docker.published === undefined
+        ? { address: services.address, port: services.ports[endpoint] }
+        : docker.published[endpoint];
+      return place === undefined ? [] : [{ endpoint, ...place }];
+    },
+  );
+}
+
+/** As `docker inspect --format` with certsync's template prints it, in the order of the ids. */
+function inspect(
+  docker: FakeDocker,
+  services: MailServices,
+  mailcow: string,
+  args: string[],
+): Reply {
+  const format = args[args.indexOf("--format") + 1];
+  const lines = args.slice(args.indexOf("--format") + 2).map((wanted) => {
+    const service = Object.values(CONTAINERS).find((service) => id(service) === wanted);
+    if (wanted !== ACME_ID && service === undefined) return undefined;
+    const ports = service === undefined ? [] : publishedBy(docker, services, service);
+    return JSON.stringify({
+      network: "mailcowdockerized_mailcow-network",
+      bindings: Object.fromEntries(
+        ports.map(({ endpoint, address, port }) => [
+          `${containerPort(endpoint, services)}/tcp`,
+          [{ HostIp: address, HostPort: String(port) }],
+        ]),
+      ),
+      mounts: service === undefined ? [] : [
+        { Source: `${mailcow}/data/assets/ssl`, Destination: "/etc/ssl/mail" },
+        ...docker.mounts[service],
+      ],
+      skips: wanted === ACME_ID ? [docker.acme, null] : [null],
+    });
+  });
+  if (format === undefined || lines.includes(undefined)) return failed("Error: No such object\n");
+  return said(lines.map((line) => `${line}\n`).join(""));
 }
 
 function stateOf(

@@ -59,7 +59,7 @@ export interface MailHost extends AsyncDisposable {
   previous(): Promise<Served | null>;
   /** Fails unless everything that is installed is a real file of its mode and owner. */
   assertInstalled(leaf: Served, directory?: string): Promise<void>;
-  /** The containers' part of each call, without `docker compose`. */
+  /** The containers' part of each call, without `docker compose`; of a look (`ps`) that alone. */
   calls(): string[];
   /** Fails unless the deed leaves mailcow's tree and the staging as they were, without a call. */
   assertUntouched<T>(deed: () => Promise<T>): Promise<T>;
@@ -163,11 +163,17 @@ export async function mailHost(options: MailHostOptions): Promise<MailHost> {
       const names = await readdir(mailcow.ssl, { recursive: true });
       deepEqual(names.filter((name) => name.includes(".certsync-")), []);
     },
-    calls: () => docker.calls.map((argv) => argv.slice(2).join(" ")),
+    calls: () =>
+      docker.calls.map((argv) =>
+        argv[1] === "inspect" ? "inspect" : argv.slice(2).join(" ").replace(LOOK, "ps")
+      ),
     assertUntouched,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
+
+/** How docker is asked for all of its containers. */
+const LOOK = /^ps --all --format json$/;
 
 async function assertFile(path: string, text: string, mode: number): Promise<void> {
   const stat = await Deno.lstat(path);

@@ -86,6 +86,8 @@ export interface MailServices extends AsyncDisposable {
   ports: Record<Endpoint, number>;
   /** The same for `mailcow.configure`: IP:PORT, HTTPS_PORT and HTTPS_BIND. */
   conf: Record<string, string>;
+  /** Where they listen. */
+  address: string;
   /** "imaps://127.0.0.1:12345" */
   url(endpoint: Endpoint): string;
   /** What a client with this SNI gets now; undefined where nothing is served. */
@@ -210,13 +212,9 @@ export async function mailServices(
   }
 
   async function loadAll(service: Service): Promise<Loaded | undefined> {
-    const dirs = await sniDirs(mailcow.ssl);
-    const own = service === "nginx"
-      ? dirs.filter(({ names }) => !names.includes(mailcow.hostname()))
-      : dirs;
     const [fallback, sni] = await Promise.all([
       load(service, mailcow.ssl),
-      loadSni(service, own),
+      loadSni(service, await sniDirs(service, mailcow)),
     ]);
     return fallback && sni && { fallback, sni };
   }
@@ -418,6 +416,7 @@ export async function mailServices(
 
   return {
     ports,
+    address: addresses[0] ?? "127.0.0.1",
     conf: confOf(ports, addresses[0] ?? "127.0.0.1"),
     url: (endpoint) => {
       const [address = "127.0.0.1"] = addresses;
@@ -478,19 +477,19 @@ function confOf(ports: Record<Endpoint, number>, address: string) {
   return conf;
 }
 
-/** The first-level directories that mailcow serves for the names in `domains`. */
-async function sniDirs(ssl: string) {
+/** The first-level directories that a service serves, as its start-up script finds and reads them. */
+async function sniDirs(service: Service, { ssl, hostname }: MailcowTree) {
   const found: { dir: string; names: string[] }[] = [];
   for await (const { name } of Deno.readDir(ssl)) {
+    if (name.startsWith(".") && service !== "nginx") continue;
     const dir = `${ssl}/${name}`;
     try {
       await Promise.all([
         Deno.stat(`${dir}/cert.pem`),
         Deno.stat(`${dir}/key.pem`),
       ]);
-      const domains = await Deno.readTextFile(`${dir}/domains`);
-      const names = domains.toLowerCase().split(/\s+/).filter(Boolean);
-      found.push({ dir, names });
+      const names = namesIn(await Deno.readTextFile(`${dir}/domains`), service);
+      if (service !== "nginx" || !names.includes(hostname())) found.push({ dir, names });
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) continue;
       if (error instanceof Deno.errors.NotADirectory) continue;
@@ -498,6 +497,15 @@ async function sniDirs(ssl: string) {
     }
   }
   return found.sort((a, b) => a.dir < b.dir ? -1 : 1);
+}
+
+/** Postfix: `read` with blanks as IFS, and a map without wildcards; Dovecot: `$(cat)` unquoted. */
+function namesIn(domains: string, service: Service): string[] {
+  const text = domains.toLowerCase();
+  const words = service === "postfix"
+    ? (text.split("\n")[0] ?? "").split(/ +/).filter((word) => !word.includes("*"))
+    : text.split(service === "dovecot" ? /[ \t\n]+/ : /\s+/);
+  return words.filter(Boolean);
 }
 
 function covers(names: string[], sni: string): boolean {

@@ -6,7 +6,7 @@ import { certsync, type CertsyncOptions } from "../kit/certsync.ts";
 import { type MailcowTree, mailcowTree } from "../kit/mailcow_tree.ts";
 import { run, tryRun } from "../kit/run.ts";
 import { tempDir } from "../kit/temp_dir.ts";
-import { HOSTNAME, NAMES, untilAnswered } from "./wire.ts";
+import { type EndpointName, HOSTNAME, NAMES, untilAnswered } from "./wire.ts";
 
 export const SERVICES = ["postfix-mailcow", "dovecot-mailcow", "nginx-mailcow"] as const;
 export type Service = typeof SERVICES[number];
@@ -22,6 +22,12 @@ export interface LabOptions {
   first?: Partial<LeafOptions>;
   /** Whether the first certificate came by a deploy. */
   isDeployed?: boolean;
+  /** The newest Postfix and Dovecot that Debian has, instead of mailcow's older ones. */
+  isNewest?: boolean;
+  /** In a network of their own, with ports that docker publishes. */
+  isPublished?: boolean;
+  /** The endpoints that are to answer before the lab is handed over; default all. */
+  untilUp?: readonly EndpointName[];
 }
 
 export interface SniDirectory {
@@ -95,6 +101,7 @@ async function build(options: LabOptions, stack: AsyncDisposableStack): Promise<
       POPS_PORT: "127.0.0.1:995",
       SIEVE_PORT: "4190",
       HTTPS_BIND: "127.0.0.1",
+      ...(options.isNewest && { LAB_IMAGE: "certsync-lab-newest" }),
       ...options.conf,
     },
   });
@@ -103,6 +110,9 @@ async function build(options: LabOptions, stack: AsyncDisposableStack): Promise<
 
   const source = fileURLToPath(new URL("./mailcow", import.meta.url));
   await run("cp", ["-r", `${source}/.`, root]);
+  const composeFile = `${root}/docker-compose.published.yml`;
+  if (options.isPublished) await Deno.rename(composeFile, `${root}/docker-compose.yml`);
+  else await Deno.remove(composeFile);
   await Deno.symlink("mailcow.conf", `${root}/.env`); // as mailcow has it
   // Strong enough for the level at which a test makes OpenSSL refuse RSA with 2048 bits.
   const group = ["-algorithm", "DH", "-pkeyopt", "group:ffdhe3072"];
@@ -150,7 +160,8 @@ async function build(options: LabOptions, stack: AsyncDisposableStack): Promise<
     });
   });
   await compose("--progress", "quiet", "up", "--detach");
-  await untilAnswered(options.conf?.NGINX_USE_PROXY_PROTOCOL ? NAMES.slice(0, -1) : NAMES);
+  const isUpWithout = options.conf?.NGINX_USE_PROXY_PROTOCOL ? NAMES.slice(0, -1) : NAMES;
+  await untilAnswered(options.untilUp ?? isUpWithout);
 
   const lab = {
     path: dir.path,

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { isIP } from "node:net";
 import { parse as parseYaml } from "@std/yaml/parse";
 import { parseChain } from "../../lib/certificate/certificate.ts";
-import { parseContainerState } from "../../lib/programs/compose.ts";
+import { parseContainers } from "../../lib/programs/containers.ts";
 import { readConfigDocument } from "../../lib/config/config_file.ts";
 import { parseLoaded } from "../../lib/deploy/memory.ts";
 import { Failure } from "../../lib/failure.ts";
@@ -79,7 +79,7 @@ torture(
     const last = lastValue(text, "SKIP_LETS_ENCRYPT");
     equal(skipsLetsEncrypt, /^(y|yes)$/i.test(last));
     ok(hostname === null || /^[a-z0-9_-]+(\.[a-z0-9_-]+)*$/.test(hostname), hostname ?? "");
-    ok(["native", "standalone"].includes(composeVersion));
+    ok(["native", "standalone", null].includes(composeVersion));
     ok(endpoints.length >= 8);
     for (const { host, port } of endpoints) {
       ok(isIP(host) && Number.isInteger(port) && port > 0 && port < 65_536, `${host} ${port}`);
@@ -325,6 +325,9 @@ torture(
     '{"Name":"x","State":"running","Health":"starting","ExitCode":0}\n{"State":"exited"}\n',
     '[{"State":"exited","ExitCode":143}]\n',
   ],
-  parseContainerState,
-  (state) => ok(["running", "starting", "broken", "stopped", "unknown"].includes(state)),
+  parseContainers,
+  (containers) => {
+    const states = ["running", "starting", "paused", "broken", "stopped", "unknown"];
+    ok(containers.every(({ state }) => states.includes(state)));
+  },
 );

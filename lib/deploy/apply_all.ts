@@ -1,0 +1,81 @@
+// Has the services load what lies in the directories, side by side.
+
+import { keyMatches } from "../certificate/judgement.ts";
+import type { Service, SniDirectory } from "../chain/mailcow.ts";
+import { isHidden, namesServed } from "../chain/sni.ts";
+import type { DeployConfig } from "../config/config.ts";
+import { quote } from "../failure.ts";
+import { allEnded, type RunContext } from "../run_context.ts";
+import { type Application, applyTo } from "./apply.ts";
+import { ask } from "./look.ts";
+import { type DeployFacts, mailHostname } from "./plan.ts";
+import { expect, type LastAnswers, probesFor } from "./questions.ts";
+import type { Scene } from "./scene.ts";
+import { leafOf, NO_LEAF, type ServiceOutcome } from "./wire.ts";
+
+/** One that takes minutes to come back delays none but Postfix, which asks Dovecot for logins. */
+export async function applyAll(
+  modes: ReadonlyMap<Service, Application["mode"]>,
+  facts: DeployFacts,
+  answered: LastAnswers,
+  scene: Scene,
+  config: DeployConfig,
+  context: RunContext,
+): Promise<ServiceOutcome[]> {
+  const unusable = await unusableDirectories(facts, context);
+  const running = new Map<Service, Promise<ServiceOutcome>>();
+  const whetherDovecotIs = async () => {
+    const outcome = await running.get("dovecot-mailcow");
+    const answers = outcome?.checks ??
+      await ask(probesFor(["dovecot-mailcow"], facts, scene), context);
+    if (answers.some((answer) => leafOf(answer) !== NO_LEAF)) {
+      return outcome?.wasAway ? "back" : "there";
+    }
+    return outcome?.checks.length === 0 && outcome.isConfirmed ? "back" : "away";
+  };
+  for (const [service, mode] of modes) {
+    const expectations = probesFor([service], facts, scene)
+      .map((probe) => expect(probe, facts, answered));
+    running.set(
+      service,
+      applyTo(service, {
+        compose: scene.compose,
+        mode,
+        hasSniDirectories: facts.mailcow.sniDirectories.some(({ name }) => !isHidden(name)),
+        settleMs: config.settleMs,
+        restartTimeoutMs: config.restartTimeoutMs,
+        expectations,
+        obstacle: obstacleFor(service, unusable, facts),
+        whetherDovecotIs,
+      }, context),
+    );
+  }
+  return await allEnded([...running.values()]);
+}
+
+async function unusableDirectories(
+  { mailcow }: DeployFacts,
+  context: RunContext,
+): Promise<readonly SniDirectory[]> {
+  const fit = await allEnded(
+    mailcow.sniDirectories.map(async ({ pair }) =>
+      pair !== null && await keyMatches(pair, context)
+    ),
+  );
+  return mailcow.sniDirectories.filter((_, index) => !fit[index]);
+}
+
+/** A restart reads every directory anew: nginx does not come up again where one of them is no pair. */
+function obstacleFor(
+  service: Service,
+  unusable: readonly SniDirectory[],
+  facts: DeployFacts,
+): string | null {
+  const read = unusable.filter((directory) =>
+    namesServed(directory, service, mailHostname(facts)).length > 0
+  );
+  if (read.length === 0) return null;
+  return read.map(({ directory, problem }) =>
+    `${quote(directory)} holds no pair: ${problem ?? "its key does not match its certificate"}`
+  ).join("; ");
+}

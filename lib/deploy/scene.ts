@@ -1,0 +1,139 @@
+// What a run deals with besides files: which docker compose there is, and which endpoints are mailcow's.
+
+import * as fs from "node:fs";
+import { type Mailcow, type Service, serviceNames, serviceOf, services } from "../chain/mailcow.ts";
+import { isYes, type MailcowConf } from "../chain/mailcow_conf.ts";
+import type { DeployConfig } from "../config/config.ts";
+import { quote } from "../failure.ts";
+import type { Compose } from "../programs/compose.ts";
+import {
+  type Container,
+  type ContainerDetails,
+  type Published,
+  readContainers,
+  readDetails,
+} from "../programs/containers.ts";
+import type { RunContext } from "../run_context.ts";
+import { type Endpoint, type Protocol, protocols } from "../values/endpoint_url.ts";
+
+export interface Scene {
+  readonly compose: Compose;
+  readonly endpoints: readonly Endpoint[];
+  readonly notes: readonly string[];
+  readonly warnings: readonly string[];
+  /** Other files than mailcow's that a service's container reads in their place, in words. */
+  readonly foreignMounts: ReadonlyMap<Service, readonly string[]>;
+}
+
+type Containers = ReadonlyMap<string, Container & Partial<ContainerDetails>>;
+
+const ACME = "acme-mailcow";
+
+/** Asks docker twice, and goes by mailcow.conf where it does not answer. */
+export async function readScene(
+  { directory, conf, sslDirectory }: Mailcow,
+  { endpoints }: Pick<DeployConfig, "endpoints">,
+  context: RunContext,
+): Promise<Scene> {
+  const { compose, containers } = await readContainers(directory, conf.composeVersion, context);
+  const known = await withDetails(containers ?? [], context);
+  const published = containers === null ? conf.endpoints : endpointsOf(conf, known);
+  const unpublished = serviceNames.filter((service) =>
+    endpoints === null && known.has(service) &&
+    !published.some(({ protocol }) => serviceOf(protocol) === service)
+  );
+  return {
+    compose,
+    endpoints: endpoints ?? published,
+    notes: unpublished.map((service) =>
+      `${service} is published nowhere on this host: it was told, and not looked at`
+    ),
+    warnings: acmeWarnings(known.get(ACME)),
+    foreignMounts: new Map(
+      serviceNames.map((service) =>
+        [service, foreignMounts(known.get(service), sslDirectory)] as const
+      ),
+    ),
+  };
+}
+
+async function withDetails(
+  containers: readonly Container[],
+  context: RunContext,
+): Promise<Containers> {
+  const wanted = containers.filter(({ service }) =>
+    service === ACME || (serviceNames as readonly string[]).includes(service)
+  );
+  const details = await readDetails(wanted, context);
+  return new Map(
+    wanted.map((container, index) => [container.service, { ...container, ...details?.[index] }]),
+  );
+}
+
+/**
+ * Where the services are to be had, as docker has it by the container's port: what is published, or
+ * would be if it ran. A container in the host's own network publishes nothing, and one that was never
+ * made may be made as the file says. Pure.
+ */
+export function endpointsOf(conf: MailcowConf, containers: Containers): Endpoint[] {
+  return serviceNames.flatMap((service) => {
+    const container = containers.get(service);
+    if (container === undefined || container.usesHostNetwork) {
+      return conf.endpoints.filter(({ protocol }) => serviceOf(protocol) === service);
+    }
+    const isUp = container.published.length > 0;
+    const published = isUp ? container.published : container.configured ?? [];
+    return services[service].flatMap((protocol) => {
+      if (protocol === "https" && conf.usesProxyProtocol) return [];
+      const port = protocol === "https" ? conf.httpsPort : protocols[protocol].port;
+      return placesOf(protocol, published.filter(({ containerPort }) => containerPort === port));
+    });
+  });
+}
+
+/** Published on all interfaces means: on loopback too. By IPv4, where it is published by both. */
+function placesOf(protocol: Protocol, published: readonly Published[]): Endpoint[] {
+  const places = new Map(published.map(({ address, port }) => {
+    const host = ["", "0.0.0.0"].includes(address)
+      ? "127.0.0.1"
+      : address === "::"
+      ? "::1"
+      : address;
+    return [`${host} ${port}`, { protocol, host, port }] as const;
+  }));
+  return [...places.values()].filter(({ host, port }) =>
+    host !== "::1" || !places.has(`127.0.0.1 ${port}`)
+  );
+}
+
+/** The environment of a container is that of the day on which it was made. */
+function acmeWarnings(acme: (Container & Partial<ContainerDetails>) | undefined): string[] {
+  const isAtWork = acme !== undefined && ["running", "starting"].includes(acme.state) &&
+    acme.skipsLetsEncrypt !== undefined && !isYes(acme.skipsLetsEncrypt);
+  return isAtWork
+    ? [
+      `the running ${ACME} does not know SKIP_LETS_ENCRYPT=y yet, and may put its own certificate ` +
+      `in the place of this one; make it anew with: docker compose up -d ${ACME}`,
+    ]
+    : [];
+}
+
+function isSame(one: string, other: string): boolean {
+  const [a, b] = [one, other].map((path) => fs.statSync(path, { throwIfNoEntry: false }));
+  return a !== undefined && a.dev === b?.dev && a.ino === b.ino;
+}
+
+/** Where mailcow mounts its SSL directory. */
+const MOUNTED = "/etc/ssl/mail";
+
+function foreignMounts(
+  container: Partial<ContainerDetails> | undefined,
+  sslDirectory: string,
+): string[] {
+  return (container?.mounts ?? []).flatMap(({ source, destination }) => {
+    const place = destination.replace(/\/+$/, "");
+    const isOurs = place === MOUNTED && isSame(source, sslDirectory);
+    const isThere = place === MOUNTED || place.startsWith(`${MOUNTED}/`);
+    return isThere && !isOurs ? [`${quote(source)} at ${place}`] : [];
+  });
+}
