@@ -15,7 +15,7 @@ function examples(): string[] {
 }
 
 /** The unit's own command line, with this as /etc/certsync/alert and programs that note their call. */
-async function alert(script: string) {
+async function alert(script: string, environment: Record<string, string> = {}) {
   await using dir = await tempDir();
   const unit = await Deno.readTextFile(
     new URL("../systemd/mailcow-cert-alert@.service", import.meta.url),
@@ -34,8 +34,12 @@ async function alert(script: string) {
   const path = `${dir.path}:${Deno.env.get("PATH")}`;
   const { code, stderr } = await tryRun(
     need("dash"),
-    ["-c", line.replaceAll("/etc/certsync/alert", `${dir.path}/alert`), "sh", UNIT],
-    { env: { PATH: path } },
+    [
+      "-c",
+      line.replaceAll("$$", "$").replaceAll("/etc/certsync/alert", `${dir.path}/alert`),
+      ...["sh", UNIT],
+    ],
+    { env: { PATH: path, ...environment } },
   );
   deepEqual([code, stderr], [0, ""]);
   const read = (name: string) => Deno.readTextFile(`${dir.path}/${name}`);
@@ -56,6 +60,15 @@ Deno.test("the README's alerts tell the unit's name and the last lines of its jo
     match(said, new RegExp(`--unit=${UNIT} --lines=50`));
     match(said, /^ERROR: no staged cert$/m);
   }
+});
+
+Deno.test("an alert of a failed run tells the lines of that run alone", async () => {
+  const [mail = ""] = examples();
+  const { called, said } = await alert(mail, { MONITOR_INVOCATION_ID: "0123abcd" });
+  equal(called[2]?.startsWith(`${UNIT} failed on`), true);
+  const [line] = said.split("\n").filter((line) => line.includes("INVOCATION"));
+  match(line ?? "", /_SYSTEMD_INVOCATION_ID=0123abcd \+ INVOCATION_ID=0123abcd --lines=50/);
+  equal(said.includes("--unit"), false);
 });
 
 Deno.test("shellcheck finds nothing in the README's alerts", async () => {

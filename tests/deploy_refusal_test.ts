@@ -102,8 +102,14 @@ const certificates: Record<string, Refusal> = {
   },
   "a chain of an unknown authority": {
     leaf: () => stranger.issue({ names: [NAME] }),
-    error: /^certificate chain does not verify: ".*\/fullchain\.pem": unable to get/,
+    error:
+      /^certificate chain does not verify: ".*\/fullchain\.pem": certificate 2 of 2, "CN=.*": unable to get/,
     hint: /^deploy\.trust is ".*\/root\.pem", which does not vouch for "CN=Stranger Root X1,/,
+  },
+  "a chain whose intermediate has expired": {
+    leaf: () => ca.issue({ names: [NAME], issuerName: "Past E9", issuerNotAfter: daysAgo(1) }),
+    error: /does not verify: ".*": certificate 2 of 2, "CN=Past E9,O=Kit": certificate has expired/,
+    hint: /^$/,
   },
   "a self-signed certificate": {
     leaf: () => ca.issue({ names: [NAME], signedBy: "self" }),

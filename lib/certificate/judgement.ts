@@ -128,14 +128,25 @@ function authorityRefusal({ leaf }: Pair, paths: PairPaths): Failure | null {
 
 const ISSUER_UNKNOWN = [2, 19, 20, 21];
 
+/** Which certificate of the chain is at fault, by its place in the file and its subject. */
+function placeIn(chain: Pair["chain"], depth: number): string {
+  let at = chain[0];
+  for (let level = 0; level < depth; level++) {
+    at = chain.find(({ subject }) => subject === at?.issuer);
+  }
+  if (at === undefined) return `an issuer above the chain (${depth} above the leaf)`;
+  return `certificate ${chain.indexOf(at) + 1} of ${chain.length}, ${quote(at.subject)}`;
+}
+
 function chainRefusal(
   { chain, leaf }: Pair,
   paths: PairPaths,
   { trust, trustKey }: Demands,
-  { code, words }: ChainError,
+  { code, words, depth = 0 }: ChainError,
 ): Failure {
   const top = chain.at(-1) ?? leaf;
-  const what = `certificate chain does not verify: ${quote(paths.chain)}: ${words}`;
+  const what = `certificate chain does not verify: ${quote(paths.chain)}: ` +
+    (code === null ? words : `${placeIn(chain, depth)}: ${words}`);
   if (isStagingIssuer(leaf)) {
     return new Failure(what, {
       hint: "Let's Encrypt's staging environment issued it; issue a real one",

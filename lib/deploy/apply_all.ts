@@ -1,10 +1,11 @@
 // Has the services load what lies in the directories, side by side.
 
 import { keyMatches } from "../certificate/judgement.ts";
+import type { Pair } from "../certificate/pair.ts";
 import type { Service, SniDirectory } from "../chain/mailcow.ts";
 import { isHidden, namesServed } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/config.ts";
-import { quote } from "../failure.ts";
+import { Failure, quote } from "../failure.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { type Application, applyTo } from "./apply.ts";
 import { ask } from "./look.ts";
@@ -58,11 +59,19 @@ async function unusableDirectories(
   context: RunContext,
 ): Promise<readonly SniDirectory[]> {
   const fit = await allEnded(
-    mailcow.sniDirectories.map(async ({ pair }) =>
-      pair !== null && await keyMatches(pair, context)
-    ),
+    mailcow.sniDirectories.map(({ pair }) => pair === null ? false : couldMatch(pair, context)),
   );
   return mailcow.sniDirectories.filter((_, index) => !fit[index]);
+}
+
+/** What could not be told is no obstacle. */
+async function couldMatch(pair: Pair, context: RunContext): Promise<boolean> {
+  try {
+    return await keyMatches(pair, context);
+  } catch (error) {
+    if (error instanceof Failure) return true;
+    throw error;
+  }
 }
 
 /** A restart reads every directory anew: nginx does not come up again where one of them is no pair. */

@@ -62,6 +62,8 @@ export interface ChainError {
   /** X509_V_ERR_…, as verify(1) numbers them; null where it did not come to that. */
   readonly code: number | null;
   readonly words: string;
+  /** How far above the leaf. */
+  readonly depth?: number;
 }
 
 /**
@@ -98,10 +100,10 @@ export async function verifyChain(
 /** Pure. */
 export function parseChainError({ code, stderr, stdout }: Completion): ChainError | null {
   if (code === 0) return null;
-  const error = /^error (\d+) at \d+ depth lookup: *(.+)$/m.exec(stderr + stdout);
+  const error = /^error (\d+) at (\d+) depth lookup: *(.+)$/m.exec(stderr + stdout);
   return error === null
     ? { code: null, words: stderr.split("\n")[0] ?? "" } // what follows is where in openssl
-    : { code: Number(error[1]), words: error[2] ?? "" };
+    : { code: Number(error[1]), depth: Number(error[2]), words: error[3] ?? "" };
 }
 
 /** The signature algorithms by which a server is asked for a key of that kind. s_client(1) */

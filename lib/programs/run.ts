@@ -132,7 +132,8 @@ function start(program: Program, args: readonly string[], options: Deno.CommandO
   } catch (cause) {
     if (cause instanceof Deno.errors.NotFound) {
       throw new MissingProgram(`${program} is not installed on this host`, {
-        hint: `install the package ${packages[program]}`,
+        hint: `install the package ${packages[program]}` +
+          (program === "docker" ? ", or link it into /usr/local/bin where it lies elsewhere" : ""),
         cause,
       });
     }

@@ -27,6 +27,8 @@ export interface LeafOptions {
   san?: string[];
   /** CN of the issuing intermediate; each name gets an intermediate of its own. */
   issuerName?: string;
+  /** The end of that intermediate, if not far away. */
+  issuerNotAfter?: Date;
   /** Who signs; "self" is what a fresh mailcow has. */
   signedBy?: "intermediate" | "self";
   /** Default "serverAuth"; "" leaves the extension out. */
@@ -86,7 +88,7 @@ export async function authority(name = "Kit"): Promise<Authority> {
   const rootFile = `${dir.path}/root.pem`;
   await Deno.writeTextFile(rootFile, root.certPem);
 
-  function intermediate(issuerName: string): Promise<Issuer> {
+  function intermediate(issuerName: string, notAfter?: Date): Promise<Issuer> {
     const known = intermediates.get(issuerName);
     if (known) return known;
     const made = sign(openssl, dir.path, {
@@ -94,6 +96,7 @@ export async function authority(name = "Kit"): Promise<Authority> {
       basicConstraints: "CA:TRUE,pathlen:0",
       subject: `/O=${name}/CN=${issuerName}`,
       issuer: root,
+      ...(notAfter && { notBefore: new Date(notAfter.getTime() - 365 * DAY_MS), notAfter }),
     });
     intermediates.set(issuerName, made);
     return made;
@@ -106,9 +109,10 @@ export async function authority(name = "Kit"): Promise<Authority> {
     const notAfter = wholeSeconds(
       options.notAfter ?? new Date(notBefore.getTime() + 90 * DAY_MS),
     );
-    const issuer = options.signedBy === "self"
-      ? undefined
-      : await intermediate(options.issuerName ?? `${name} Intermediate E1`);
+    const issuer = options.signedBy === "self" ? undefined : await intermediate(
+      options.issuerName ?? `${name} Intermediate E1`,
+      options.issuerNotAfter,
+    );
     const { certPem, keyPem } = await sign(openssl, dir.path, {
       algorithm: options.algorithm ?? "ecdsa-p384",
       keyPem: options.keyPem,
