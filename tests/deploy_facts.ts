@@ -82,6 +82,7 @@ export function facts(circumstances: Circumstances = {}): DeployFacts {
       rejected: new Map(circumstances.rejected?.map((leaf) => [leaf, "2026-05-02T00:00:00Z"])),
       unhelped: new Map(),
       unseen: new Set(),
+      directories: new Set(),
     },
     taken: new Set(circumstances.taken),
     domain: NAME,

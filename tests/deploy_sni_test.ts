@@ -289,6 +289,22 @@ Deno.test("deploy installs through a link that the containers can follow, and on
   }
 });
 
+Deno.test("where a directory is gone what keeps it is restarted without waiting", async () => {
+  const names = [NAME, "webmail.example.net"];
+  await using host = await renewal((mailcow) => mailcow.putSni("a", own, names), {
+    deploy: { settle: "60s", restart_timeout: "5s" },
+  });
+  equal((await host.deploy()).code, 0);
+  await Deno.remove(`${host.mailcow.ssl}/a`, { recursive: true });
+  host.services.temper("dovecot", { ignores: "reload" }); // as it does then
+  await host.stage(await ca.issue({ names: [NAME], notBefore: daysAgo(0.01) }));
+  const begin = performance.now();
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  equal(performance.now() - begin < 30_000, true);
+  deepEqual(result.json().services[1], { service: "dovecot-mailcow", action: "restarted" });
+});
+
 Deno.test("deploy repairs an SNI directory although the top level is in place", async () => {
   let directory = "";
   await using host = await renewal(async (mailcow) => {

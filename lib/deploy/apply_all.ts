@@ -43,7 +43,7 @@ export async function applyAll(
         compose: scene.compose,
         mode,
         hasSniDirectories: facts.mailcow.sniDirectories.some(({ name }) => !isHidden(name)),
-        settleMs: config.settleMs,
+        settleMs: isDirectoryGone(facts) ? 0 : config.settleMs,
         restartTimeoutMs: config.restartTimeoutMs,
         expectations,
         obstacle: obstacleFor(service, unusable, facts),
@@ -52,6 +52,12 @@ export async function applyAll(
     );
   }
   return await allEnded([...running.values()]);
+}
+
+/** With one that it knows and does not find a reload does nothing: only a restart does. */
+function isDirectoryGone({ mailcow, memory }: DeployFacts): boolean {
+  const there = new Set(mailcow.sniDirectories.map(({ name }) => name));
+  return !memory.directories.isSubsetOf(there);
 }
 
 async function unusableDirectories(

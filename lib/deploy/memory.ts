@@ -15,6 +15,8 @@ export interface DeployMemory {
   readonly unhelped: ReadonlyMap<string, Unhelped>;
   /** The services that were told, and that could not be looked at. */
   readonly unseen: ReadonlySet<Service>;
+  /** The SNI directories that there were, by their names. */
+  readonly directories: ReadonlySet<string>;
 }
 
 export type Rejected = ReadonlyMap<string, string>;
@@ -25,7 +27,8 @@ export function readMemory(state: string): DeployMemory {
     loaded: parseLoaded(readStateOrNothing(state, "loaded")),
     rejected: parseRejected(readState(state, "rejected")),
     unhelped: parseUnhelped(readStateOrNothing(state, "unhelped")),
-    unseen: new Set(readStateOrNothing(state, "unseen").split("\n").filter(isService)),
+    unseen: new Set(linesOf(readStateOrNothing(state, "unseen")).filter(isService)),
+    directories: new Set(linesOf(readStateOrNothing(state, "directories"))),
   };
 }
 
@@ -106,6 +109,10 @@ export function writeUnhelped(state: string, unhelped: readonly Unhelped[]): voi
   writeLines(state, "unhelped", lines);
 }
 
+export function writeDirectories(state: string, names: readonly string[]): void {
+  writeLines(state, "directories", names.filter((name) => !name.includes("\n")));
+}
+
 export function writeUnseen(state: string, unseen: ReadonlySet<Service>): void {
   writeLines(state, "unseen", [...unseen]);
 }
@@ -115,11 +122,15 @@ export function writeUnseen(state: string, unseen: ReadonlySet<Service>): void {
  * run that was cut off, or that ended with them silent.
  */
 export function readAnswered(state: string): ReadonlySet<string> {
-  return new Set(readState(state, "answered").split("\n").filter((line) => line !== ""));
+  return new Set(linesOf(readState(state, "answered")));
 }
 
 export function writeAnswered(state: string, probes: readonly string[]): void {
   writeLines(state, "answered", probes);
+}
+
+function linesOf(text: string): string[] {
+  return text.split("\n").filter((line) => line !== "");
 }
 
 function writeLines(state: string, name: string, lines: readonly string[]): void {

@@ -6,6 +6,7 @@ import {
   readMemory,
   type Unhelped,
   writeAnswered,
+  writeDirectories,
   writeLoaded,
   writeUnhelped,
   writeUnseen,
@@ -53,6 +54,7 @@ export function remember(
     ]),
   );
   const asked = new Set(probesFor(serviceNames, facts, scene).map(formatProbe));
+  writeDirectories(state, facts.mailcow.sniDirectories.map(({ name }) => name));
   writeUnhelped(state, [
     ...[...unhelped.values()]
       .filter(({ service, probe }) => !told.includes(service) && asked.has(probe)),
