@@ -7,8 +7,8 @@ import type { Service, SniDirectory } from "./mailcow.ts";
 /**
  * The names for which a service serves a directory, each read as its start-up script reads the file:
  * Postfix takes the first line alone and knows no wildcards, nginx passes over a directory that
- * holds the mail hostname, the others over hidden ones. What only looks like a name (a carriage
- * return, a trailing dot) is asked for by nobody. Pure.
+ * holds the mail hostname, the others over hidden ones. A carriage return behind a name is none to
+ * any of them but Dovecot 2.3; one with a trailing dot is asked for by nobody. Pure.
  */
 export function namesServed(
   { name, domainsText }: Pick<SniDirectory, "name" | "domainsText">,
@@ -23,8 +23,15 @@ export function namesServed(
   }
   if (isHidden(name)) return [];
   return service === "postfix-mailcow"
-    ? split(text.split("\n", 1)[0] ?? "", / +/).filter((word) => !word.startsWith("*"))
-    : split(text, /[ \t\n]+/);
+    ? split((text.split("\n", 1)[0] ?? "").replace(/\r$/, ""), / +/)
+      .filter((word) => !word.startsWith("*"))
+    : split(text, /\s+/);
+}
+
+/** nginx takes a wildcard for any number of labels, Dovecot for one. */
+function isServedFor(name: string, names: readonly string[], service: Service): boolean {
+  if (service !== "nginx-mailcow") return namesCover(names, name) !== null;
+  return names.some((one) => one === name || (one.startsWith("*.") && name.endsWith(one.slice(1))));
 }
 
 /** Read by nginx alone: the others look for their directories with a shell's `*`. */
@@ -53,7 +60,7 @@ export function claimants(
   // nginx's own site has the mail hostname for its exact name, which goes before any wildcard.
   if (name === null || (service === "nginx-mailcow" && name === hostname)) return [];
   return sniDirectories.filter((directory) =>
-    namesCover(namesServed(directory, service, hostname), name) !== null
+    isServedFor(name, namesServed(directory, service, hostname), service)
   );
 }
 

