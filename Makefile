@@ -62,7 +62,8 @@ packages: ## install the Debian packages that the demo needs
 
 test-packages:
 	@tools/debian_packages for-tests
-	@tools/promtool
+	@tools/from_package prometheus promtool
+	@tools/from_package prometheus-node-exporter prometheus-node-exporter
 
 set-up: ## find or install Deno, its runtime and the packages, in .tools
 	@tools/set_up

@@ -64,8 +64,12 @@ const terminal = openTerminal({
   inColour: Deno.stdout.isTerminal() && !Deno.noColor,
   columns: () => Deno.stderr.isTerminal() ? Deno.consoleSize().columns : STANDARD_COLUMNS,
 });
-/** What help takes where there is no terminal. */
+/** What help and tables take where there is no terminal. */
 const STANDARD_COLUMNS = 80;
+
+function widthOfStdout(): number {
+  return Deno.stdout.isTerminal() && Deno.consoleSize().columns || STANDARD_COLUMNS;
+}
 
 async function main(): Promise<number> {
   const line = readCommandLine(argv);
@@ -74,7 +78,7 @@ async function main(): Promise<number> {
       overview(STANDARD_COLUMNS).forEach((words) => terminal.tell("info", words));
       return exitCode("misused");
     case "help": {
-      const columns = Deno.stdout.isTerminal() ? Deno.consoleSize().columns : STANDARD_COLUMNS;
+      const columns = widthOfStdout();
       const help = line.command === null ? overview(columns) : commandHelp(line.command, columns);
       help.forEach(terminal.print);
       return exitCode("done");
@@ -151,6 +155,7 @@ async function report<Config, R extends Report>(
     const words = command.words(printable(outcome), config, {
       format: valueIn(argv, "format"),
       all: !isMisused && flags.has("all"),
+      width: output === undefined ? widthOfStdout() : STANDARD_COLUMNS,
       now,
       paint: output === undefined ? terminal.paint : (text) => text,
     });

@@ -134,7 +134,7 @@ Deno.test("wrong usage is told with what was probably meant", () => {
     [["verify", "--config", "a", "--config", "b", "--config", "c"], /^--config was given 3 times$/],
     [["verify", "--json=no"], /^--json takes no value$/],
     [["push", "--force=false"], /^--force takes no value$/],
-    [["verify", "mail.example.org"], /^unexpected argument "mail.example.org"$/, /verify --help/],
+    [["verify", "a.example", "b.example"], /^unexpected argument "b.example"$/, /verify --help/],
     [["find-npm-dir", "a.b", "c.d"], /^unexpected argument "c.d"$/],
     [["push", "--", "x"], /^unexpected argument "x"$/],
   ];
@@ -221,7 +221,10 @@ Deno.test("wrong usage is one error on stderr, nothing on stdout, no stack, and 
     [["deploy", "--domain"], 2],
     [["find-npm-dir", "a", "b"], 2],
     [["verify", "--nonsense"], 3],
-    [["verify", "operand"], 3],
+    [["verify", "one", "two"], 3],
+    [["verify", "*.example.org"], 3],
+    [["verify", "a.example", "--domain", "b.example"], 3],
+    [["verify", "--leg", "leaf"], 3],
     [["verify", "--warn", "soon"], 3],
     [["verify", "--endpoint", "mail.example.org"], 3],
   ];
@@ -239,7 +242,7 @@ const keys: Record<ReportingCommand, string[]> = {
     ...["outcome", "domain", "fingerprint", "notAfter", "tlsa"],
     ...["installed", "services", "served", "warnings"],
   ],
-  verify: ["status", "domain", "staleAt", "legs", "timers", "warnings"],
+  verify: ["status", "domain", "staleAt", "legs", "next", "timers", "warnings"],
   "find-npm-dir": ["hostname", "match", "candidates", "warnings"],
 };
 

@@ -47,6 +47,16 @@ Deno.test("an empty config has the defaults of the contract", () => {
     [null, null, null, { lifePart: 0.25 }, { lifePart: 0.1 }],
   );
   equal(verify.timeoutMs, 10_000);
+  deepEqual([verify.trust, verify.legs], [{ kind: "system" }, null]);
+});
+
+Deno.test("verify takes the name as an operand, and legs in the order in which they are named", () => {
+  const file = read({ domain: "file.example.org", verify: { trust: "/etc/ca.pem" } });
+  const verify = verifyConfig(file, flags("verify Mail.Example.ORG. --leg served --leg source"));
+  equal(verify.domain, "mail.example.org");
+  deepEqual(verify.legs, ["served", "source"]);
+  deepEqual(verify.trust, { kind: "file", path: "/etc/ca.pem" });
+  equal(verifyConfig(file, flags("verify a.example --domain a.example")).domain, "a.example");
 });
 
 Deno.test("every key of the contract is read", () => {
@@ -250,6 +260,16 @@ Deno.test("what contradicts itself or lacks what a command needs is refused", ()
       null,
     ],
     [() => verifyConfig(read({}), flags("verify --domain *.b")), /^--domain is not a host/, /name/],
+    [
+      () => verifyConfig(read({}), flags("verify a.example --domain b.example")),
+      /^HOSTNAME and --domain are two names: "a.example"$/,
+      /one of them/,
+    ],
+    [
+      () => verifyConfig(read({}), flags("verify --leg leaf")),
+      /^--leg is not a leg: "leaf"$/,
+      /^the legs are source, pushed, staged, deployed, sni, served$/,
+    ],
     [() => verifyConfig(read({}), flags("verify --warn x")), /^--warn is not an age: "x"$/, /25%/],
     [
       () => verifyConfig(read({}), flags("verify --endpoint x")),

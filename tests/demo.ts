@@ -59,6 +59,8 @@ deploy:
   staging: ${incoming}
   state: ${dir.path}/deploy-state
   trust: ${ca.rootFile}
+verify:
+  trust: ${ca.rootFile}
 `,
 );
 

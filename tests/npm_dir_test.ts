@@ -6,6 +6,7 @@ const NAME = "mail.example.org";
 function lineage(name: string, properties: Partial<Lineage> = {}): Lineage {
   return {
     directory: `/live/${name}`,
+    chain: null,
     state: "valid",
     problem: null,
     subject: `CN=${NAME}`,

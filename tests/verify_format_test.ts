@@ -106,6 +106,7 @@ const NAMES = [
   "certsync_fingerprint_info",
   "certsync_match",
   "certsync_not_after_seconds",
+  "certsync_run_seconds",
   "certsync_status",
 ];
 
@@ -121,7 +122,9 @@ Deno.test("prometheus gets every leg with its labels, and promtool is satisfied"
     }),
   );
   const value = (name: string, leg: string) =>
-    Array.from(samples).filter(([series]) => series.startsWith(`${name}{leg="${leg}"`))
+    Array.from(samples).filter(([series]) =>
+      series.startsWith(`${name}{domain="${NAME}",leg="${leg}"`)
+    )
       .map(([, value]) => value);
   deepEqual(value("certsync_match", "source"), ["1"]);
   deepEqual(value("certsync_match", "deployed"), ["0"]);
@@ -131,10 +134,12 @@ Deno.test("prometheus gets every leg with its labels, and promtool is satisfied"
   ]);
   deepEqual(value("certsync_not_after_seconds", "served"), []);
   const info = [...samples.keys()].find((series) =>
-    series.startsWith('certsync_fingerprint_info{leg="source"')
+    series.startsWith(`certsync_fingerprint_info{domain="${NAME}",leg="source"`)
   );
   match(info ?? "", new RegExp(`,sni="",ip="",sha256="${source.fingerprint}"}$`));
-  equal(samples.get("certsync_status"), "2");
+  equal(samples.get(`certsync_status{domain="${NAME}"}`), "2");
+  const age = Date.now() / 1_000 - Number(samples.get(`certsync_run_seconds{domain="${NAME}"}`));
+  equal(age >= 0 && age < 60, true, `${age} s`);
   // A series that comes twice makes the collector drop the whole file.
   equal(samples.size, stdout.split("\n").filter((line) => /^[a-z]/.test(line)).length);
 });
@@ -145,7 +150,7 @@ Deno.test("prometheus gets all its metrics also where nothing could be done", as
     equal(code, 3);
     await promtoolAccepts(stdout);
     deepEqual([...stdout.matchAll(/^# TYPE (\S+) gauge$/gm)].map(([, name]) => name).sort(), NAMES);
-    match(stdout, /^certsync_status 3$/m);
+    match(stdout, /^certsync_status\{domain=""\} 3$/m);
   }
 });
 

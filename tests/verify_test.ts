@@ -28,7 +28,10 @@ Deno.test("when every copy is the same, verify says so and touches nothing", asy
   const lines = stdout.trimEnd().split("\n");
   equal(lines.at(-1), "all 23 match"); // five files and nine endpoints, with SNI and without
   match(lines[0] ?? "", /^leg +where +fingerprint +expires +verdict$/);
-  equal(lines.filter((line) => line.endsWith("  ok")).length, 23);
+  equal(lines.filter((line) => line.endsWith("  ok")).length, 6);
+  match(stdout, /^served +9 endpoints \(18 ways\) .* ok$/m); // alike, and well
+  const all23 = (await all.verify("--all")).stdout;
+  equal(all23.split("\n").filter((line) => line.endsWith("  ok")).length, 23);
   assertSame(before, await snapshot(all.dir));
 });
 
@@ -43,21 +46,26 @@ Deno.test("each leg that is left behind is named, with what to do about it", asy
   ][] = [
     [
       "pushed",
-      "run on the NPM host: certsync push",
+      "run on the NPM host: certsync push; then on the mail host: certsync deploy",
       async () => {
         await all.everywhere(old, current);
       },
       () => all.push(current),
     ],
-    ["staged", "run on the NPM host: certsync push --force", noChange, () => all.stage(current)],
+    [
+      "staged",
+      "run on the NPM host: certsync push --force; then on the mail host: certsync deploy",
+      noChange,
+      () => all.stage(current),
+    ],
     ["deployed", "run on the mail host: certsync deploy", noChange, () => all.mailcow.put(current)],
     [
       "sni",
-      "run on the mail host: certsync deploy --force",
+      "run on the mail host: certsync deploy",
       noChange,
       () => all.mailcow.putSni(NAME, current),
     ],
-    ["served", "run on the mail host: certsync deploy --force", noChange, () => all.load(current)],
+    ["served", "run on the mail host: certsync deploy", noChange, () => all.load(current)],
   ];
   for (const [leg, next, stuck, mend] of steps) {
     await t.step(leg, async () => {
@@ -75,7 +83,7 @@ Deno.test("each leg that is left behind is named, with what to do about it", asy
       const lines = text.stdout.trimEnd().split("\n");
       match(lines.at(-1) ?? "", new RegExp(`^\\d+ of 23 match, stale at ${leg}: ${next}$`));
       const marked = lines.filter((line) => /^[>|]/.test(line));
-      match(marked[0] ?? "", new RegExp(`^>  ${leg} .* another certificate$`));
+      match(marked[0] ?? "", new RegExp(`^>  ${leg} .* another one$`));
       equal(marked.length, report.legs.filter((leg: { match: boolean }) => !leg.match).length);
       equal(marked.slice(1).every((line) => line.startsWith("| ")), true);
       await mend();
@@ -89,7 +97,7 @@ Deno.test("each leg that is left behind is named, with what to do about it", asy
     equal(code, 2);
     match(
       stdout,
-      /^21 of 23 match, stale at served: run on the mail host: certsync deploy --force$/m,
+      /^21 of 23 match, stale at served: run on the mail host: certsync deploy$/m,
     );
     equal(stdout.match(/^[>|] .*/gm)?.every((line) => line.includes("https://")), true);
     await all.services.restart("nginx");
@@ -108,13 +116,16 @@ Deno.test("a renewal that is not a day old may still be on its way, an older one
   await all.npm.renew(5, fresh);
   const warning = await all.verify();
   equal(warning.code, 1, warning.stdout);
-  match(warning.stdout, /^> {2}pushed .* not yet the new one$/m);
-  match(warning.stdout, /, stale at pushed: run on the NPM host: certsync push$/m);
+  match(warning.stdout, /^> {2}pushed .* not yet here$/m);
+  match(
+    warning.stdout,
+    /, stale at pushed: run on the NPM host: certsync push; then on the mail /m,
+  );
 
   await all.npm.renew(5, older);
   const critical = await all.verify();
   equal(critical.code, 2, critical.stdout);
-  match(critical.stdout, /^> {2}pushed .* another certificate$/m);
+  match(critical.stdout, /^> {2}pushed .* another one$/m);
 });
 
 Deno.test("thresholds are days, or a part of the certificate's life", async (t) => {
@@ -135,7 +146,12 @@ Deno.test("thresholds are days, or a part of the certificate's life", async (t) 
       const result = await all.verify(...flags);
       equal(result.code, code, result.stdout);
       const last = result.stdout.trimEnd().split("\n").at(-1) ?? "";
-      match(last, code === 0 ? /^all 7 match$/ : /^all 7 match; .* expires in 59 days: .*renewed$/);
+      match(
+        last,
+        code === 0
+          ? /^all 7 match$/
+          : /^all 7 match; .* expires in 59 days: in Nginx Proxy Manager: renew the .*certsync deploy$/,
+      );
     });
   }
   await t.step("from the config file", async () => {
@@ -157,7 +173,7 @@ Deno.test("a certificate that expired or is for another name is critical though 
   equal(first.code, 2);
   match(
     first.stdout,
-    /^all 7 match; .*: expired: see in Nginx Proxy Manager why it is not renewed$/m,
+    /^all 7 match; .*: expired: in Nginx Proxy Manager: renew the certificate for mail\.example/m,
   );
 
   await all.everywhere(foreign);
@@ -167,7 +183,11 @@ Deno.test("a certificate that expired or is for another name is critical though 
   });
   const second = await all.verify();
   equal(second.code, 2, second.stdout);
-  match(second.stdout, /: wrong name: it does not cover mail\.example\.org; issue one that does$/m);
+  match(
+    second.stdout,
+    /: wrong name: in Nginx Proxy Manager: request a certificate for mail\.example\.org; then on /m,
+  );
+  match(second.stdout, /^ {2}hint: it does not cover mail\.example\.org; issue one that does$/m);
 });
 
 Deno.test("a leaf served without its intermediate is a warning", async () => {
@@ -175,7 +195,8 @@ Deno.test("a leaf served without its intermediate is a warning", async () => {
   await all.everywhere({ ...all.current, fullchainPem: all.current.certPem });
   const { code, stdout, stderr } = await all.verify();
   equal(code, 1, stdout);
-  match(stdout, /^all 7 match; .*: no intermediate: let it serve the whole of fullchain\.pem$/m);
+  match(stdout, /^all 7 match; .*: no intermediate: in Nginx Proxy Manager: renew /m);
+  match(stdout, /^ {2}hint: let it serve the whole of fullchain\.pem$/m);
   match(stderr, /^WARNING: imaps:\/\/127\.0\.0\.1:\d+ serves its leaf without the intermediate/);
   equal(stderr.match(/WARNING/g)?.length, 1);
 });
@@ -193,9 +214,9 @@ Deno.test("the JSON has the keys of the contract, and the same facts as openssl 
   doesNotMatch(stdout, /PRIVATE KEY/);
 
   const [source] = report.legs;
-  deepEqual(Object.keys(source).slice(0, 10), [
+  deepEqual(Object.keys(source).slice(0, 11), [
     ...["leg", "where", "fingerprint", "notBefore", "notAfter"],
-    ...["subject", "issuer", "names", "match", "stale"],
+    ...["subject", "issuer", "names", "match", "noted", "stale"],
   ]);
   equal(source.where, `${all.npm.dir(5)}/fullchain.pem`);
   deepEqual([source.names, source.subject], [[NAME], `CN=${NAME}`]);
@@ -254,6 +275,8 @@ Deno.test("a name with both address families is asked at each, and each is a leg
   deepEqual(seen, [
     ["v46", "127.0.0.1", NAME, true],
     ["v46", "127.0.0.1", null, true],
+    ["v46", "127.0.0.2", NAME, false],
+    ["v46", "127.0.0.2", null, false],
     ["v46", "::1", NAME, true],
     ["v46", "::1", null, true],
     ["v6", "::1", NAME, true],
@@ -263,8 +286,9 @@ Deno.test("a name with both address families is asked at each, and each is a leg
   equal(result.code, 2);
 
   const text = await all.verifyWith({ path: bin }, "--endpoint", urls[0] ?? "");
-  match(text.stdout, /imaps:\/\/v46\.example:\d+ IPv4 SNI /);
-  match(text.stdout, /imaps:\/\/v46\.example:\d+ IPv6 no SNI /);
+  match(text.stdout, /^ *served +imaps:\S+ \(4 ways\) .* ok$/m);
+  match(text.stdout, / 127\.0\.0\.2 SNI +- +- +no certificate$/m);
+  match(text.stdout, /^ {2}imaps:\/\/v46\.example:\d+ at 127\.0\.0\.2: connection refused$/m);
 });
 
 Deno.test("localhost is asked at every address family that this host gives it", async () => {
@@ -286,13 +310,13 @@ Deno.test("a dead endpoint is critical where it was configured and a warning whe
   equal(standard.code, 1, standard.stdout);
   match(
     standard.stdout,
-    /^ {2}pop3:\/\/127\.0\.0\.1:\d+ no SNI.* no certificate$|pop3:.* no certificate$/m,
+    /^served +pop3:\/\/127\.0\.0\.1:\d+ no SNI +- +- +switched off$/m,
   );
-  match(standard.stdout, /^ {2}pop3:\/\/127\.0\.0\.1:\d+: connection refused$/m);
+  doesNotMatch(standard.stdout, /refused/); // other endpoints of Dovecot answer
   match(standard.stdout, /^ {2}https:\/\/127\.0\.0\.1:\d+: closed the connection/m);
   match(
     standard.stdout,
-    /^19 of 23 match; pop3:\/\/.*: no certificate: see that its service runs$/m,
+    /^19 of 21 match; https:\/\/.*: no certificate: run on the mail host: cd .*restart nginx-mailcow$/m,
   );
 
   await all.configure({ verify: { endpoints: [all.services.url("pop3")] } });
@@ -369,7 +393,7 @@ Deno.test("where nothing can be compared the status is unknown and the exit code
   equal(unreadable.code, 3);
   match(unreadable.stdout, /^source +\/nonexistent\/fullchain\.pem +- +- +cannot be read$/m);
   match(unreadable.stdout, /^ {2}\/nonexistent\/fullchain\.pem: does not exist$/m);
-  match(unreadable.stdout, /^nothing could be compared$/m);
+  match(unreadable.stdout, /^nothing could be compared: \/nonexistent\/fullchain\.pem: does not /m);
   match(unreadable.stderr, /^ERROR: nothing could be compared/);
 });
 
@@ -441,11 +465,7 @@ Deno.test("a leg that should be there and cannot be read is critical, with the r
       deepEqual([found[0].fingerprint, found[0].match], [null, false]);
       const text = await all.verify("--endpoint", url);
       doesNotMatch(text.stdout, /^all \d+ match/m);
-      equal(
-        text.stdout.trimEnd().split("\n").every((line) => line.length <= 100),
-        true,
-        text.stdout,
-      );
+      equal(tableOf(text.stdout).every((line) => line.length <= 80), true, text.stdout);
       equal(text.stderr, "");
       await all.everywhere(all.current);
     });
@@ -478,10 +498,21 @@ Deno.test("what the shell script before noted counts as pushed", async () => {
   match((await all.verify()).stdout, /^all 7 match$/m);
 });
 
-Deno.test("an SNI directory of another name is no leg", async () => {
+Deno.test("an SNI directory of another name is watched for its own dates alone", async () => {
   await using all = await scene({ served: ["imaps"] });
-  await all.mailcow.putSni("other.example.org", all.old);
-  match((await all.verify()).stdout, /^all 7 match$/m);
+  const directory = await all.mailcow.putSni("other.example.org", all.current);
+  const well = await all.verify();
+  equal(well.code, 0);
+  match(well.stdout, /^all 7 match$/m);
+
+  await all.mailcow.putSni("other.example.org", all.old); // which ends in a day
+  const { code, stdout } = await all.verify();
+  equal(code, 1);
+  match(stdout, /^sni +\S+her\.example\.org\/cert\.pem +\S+ +\S+ +expires in hours$/m);
+  match(stdout, /^all 7 match; .*: nobody renews it since SKIP_LETS_ENCRYPT=y: name other\./m);
+  const { legs } = (await all.verify("--json")).json();
+  const [leg] = legs.filter(({ where }: { where: string }) => where === `${directory}/cert.pem`);
+  deepEqual([leg.match, leg.sni, leg.status], [null, undefined, "warning"]);
 });
 
 Deno.test("three legs are compared over ssh from a host that has neither side's files", async (t) => {
@@ -493,9 +524,10 @@ Deno.test("three legs are compared over ssh from a host that has neither side's 
   );
   const verify = (source: string, deployed: string, ...args: string[]) =>
     certsync([
-      ...["verify", "--domain", NAME, "--source", source, "--deployed", deployed],
+      ...["verify", NAME, "--config", trusting, "--source", source, "--deployed", deployed],
       ...["--endpoint", all.services.url("imaps"), ...args],
     ], { path: bin });
+  const trusting = await all.write("trust.yaml", { verify: { trust: all.ca.rootFile } });
   const source = `npm-host:${all.npm.dir(5)}/fullchain.pem`;
   const deployed = `${server.user}@mail-host:${all.mailcow.certFile}`;
 
@@ -567,7 +599,7 @@ Deno.test("three legs are compared over ssh from a host that has neither side's 
     match(stdout, /^ {2}unknown-host:\/c\.pem: the host key is unknown: No /m);
     match(stdout, /^ {2}hint: this must work first, and ask nothing: ssh unknown-host true$/m);
     match(stdout, /^3 of 4 match; .*: cannot be read: .*ssh unknown-host true$/m);
-    equal(stdout.trimEnd().split("\n").every((line) => line.length <= 100), true, stdout);
+    equal(tableOf(stdout).every((line) => line.length <= 80), true, stdout);
   });
 });
 
@@ -581,13 +613,13 @@ Deno.test("relative paths on the command line mean where the operator stands", a
   match(stdout, /^all 2 match$/m);
 });
 
-Deno.test("every line fits 100 columns and the columns line up, however long the paths", async () => {
+Deno.test("the table fits 80 columns and its columns line up, however long the paths", async () => {
   await using all = await scene({ below: "a/long/way/down/".repeat(6) });
   await all.services.behave("smtp", "refuses-starttls");
   await all.everywhere(all.current, all.old);
-  const { stdout } = await all.verify();
-  const lines = stdout.trimEnd().split("\n");
-  equal(lines.every((line) => line.length <= 100), true, stdout);
+  const { stdout } = await all.verify("--all");
+  const lines = tableOf(stdout);
+  equal(lines.every((line) => line.length <= 80), true, stdout);
   const column = lines[0]?.indexOf("fingerprint") ?? 0;
   const rows = lines.filter((line) =>
     /^[>| ] {2}(source|pushed|staged|deployed|sni|served) /.test(line)
@@ -663,6 +695,135 @@ Deno.test("the timers of the chain are listed where systemd runs", async () => {
   const without = await all.verifyWith({ path: offline }, "--json");
   deepEqual([without.code, without.json().timers], [0, []]);
 });
+
+Deno.test("a timer of the other host's role is nobody's business here", async () => {
+  await using all = await scene({ served: ["imaps"] });
+  // As the package leaves them: all are installed, and each host enables its own.
+  const bin = await all.program(
+    "systemctl",
+    `
+    case "$*" in
+    *list-unit-files*) for one in push deploy verify; do echo "mailcow-cert-$one.timer disabled"; done ;;
+    *show*)
+      for one in push deploy verify; do
+        state=disabled; [ $one != verify ] || state=enabled
+        printf 'Id=mailcow-cert-%s.timer\\nActiveState=inactive\\nUnitFileState=%s\\n\\n' $one $state
+      done ;;
+    esac`,
+  );
+  const hosts: [name: string, sections: Record<string, unknown>, timers: string[]][] = [
+    ["npm", { push: all.pushSection }, ["push", "verify"]],
+    ["mail", { deploy: all.deploySection }, ["deploy", "verify"]],
+    ["laptop", {}, ["verify"]],
+  ];
+  for (const [name, sections, timers] of hosts) {
+    const config = await all.write(`${name}.yaml`, {
+      ...{ domain: NAME, ...sections, verify: { trust: all.ca.rootFile } },
+    });
+    const { json } = await certsync([
+      ...["verify", "--json", "--config", config, "--endpoint", all.services.url("imaps")],
+    ], { path: bin });
+    deepEqual(
+      json().timers.map(({ unit }: { unit: string }) => unit),
+      timers.map((timer) => `mailcow-cert-${timer}.timer`),
+    );
+  }
+});
+
+Deno.test("the name may stand alone, and a directory for the fullchain.pem in it", async () => {
+  await using all = await scene({ served: ["imaps"] });
+  const trust = await all.write("trust.yaml", { verify: { trust: all.ca.rootFile } });
+  const { code, stdout } = await certsync([
+    ...["verify", NAME, "--config", trust, "--source", all.npm.dir(5)],
+    ...["--endpoint", all.services.url("imaps")],
+  ]);
+  equal(code, 0, stdout);
+  match(stdout, /^source +\S+npm-5\/fullchain\.pem /m);
+  match(stdout, /^all 3 match$/m);
+});
+
+Deno.test("legs that are named are looked at alone, and compared with the first of them", async (t) => {
+  await using all = await scene({ served: ["imaps"] });
+  await all.mailcow.put(all.old);
+  await all.mailcow.putSni(NAME, all.old);
+  const legs = (report: { legs: { leg: string; match: boolean | null }[] }) =>
+    report.legs.map(({ leg, match }) => [leg, match]);
+  await t.step("in their order", async () => {
+    const { code, json } = await all.verify("--json", "--leg", "deployed", "--leg", "source");
+    deepEqual(legs(json()), [["deployed", true], ["source", false]]);
+    deepEqual([code, json().staleAt], [2, "source"]);
+  });
+  await t.step("one alone is not compared, which is not unknown", async () => {
+    const { code, stdout, json } = await all.verify("--json", "--leg", "served");
+    deepEqual(legs(json()), [["served", null], ["served", null]], stdout);
+    equal(code, 0);
+    match((await all.verify("--leg", "served")).stdout, /\nnot compared\n$/);
+    const nagios = (await all.verify("--leg", "served", "--format", "nagios")).stdout;
+    match(nagios, /^CERTSYNC OK - not compared \| .* mismatched=0;;;0$/m);
+  });
+  await t.step("but judged", async () => {
+    const { code, stdout } = await all.verify("--leg", "deployed"); // which ends in a day
+    equal(code, 2);
+    match(stdout, /^not compared; .*: expires in hours: in Nginx Proxy Manager: renew /m);
+  });
+});
+
+Deno.test("where another kind of key is served beside the new one, the new one is asked for", async () => {
+  await using all = await scene({ served: [] });
+  const [rsa, ecdsa] = await Promise.all([
+    all.ca.issue({ names: [NAME], algorithm: "rsa" }),
+    all.ca.issue({ names: [NAME], algorithm: "ecdsa-p256" }),
+  ]);
+  for (const [name, { certPem, keyPem }] of Object.entries({ rsa, ecdsa })) {
+    await write(`${all.dir}/${name}.pem`, certPem + keyPem);
+  }
+  await write(`${all.dir}/chain.pem`, rsa.chainPem);
+  const port = all.services.ports.imaps;
+  await using _server = await both(all.dir, port);
+  const trust = await all.write("trust.yaml", { verify: { trust: all.ca.rootFile } });
+  for (const source of ["rsa", "ecdsa"]) {
+    const { code, stdout, json } = await certsync([
+      ...["verify", NAME, "--json", "--config", trust, "--source", `${all.dir}/${source}.pem`],
+      ...["--endpoint", `imaps://127.0.0.1:${port}`],
+    ]);
+    deepEqual([code, json().legs.map(({ match }: { match: boolean }) => match)], [
+      0,
+      [true, true, true],
+    ], stdout);
+  }
+  const other = await certsync([
+    ...["verify", NAME, "--json", "--config", trust, "--source", all.mailcow.certFile],
+    ...["--endpoint", `imaps://127.0.0.1:${port}`],
+  ]);
+  equal(other.json().staleAt, "served");
+});
+
+/** One server with two keys: what it serves is for the client to choose. */
+async function both(dir: string, port: number): Promise<AsyncDisposable> {
+  const child = new Deno.Command(need("openssl"), {
+    args: [
+      ...["s_server", "-quiet", "-accept", `127.0.0.1:${port}`, "-no-CAfile", "-no-CApath"],
+      ...["-cert", `${dir}/rsa.pem`, "-dcert", `${dir}/ecdsa.pem`],
+      ...["-cert_chain", `${dir}/chain.pem`, "-dcert_chain", `${dir}/chain.pem`],
+    ],
+    ...{ stdin: "piped", stdout: "null", stderr: "null" },
+  }).spawn();
+  await until(async () => {
+    try {
+      (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+      return true;
+    } catch {
+      return false; // it does not listen yet
+    }
+  });
+  return {
+    [Symbol.asyncDispose]: async () => {
+      await child.stdin.close();
+      child.kill("SIGKILL");
+      await child.status;
+    },
+  };
+}
 
 Deno.test("SIGTERM ends it at once, cleanly, and leaves no process behind", async () => {
   await using all = await scene({ served: ["imaps"], verify: { timeout: "60s" } });
@@ -754,7 +915,11 @@ async function scene(options: SceneOptions = {}): Promise<Scene> {
   const configure = async (sections: Record<string, unknown>) => {
     await write(
       `${dir}/config.yaml`,
-      JSON.stringify({ domain: NAME, push: pushSection, deploy: deploySection, ...sections }),
+      JSON.stringify({
+        ...{ domain: NAME, push: pushSection, deploy: deploySection },
+        ...sections,
+        verify: { trust: ca.rootFile, ...sections.verify as Record<string, unknown> },
+      }),
     );
   };
   const used = ENDPOINT_NAMES.filter((name) => options.served?.includes(name) ?? true);
@@ -828,6 +993,13 @@ async function scene(options: SceneOptions = {}): Promise<Scene> {
 }
 
 async function noChange(): Promise<void> {}
+
+/** The messages below it are never broken. */
+function tableOf(stdout: string): string[] {
+  return stdout.split("\n").filter((line) =>
+    /^([>| ] {2})?(leg|source|pushed|staged|deployed|sni|served) /.test(line)
+  );
+}
 
 function write(path: string, text: string): Promise<void> {
   return Deno.writeTextFile(path, text);

@@ -106,6 +106,7 @@ function readMailcowConf(directory: string): MailcowConf {
       hint: error.kind === "missing"
         ? "name mailcow's directory with --mailcow DIR or deploy.mailcow"
         : "run this as root",
+      cause: error,
     });
   }
 }

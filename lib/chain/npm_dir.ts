@@ -17,6 +17,8 @@ export type LineageState = "valid" | "expired" | "not-yet-valid" | "staging" | "
 
 export interface Lineage {
   readonly directory: string;
+  /** What its fullchain.pem holds, leaf first; null where it is broken. */
+  readonly chain: readonly [Certificate, ...Certificate[]] | null;
   readonly state: LineageState;
   readonly problem: string | null;
   readonly subject: string | null;
@@ -67,10 +69,12 @@ const SETTLING_MS = 10_000;
 function readLineage(directory: string, now: Date): Lineage {
   const path = join(directory, "fullchain.pem");
   try {
-    const [leaf] = parseChain(readFile(path, { follow: true }).bytes, quote(path));
+    const chain = parseChain(readFile(path, { follow: true }).bytes, quote(path));
+    const [leaf] = chain;
     const { subject, issuer, names, notBefore, notAfter } = leaf;
     return {
       directory,
+      chain,
       state: leafState(leaf, now),
       problem: null,
       subject,
@@ -85,6 +89,7 @@ function readLineage(directory: string, now: Date): Lineage {
     if (!(error instanceof FileProblem || error instanceof Failure)) throw error;
     return {
       directory,
+      chain: null,
       state: "broken",
       problem: error instanceof FileProblem ? `${quote(path)} ${error.detail}` : error.message,
       subject: null,

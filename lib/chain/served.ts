@@ -2,9 +2,10 @@
 
 import { type Certificate, parseChain } from "../certificate/certificate.ts";
 import { Failure } from "../failure.ts";
-import { connect, type KeyKind } from "../programs/openssl.ts";
+import { connect, connectDatagram, type KeyKind } from "../programs/openssl.ts";
 import { type Completion, lastWords, MissingProgram, TimedOut } from "../programs/run.ts";
-import { pause, type RunContext } from "../run_context.ts";
+import { turns } from "../programs/turns.ts";
+import { allEnded, pause, type RunContext } from "../run_context.ts";
 import { type Endpoint, formatAddress, protocols } from "../values/endpoint_url.ts";
 
 /**
@@ -66,36 +67,26 @@ export async function readServed(
 }
 
 /** At a time: more would be taken for an attack, and take this host's memory. */
-const AT_ONCE = { everywhere: 32, atOneAddress: 10 };
+const AT_ONCE = { inAll: 32, inOnePlace: 10 };
 
-/** Asks all of them, each within the time from its own start, as many at a time as do no harm. */
-export async function readAllServed<Q extends Question>(
-  questions: readonly Q[],
+export type Ask = (question: Question, timeoutMs: number, context: RunContext) => Promise<Served>;
+
+/** What asks as many at a time as do no harm, each within the time from its own start. */
+export function takingTurns(): Ask {
+  const takeTurn = turns(AT_ONCE);
+  return (question, timeoutMs, host) => {
+    const place = formatAddress(question.endpoint.host, question.endpoint.port);
+    return takeTurn(place, () => readServed(question, timeoutMs, host));
+  };
+}
+
+export function readAllServed(
+  questions: readonly Question[],
   timeoutMs: number,
   context: RunContext,
 ): Promise<Served[]> {
-  const answers = new Map<Q, Served>();
-  const errors: unknown[] = [];
-  const waiting = new Set(questions);
-  const running = new Map<Promise<void>, string>();
-  const countAt = (place: string) =>
-    [...running.values()].filter((other) => other === place).length;
-  for (;;) {
-    for (const question of errors.length > 0 ? [] : waiting) {
-      const place = formatAddress(question.endpoint.host, question.endpoint.port);
-      if (running.size >= AT_ONCE.everywhere) break;
-      if (countAt(place) >= AT_ONCE.atOneAddress) continue;
-      waiting.delete(question);
-      const work: Promise<void> = readServed(question, timeoutMs, context)
-        .then((served) => void answers.set(question, served), (error) => void errors.push(error))
-        .finally(() => running.delete(work));
-      running.set(work, place);
-    }
-    if (running.size === 0) break;
-    await Promise.race(running.keys());
-  }
-  if (errors.length > 0) throw errors[0];
-  return questions.flatMap((question) => answers.get(question) ?? []);
+  const ask = takingTurns();
+  return allEnded(questions.map((question) => ask(question, timeoutMs, context)));
 }
 
 async function shakeHands(
@@ -201,4 +192,17 @@ function explainTimeOut(words: string, timeoutMs: number, { protocol }: Endpoint
   return protocols[protocol].starttls !== null && words.includes("Didn't find STARTTLS")
     ? "STARTTLS is not offered"
     : `no certificate within ${timeoutMs / 1_000} s`;
+}
+
+/**
+ * Whether this host knows a way to the endpoint, where it was "unreachable": a router says that too.
+ * To connect a datagram socket is to look into this host's own tables.
+ */
+export async function hasRoute(endpoint: Endpoint, context: RunContext): Promise<boolean> {
+  try {
+    return !/connect:errno=/.test((await connectDatagram(endpoint, context)).stderr);
+  } catch (error) {
+    if (error instanceof TimedOut) return true; // it is on its way
+    throw error;
+  }
 }

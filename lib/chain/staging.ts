@@ -52,7 +52,8 @@ function readStagedFile(path: string, owner: number): Uint8Array<ArrayBuffer> {
     return file.bytes;
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
-    throw new Failure(`no staged cert: ${quote(path)} ${error.detail}`, { hint: hintFor(error) });
+    const hint = hintFor(error);
+    throw new Failure(`no staged cert: ${quote(path)} ${error.detail}`, { hint, cause: error });
   }
 }
 

@@ -102,12 +102,13 @@ export const commands = {
   },
   verify: {
     summary: "compare every copy of the certificate: source, staged, deployed, served",
+    operand: "[HOSTNAME]",
     options: [
       domain,
       {
         name: "source",
         argument: "LOCATION",
-        help: "the certificate on the NPM host: a file, or host:/path over ssh",
+        help: "a file or directory of the NPM host, or host:/path over ssh",
       },
       {
         name: "deployed",
@@ -120,6 +121,12 @@ export const commands = {
         repeatable: true,
         help: "where it is served, imaps://host; may be given several times",
       },
+      {
+        name: "leg",
+        argument: "NAME",
+        repeatable: true,
+        help: "look at it alone: source, pushed, staged, deployed, sni, served",
+      },
       { name: "warn", argument: "AGE", help: "warn with less than this left: 25% or 21d (25%)" },
       { name: "critical", argument: "AGE", help: "critical with less than this left (10%)" },
       {
@@ -127,6 +134,7 @@ export const commands = {
         argument: "text|nagios|prometheus",
         help: "a table, one line with perfdata, or for a textfile collector",
       },
+      { name: "all", help: "show each endpoint, also those that are alike and well" },
       { name: "output", argument: "FILE", help: "replace FILE with it, instead of printing it" },
       json,
       quiet,
@@ -138,7 +146,7 @@ export const commands = {
       { line: "certsync verify", does: "on either host: all that this host can see" },
       {
         line:
-          "certsync verify --domain mail.example.org --source npm:/etc/letsencrypt/live/npm-5/fullchain.pem",
+          "certsync verify mail.example.org --source npm:/etc/letsencrypt/live/npm-5/fullchain.pem",
         does: "from anywhere: source against what is served",
       },
     ],

@@ -21,6 +21,8 @@ export interface Presentation {
   /** As --format has it, also where the rest of the command line is wrong. */
   readonly format: string | undefined;
   readonly all: boolean;
+  /** In columns: what a table may take. */
+  readonly width: number;
   /** The moment from which times are counted. */
   readonly now: Date;
   paint(text: string, colour: Colour): string;

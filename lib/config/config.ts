@@ -201,6 +201,19 @@ function parseFormat(text: string, what: string): Format {
   });
 }
 
+/** In the order of the chain. */
+export const legNames = ["source", "pushed", "staged", "deployed", "sni", "served"] as const;
+
+export type LegName = typeof legNames[number];
+
+function parseLegName(text: string, what: string): LegName {
+  const name = legNames.find((name) => name === text);
+  if (name !== undefined) return name;
+  throw new UsageFailure(`${what} is not a leg: ${quote(text)}`, {
+    hint: `the legs are ${legNames.join(", ")}`,
+  });
+}
+
 export interface VerifyConfig {
   /** Null means MAILCOW_HOSTNAME. */
   readonly domain: string | null;
@@ -208,6 +221,9 @@ export interface VerifyConfig {
   readonly source: Location | null;
   readonly deployed: Location | null;
   readonly endpoints: readonly Endpoint[] | null;
+  /** In the order in which they were named; null means all. */
+  readonly legs: readonly LegName[] | null;
+  readonly trust: Trust;
   readonly warn: Age;
   readonly critical: Age;
   readonly timeoutMs: number;
@@ -219,7 +235,7 @@ export interface VerifyConfig {
     readonly to: readonly PushTarget[] | null;
     readonly state: string;
   };
-  readonly deploy: Pick<DeployConfig, "mailcow" | "staging" | "endpoints"> & {
+  readonly deploy: Pick<DeployConfig, "mailcow" | "staging" | "state" | "endpoints"> & {
     readonly isConfigured: boolean;
   };
 }
@@ -242,11 +258,13 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
     });
   }
   return {
-    domain: flagDomain(flags) ?? file.domain ?? null,
+    domain: verifyDomain(flags) ?? file.domain ?? null,
     source: location("source") ?? null,
     deployed: location("deployed") ?? null,
     endpoints: flags.values("endpoint")?.map((url) => parseEndpoint(url, "--endpoint")) ??
       verify.endpoints ?? null,
+    legs: flags.values("leg")?.map((text) => parseLegName(text, "--leg")) ?? null,
+    trust: verify.trust ?? { kind: "system" },
     warn,
     critical,
     timeoutMs: verify.timeout ?? 10_000,
@@ -263,9 +281,21 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
       isConfigured: file.deploy !== undefined,
       mailcow: deploy.mailcow ?? MAILCOW,
       staging: deploy.staging ?? STAGING,
+      state: deploy.state ?? DEPLOY_STATE,
       endpoints: deploy.endpoints ?? null,
     },
   };
+}
+
+/** HOSTNAME is what --domain is. */
+function verifyDomain(flags: Flags): string | undefined {
+  const [operand] = flags.operands;
+  if (operand === undefined) return flagDomain(flags);
+  const name = parseHostName(operand, "HOSTNAME");
+  if ((flagDomain(flags) ?? name) === name) return name;
+  throw new UsageFailure(`HOSTNAME and --domain are two names: ${quote(operand)}`, {
+    hint: "give one of them",
+  });
 }
 
 function resolved(location: Location): Location {

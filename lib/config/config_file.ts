@@ -60,6 +60,7 @@ const schema = {
     source: text(parseFixedLocation),
     deployed: text(parseFixedLocation),
     endpoints: list(text(parseEndpoint)),
+    trust: text(parseTrust),
     warn: text(parseAge),
     critical: text(parseAge),
     timeout: text(parseDuration),

@@ -142,6 +142,15 @@ export function connect(
   );
 }
 
+/** How a datagram socket takes the address; what would be sent on it is of no interest. s_client(1) */
+export function connectDatagram(
+  { host: address, port }: Pick<Endpoint, "host" | "port">,
+  context: RunContext,
+): Promise<Completion> {
+  const args = ["s_client", "-dtls", "-connect", formatAddress(address, port)];
+  return openssl(args, { timeoutMs: 500, environment: withoutBundle }, context);
+}
+
 function openssl(args: string[], invocation: Invocation, context: RunContext): Promise<Completion> {
   return run("openssl", args, invocation, context);
 }

@@ -11,20 +11,24 @@ export interface Timer {
   readonly next: string | null;
 }
 
+export interface InstalledTimer extends Timer {
+  readonly isEnabled: boolean;
+}
+
 /** Every `mailcow-cert-*.timer` that is installed; none where systemd does not run. systemctl(1) */
-export async function readTimers(context: RunContext): Promise<Timer[]> {
+export async function readTimers(context: RunContext): Promise<InstalledTimer[]> {
   const list = await systemctl(
     ["list-unit-files", "--no-legend", "--no-pager", "mailcow-cert-*.timer"],
     context,
   );
   const units = list.split("\n").flatMap((line) => /^(\S+\.timer)\s/.exec(line)?.[1] ?? []);
   if (units.length === 0) return [];
-  const properties = "--property=Id,ActiveState,NextElapseUSecRealtime";
+  const properties = "--property=Id,ActiveState,UnitFileState,NextElapseUSecRealtime";
   return parseTimers(await systemctl(["show", properties, ...units], context));
 }
 
 /** What `systemctl show` prints of timers: a block each, times in UTC. Pure. */
-function parseTimers(shown: string): Timer[] {
+function parseTimers(shown: string): InstalledTimer[] {
   return shown.split("\n\n").flatMap((block) => {
     const property = (name: string) => new RegExp(`^${name}=(.*)$`, "m").exec(block)?.[1] ?? "";
     const unit = property("Id");
@@ -34,6 +38,7 @@ function parseTimers(shown: string): Timer[] {
     return unit === "" ? [] : [{
       unit,
       active: property("ActiveState") === "active",
+      isEnabled: property("UnitFileState") === "enabled",
       next: day === undefined ? null : formatTime(new Date(`${day}T${time}Z`)),
     }];
   });

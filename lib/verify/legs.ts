@@ -1,90 +1,86 @@
 // The legs of the chain that can be seen from this host, each with what it holds.
 
-import { isIP } from "node:net";
+import * as fs from "node:fs";
 import { join } from "node:path";
-import { type Certificate, parseFirst } from "../certificate/certificate.ts";
-import { deliveredPaths, installedPaths } from "../certificate/pair.ts";
+import { type Certificate, parseChain, parseFirst } from "../certificate/certificate.ts";
+import { deliveredPaths, installedPaths, type Pair } from "../certificate/pair.ts";
 import { parseLastPushed } from "../chain/last_fp.ts";
 import { type Mailcow, readMailcow } from "../chain/mailcow.ts";
 import {
   chooseLineage,
+  type Lineage,
   liveDirectories,
   namedLineage,
   readLineages,
   standardLiveDirectories,
 } from "../chain/npm_dir.ts";
-import { readServed } from "../chain/served.ts";
 import { readStaged } from "../chain/staging.ts";
-import type { VerifyConfig } from "../config/config.ts";
+import { legNames, type VerifyConfig } from "../config/config.ts";
+import { readScene } from "../deploy/scene.ts";
 import { Failure, quote } from "../failure.ts";
 import { FileProblem, isMissing, readFile, readFileIfAny } from "../files/read_file.ts";
-import { addressesOf } from "../programs/getent.ts";
-import { lastWords, TimedOut } from "../programs/run.ts";
+import type { Compose } from "../programs/compose.ts";
+import { lastWords } from "../programs/run.ts";
 import { explainSsh, runRemotely } from "../programs/ssh.ts";
 import type { RunContext } from "../run_context.ts";
-import { type Endpoint, formatEndpoint } from "../values/endpoint_url.ts";
+import { namesCover } from "../values/host_name.ts";
 import { formatLocation, type Location } from "../values/location.ts";
-
-/** In the order of the chain. */
-export type LegName = "source" | "pushed" | "staged" | "deployed" | "sni" | "served";
-
-/** One copy of the certificate, or why it could not be read. */
-export interface Leg {
-  readonly leg: LegName;
-  readonly where: string;
-  readonly sni?: string | null;
-  readonly ip?: string;
-  /** Of an SNI directory: all the names that it is served for, and mailcow's own name. */
-  readonly domains?: readonly string[];
-  readonly hostname?: string;
-  /** What is known without the certificate itself: `last_fp` holds no more. */
-  readonly fingerprint: string | null;
-  readonly certificate: Certificate | null;
-  /** How many certificates were served; null where nothing was. */
-  readonly chainLength: number | null;
-  /** Why it could not be read, and what to do about it. */
-  readonly error: string | null;
-  readonly hint: string | null;
-  /** That nothing has come this far yet: it lags, as what cannot be read need not. */
-  readonly isEmpty: boolean;
-  /** Whether somebody asked for this leg, or it is only looked at because it may be there. */
-  readonly isConfigured: boolean;
-}
-
-type LegFacts = Partial<Leg> & Pick<Leg, "leg" | "where">;
-
-function makeLeg(facts: LegFacts): Leg {
-  return {
-    fingerprint: facts.certificate?.fingerprint ?? null,
-    certificate: null,
-    chainLength: null,
-    error: null,
-    hint: null,
-    isEmpty: false,
-    isConfigured: true,
-    ...facts,
-  };
-}
+import { judgeChains } from "./chains.ts";
+import { attempt, type Leg, makeLeg, unread } from "./leg.ts";
+import { servedLegs } from "./served_legs.ts";
 
 export interface Sight {
   readonly domain: string | null;
   readonly legs: readonly Leg[];
+  /** Where it is on this host and can be read. */
+  readonly mailcow: Mailcow | null;
+  readonly compose: Compose["version"];
+  /** What this host could not do. */
+  readonly warnings: readonly string[];
+  readonly roles: { readonly push: boolean; readonly deploy: boolean };
 }
 
-/** Reads all legs at once; none waits for another. */
+/** Reads all legs that are wanted at once; none waits for another. */
 export async function readLegs(config: VerifyConfig, context: RunContext): Promise<Sight> {
   const mailcow = readMailcowIfAny(config);
   const domain = config.domain ??
     (mailcow instanceof Failure ? null : mailcow?.conf.hostname ?? null);
-  const legs = await Promise.all([
-    sourceLegs(config, domain, context),
-    pushedLegs(config),
-    stagedLegs(config, context),
-    deployedLegs(config, mailcow, context),
-    sniLegs(mailcow, domain, context),
-    servedLegs(config, mailcow, domain, context),
-  ]);
-  return { domain, legs: legs.flat() };
+  const readers = {
+    source: () => sourceLegs(config, domain, context),
+    pushed: () => pushedLegs(config),
+    staged: () => stagedLegs(config, context),
+    deployed: () => deployedLegs(config, mailcow, context),
+    sni: () => sniLegs(mailcow, domain, context),
+  };
+  const wanted = config.legs ?? legNames;
+  const filed = Promise.all(
+    wanted.map((name) => name === "served" ? [] : readers[name]()),
+  ).then((legs) => legs.flat());
+  filed.catch(() => {}); // whoever waits for it is told
+  const ours = mailcow instanceof Failure ? null : mailcow;
+  const isAsked = (config.endpoints ?? config.deploy.endpoints) === null;
+  const scene = ours !== null && isAsked && wanted.includes("served")
+    ? await readScene(ours, { endpoints: null }, context)
+    : null;
+  const served = wanted.includes("served")
+    ? await servedLegs({ config, own: scene?.endpoints ?? null, domain, filed }, context)
+    : [];
+  const read = await filed;
+  const inOrder = wanted.flatMap((name) => [...read, ...served].filter(({ leg }) => leg === name));
+  const { legs, warnings } = await judgeChains(inOrder, config.trust, context);
+  const { push, deploy } = config;
+  return {
+    domain,
+    legs,
+    mailcow: ours,
+    compose: scene?.compose.version ?? ours?.conf.composeVersion ?? "native",
+    warnings,
+    roles: {
+      push: push.isConfigured || read.some(({ leg }) => leg === "pushed") ||
+        (config.source === null && read.some(({ leg }) => leg === "source")),
+      deploy: deploy.isConfigured || mailcow !== null,
+    },
+  };
 }
 
 function readMailcowIfAny({ deploy }: VerifyConfig): Mailcow | Failure | null {
@@ -101,27 +97,6 @@ function orFailure<T>(read: () => T): T | Failure {
   }
 }
 
-/** Makes a leg of what `read` finds, or of the reason why it finds nothing. */
-async function attempt(
-  facts: LegFacts,
-  context: RunContext,
-  read: () => Promise<Partial<Leg>> | Partial<Leg>,
-): Promise<Leg> {
-  try {
-    return makeLeg({ ...facts, ...await read() });
-  } catch (error) {
-    context.stop.throwIfAborted();
-    if (error instanceof FileProblem) {
-      const hint = error.kind === "unreadable" ? "run this as root" : null;
-      return makeLeg({ ...facts, error: error.detail, hint });
-    }
-    if (error instanceof Failure) {
-      return makeLeg({ ...facts, error: error.message, hint: error.hint ?? null });
-    }
-    throw error;
-  }
-}
-
 async function sourceLegs(
   config: VerifyConfig,
   domain: string | null,
@@ -130,33 +105,28 @@ async function sourceLegs(
   if (config.source !== null) return [await locationLeg("source", config.source, config, context)];
   const { push } = config;
   if (!push.isConfigured && standardLiveDirectories.every(isMissing)) return [];
-  const directory = orFailure(() => findSource(push, domain, context));
-  if (directory === null && !push.isConfigured) return [];
-  const where = typeof directory === "string"
-    ? deliveredPaths(directory).chain
-    : (push.live ?? standardLiveDirectories).join(" ");
-  return [
-    await attempt({ leg: "source", where }, context, () => {
-      if (directory instanceof Failure) throw directory;
-      if (directory === null) throw noSource(push, domain);
-      return { certificate: readLocal(where) };
-    }),
-  ];
+  const found = orFailure(() => findSource(push, domain, context));
+  if (found === null && !push.isConfigured) return [];
+  if (found === null || found instanceof Failure) {
+    const where = (push.live ?? standardLiveDirectories).join(" ");
+    return [unread({ leg: "source", where }, found ?? noSource(push, domain))];
+  }
+  const where = deliveredPaths(found.directory).chain;
+  return [await attempt({ leg: "source", where }, context, () => holding(found.chain, where))];
 }
 
-/** The directory that push would send; null where there is none for the name. */
+/** What push would send; null where there is none for the name. */
 function findSource(
   { source, live }: VerifyConfig["push"],
   domain: string | null,
   context: RunContext,
-): string | null {
-  if (source.kind === "directory") return source.name;
+): Pick<Lineage, "directory" | "chain"> | null {
+  if (source.kind === "directory") return { directory: source.name, chain: null };
   if (source.kind === "auto" && domain === null) return null;
   const lineages = readLineages(liveDirectories(live), context.now);
-  const found = source.kind === "lineage"
+  return source.kind === "lineage"
     ? namedLineage(lineages, source.name, domain)
     : chooseLineage(lineages, domain ?? "").best;
-  return found?.directory ?? null;
 }
 
 function noSource({ source }: VerifyConfig["push"], domain: string | null): Failure {
@@ -171,8 +141,21 @@ function noSource({ source }: VerifyConfig["push"], domain: string | null): Fail
   });
 }
 
-function readLocal(path: string): Certificate {
-  return parseFirst(readFile(path, { follow: true }).bytes, quote(path));
+/** What a chain file holds, if it was read before; else it is read now. */
+function holding(read: readonly Certificate[] | null | undefined, path: string): Partial<Leg> {
+  const chain = read ?? readChain(path);
+  return { certificate: chain[0] ?? null, chain };
+}
+
+/** Of whatever is between the certificates, servers take no notice either. */
+function readChain(path: string): readonly Certificate[] {
+  const { bytes } = readFile(path, { follow: true });
+  try {
+    return parseChain(bytes, quote(path), { text: "allowed" });
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return [parseFirst(bytes, quote(path))];
+  }
 }
 
 function locationLeg(
@@ -181,11 +164,25 @@ function locationLeg(
   config: VerifyConfig,
   context: RunContext,
 ): Promise<Leg> {
-  return attempt({ leg, where: formatLocation(location) }, context, async () => ({
-    certificate: location.kind === "local"
-      ? readLocal(location.path)
-      : await readRemote(location, config, context),
+  if (location.kind === "remote") {
+    const facts = { leg, where: formatLocation(location) };
+    return attempt(facts, context, async () => ({
+      certificate: await readRemote(location, config, context),
+    }));
+  }
+  const where = isDirectory(location.path) ? deliveredPaths(location.path).chain : location.path;
+  return attempt({ leg, where }, context, () => ({
+    // A leaf alone is as good here: what it goes with is not said.
+    certificate: parseFirst(readFile(where, { follow: true }).bytes, quote(where)),
   }));
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return fs.statSync(path).isDirectory();
+  } catch {
+    return false; // reading it will tell why
+  }
 }
 
 async function readRemote(
@@ -232,7 +229,7 @@ function pushedLegs({ push }: VerifyConfig): Leg[] {
     text = new TextDecoder().decode(file?.bytes);
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
-    return [makeLeg({ leg: "pushed", where, error: error.detail, hint: "run this as root" })];
+    return [unread({ leg: "pushed", where }, error)];
   }
   const pushed = parseLastPushed(text, push.to ?? [UNNAMED_TARGET]);
   const targets = push.to?.map((target) => target.text) ?? [...pushed.keys()];
@@ -241,7 +238,7 @@ function pushedLegs({ push }: VerifyConfig): Leg[] {
     const fingerprint = pushed.get(target);
     return makeLeg(
       fingerprint === undefined
-        ? { ...facts, error: "nothing has been pushed there yet", isEmpty: true }
+        ? { ...facts, error: "nothing has been pushed there yet", obstacle: "empty" }
         : { ...facts, fingerprint },
     );
   });
@@ -253,11 +250,19 @@ const UNNAMED_TARGET = { text: "" };
 async function stagedLegs({ deploy }: VerifyConfig, context: RunContext): Promise<Leg[]> {
   if (!deploy.isConfigured && isMissing(deploy.staging)) return [];
   const where = deliveredPaths(deploy.staging).chain;
+  const facts = isMissing(where)
+    ? { leg: "staged", where, obstacle: "empty" } as const
+    : { leg: "staged", where } as const;
   return [
-    await attempt({ leg: "staged", where, isEmpty: isMissing(where) }, context, () => ({
-      certificate: readStaged(deploy.staging).leaf,
+    await attempt(facts, context, () => ({
+      ...ofPair(readStaged(deploy.staging)),
+      obstacle: null,
     })),
   ];
+}
+
+function ofPair({ leaf, chain }: Pair): Partial<Leg> {
+  return { certificate: leaf, chain };
 }
 
 async function deployedLegs(
@@ -269,96 +274,28 @@ async function deployedLegs(
     return [await locationLeg("deployed", config.deployed, config, context)];
   }
   if (mailcow === null) return [];
-  const where = mailcow instanceof Failure
-    ? config.deploy.mailcow
-    : installedPaths(mailcow.sslDirectory).chain;
-  return [
-    await attempt({ leg: "deployed", where }, context, () => {
-      if (mailcow instanceof Failure) throw mailcow;
-      return { certificate: readLocal(where) };
-    }),
-  ];
+  if (mailcow instanceof Failure) {
+    const leg = unread({ leg: "deployed", where: config.deploy.mailcow }, mailcow);
+    // Whether anything is deployed there cannot be told without mailcow's own settings.
+    return [leg.obstacle === "forbidden" ? leg : { ...leg, obstacle: "unknown" }];
+  }
+  const where = installedPaths(mailcow.sslDirectory).chain;
+  const facts = { leg: "deployed", where, directory: mailcow.sslDirectory } as const;
+  return [await attempt(facts, context, () => holding(mailcow.deployed.pair?.chain, where))];
 }
 
+/** Those that hold the domain, and those of other names, which have no `sni`. */
 function sniLegs(
   mailcow: Mailcow | Failure | null,
   domain: string | null,
   context: RunContext,
 ): Promise<Leg[]> {
   if (mailcow === null || mailcow instanceof Failure || domain === null) return Promise.resolve([]);
-  const directories = mailcow.sniDirectories.filter(({ domains }) => domains.includes(domain));
-  return Promise.all(directories.map(({ directory, domains }) => {
+  return Promise.all(mailcow.sniDirectories.map(({ directory, domains, pair }) => {
     const where = installedPaths(directory).chain;
     const hostname = mailcow.conf.hostname ?? domain;
-    return attempt({ leg: "sni", where, sni: domain, domains, hostname }, context, () => ({
-      certificate: readLocal(where),
-    }));
+    const own = namesCover(domains, domain) === null ? {} : { sni: domain };
+    const facts = { leg: "sni", where, directory, domains, hostname, ...own } as const;
+    return attempt(facts, context, () => holding(pair?.chain, where));
   }));
-}
-
-async function servedLegs(
-  config: VerifyConfig,
-  mailcow: Mailcow | Failure | null,
-  domain: string | null,
-  context: RunContext,
-): Promise<Leg[]> {
-  const configured = config.endpoints ?? config.deploy.endpoints;
-  const standard = mailcow !== null && !(mailcow instanceof Failure)
-    ? mailcow.conf.endpoints
-    : domain === null
-    ? []
-    : [{ protocol: "imaps", host: domain, port: 993 } as const];
-  const legs = await Promise.all(
-    (configured ?? standard).map((endpoint) =>
-      endpointLegs(endpoint, domain, configured !== null, config, context)
-    ),
-  );
-  return legs.flat();
-}
-
-async function endpointLegs(
-  endpoint: Endpoint,
-  domain: string | null,
-  isConfigured: boolean,
-  { timeoutMs }: VerifyConfig,
-  context: RunContext,
-): Promise<Leg[]> {
-  const facts = { leg: "served", where: formatEndpoint(endpoint), isConfigured } as const;
-  const addresses = await readAddresses(endpoint.host, timeoutMs, context);
-  if (typeof addresses === "string") return [makeLeg({ ...facts, error: addresses })];
-  const name = domain ?? (isIP(endpoint.host) === 0 ? endpoint.host : null);
-  const names = name === null ? [null] : [name, null];
-  return await Promise.all(
-    addresses.flatMap((ip) =>
-      names.map((sni) =>
-        attempt({ ...facts, sni, ip }, context, async () => {
-          const served = await readServed(
-            { endpoint: { ...endpoint, host: ip }, sni },
-            timeoutMs,
-            context,
-          );
-          return served.kind === "none"
-            ? { error: served.reason }
-            : { certificate: served.leaf, chainLength: served.chain.length };
-        })
-      )
-    ),
-  );
-}
-
-/** The addresses, or why there are none. */
-async function readAddresses(
-  name: string,
-  timeoutMs: number,
-  context: RunContext,
-): Promise<string[] | string> {
-  try {
-    const addresses = await addressesOf(name, timeoutMs, context);
-    return addresses.length === 0 ? `${name} has no address` : addresses;
-  } catch (error) {
-    context.stop.throwIfAborted();
-    if (error instanceof TimedOut) return `no address of ${name} within ${timeoutMs / 1_000} s`;
-    if (error instanceof Failure) return error.message;
-    throw error;
-  }
 }

@@ -2,7 +2,7 @@
 // https://www.monitoring-plugins.org/doc/guidelines.html
 
 import type { Age } from "../values/time.ts";
-import type { VerifyReport } from "./report.ts";
+import type { LegReport, VerifyReport } from "./report.ts";
 import { summarize } from "./text.ts";
 
 export interface Thresholds {
@@ -15,18 +15,20 @@ export interface Thresholds {
 export function formatNagios(report: VerifyReport, thresholds: Thresholds | null): string[] {
   const words = report.error ?? summarize(report);
   const line = `CERTSYNC ${report.status.toUpperCase()} - ${words.replaceAll("|", "/")}`;
-  const read = report.legs.filter(({ fingerprint }) => fingerprint !== null);
+  const legs = report.legs.filter(({ noted }) => !noted);
   const data = [
-    ...daysLeft(report, thresholds),
-    `legs=${report.legs.length};;;0`,
-    `unread=${report.legs.length - read.length};;;0`,
-    `mismatched=${read.filter(({ match }) => !match).length};;;0`,
+    ...daysLeft(legs, thresholds),
+    `legs=${legs.length};;;0`,
+    `unread=${legs.filter(({ fingerprint }) => fingerprint === null).length};;;0`,
+    `mismatched=${
+      legs.filter(({ match, fingerprint }) => match === false && fingerprint !== null).length
+    };;;0`,
   ];
   return [`${line} | ${data.join(" ")}`];
 }
 
 /** Of the certificate that ends first; its alert ranges are "less than this". */
-function daysLeft({ legs }: VerifyReport, thresholds: Thresholds | null): string[] {
+function daysLeft(legs: readonly LegReport[], thresholds: Thresholds | null): string[] {
   const [first] = legs
     .flatMap(({ notBefore, notAfter }) =>
       notBefore === null || notAfter === null

@@ -5,8 +5,11 @@ import type { LegReport, VerifyReport } from "./report.ts";
 import { statuses } from "./verdict.ts";
 
 /** Complete whatever failed: a metric that vanishes would look like silence. */
-export function formatPrometheus(report: VerifyReport): string[] {
-  const legs = distinct(report.legs);
+export function formatPrometheus(report: VerifyReport, now: Date): string[] {
+  const domain: Label = ["domain", report.domain ?? ""];
+  const labels = (leg: LegReport) => [domain, ...labelsOf(leg)];
+  const counted = report.legs.filter(({ noted }) => !noted);
+  const legs = [...new Map(counted.map((leg) => [formatLabels(labels(leg)), leg])).values()];
   return [
     ...metric(
       "certsync_not_after_seconds",
@@ -18,7 +21,7 @@ export function formatPrometheus(report: VerifyReport): string[] {
     ...metric(
       "certsync_match",
       "Whether a leg holds the certificate of the first one that could be read.",
-      legs.map((leg) => [labels(leg), leg.match ? 1 : 0]),
+      legs.flatMap((leg) => leg.match === null ? [] : [[labels(leg), leg.match ? 1 : 0]]),
     ),
     ...metric(
       "certsync_fingerprint_info",
@@ -30,7 +33,12 @@ export function formatPrometheus(report: VerifyReport): string[] {
     ...metric(
       "certsync_status",
       "The verdict over all legs: 0 ok, 1 warning, 2 critical, 3 unknown.",
-      [[[], statuses.indexOf(report.status)]],
+      [[[domain], statuses.indexOf(report.status)]],
+    ),
+    ...metric(
+      "certsync_run_seconds",
+      "When certsync verify looked at all this, in seconds since the epoch.",
+      [[[domain], Math.floor(now.getTime() / 1_000)]],
     ),
   ];
 }
@@ -46,21 +54,16 @@ function metric(name: string, help: string, samples: readonly Sample[]): string[
   ];
 }
 
-function labels({ leg, where, sni, ip }: LegReport): Label[] {
+/** One series a leg: one that came twice would make the collector drop every file of its kind. */
+function labelsOf({ leg, where, sni, ip }: LegReport): Label[] {
   return [["leg", leg], ["where", where], ["sni", sni ?? ""], ["ip", ip ?? ""]];
 }
 
 function formatLabels(labels: readonly Label[]): string {
-  if (labels.length === 0) return "";
   const pairs = labels.map(([name, value]) => `${name}="${escapeLabel(value)}"`);
   return `{${pairs.join(",")}}`;
 }
 
 function escapeLabel(value: string): string {
   return value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
-}
-
-/** An endpoint that was configured twice must not make a series twice: then no file is read at all. */
-function distinct(legs: readonly LegReport[]): LegReport[] {
-  return [...new Map(legs.map((leg) => [formatLabels(labels(leg)), leg])).values()];
 }

@@ -1,9 +1,9 @@
 // What verify reports, to machines and to those who put it into words.
 
-import type { VerifyConfig } from "../config/config.ts";
+import type { LegName, VerifyConfig } from "../config/config.ts";
 import type { Timer } from "../programs/systemctl.ts";
 import { formatTime } from "../values/time.ts";
-import type { LegName } from "./legs.ts";
+import type { Step } from "./next_step.ts";
 import type { LegVerdict, Status } from "./verdict.ts";
 
 export interface VerifyReport {
@@ -11,6 +11,8 @@ export interface VerifyReport {
   readonly domain: string | null;
   readonly staleAt: LegName | null;
   readonly legs: readonly LegReport[];
+  /** In their order; where no command helps, the legs say what does. */
+  readonly next: readonly Step[];
   readonly timers: readonly Timer[];
   readonly warnings: readonly string[];
   readonly error?: string;
@@ -28,15 +30,16 @@ export interface LegReport {
   readonly subject: string | null;
   readonly issuer: string | null;
   readonly names: readonly string[];
-  readonly match: boolean;
+  /** Null where it is compared with nothing. */
+  readonly match: boolean | null;
   readonly error?: string;
   readonly hint?: string;
+  /** It counts for nothing: `verdict` tells why. */
+  readonly noted: boolean;
   /** Whether the certificate of the first readable leg has not come this far. */
   readonly stale: boolean;
   readonly status: LegVerdict["status"];
   readonly verdict: string;
-  /** What to do about it. */
-  readonly next?: string;
 }
 
 /** What is reported of a run that came to nothing. */
@@ -46,13 +49,16 @@ export function emptyVerifyReport(config: VerifyConfig | null): VerifyReport {
     domain: config?.domain ?? null,
     staleAt: null,
     legs: [],
+    next: [],
     timers: [],
     warnings: [],
   };
 }
 
-export function reportLeg({ leg, match, isStale, status, words, next }: LegVerdict): LegReport {
+export function reportLeg(verdict: LegVerdict): LegReport {
+  const { leg, match, isNoted, isStale, status, words, findings } = verdict;
   const { certificate } = leg;
+  const advice = leg.hint ?? findings.find((finding) => finding.status === status)?.advice ?? null;
   return {
     leg: leg.leg,
     where: leg.where,
@@ -66,10 +72,10 @@ export function reportLeg({ leg, match, isStale, status, words, next }: LegVerdi
     names: certificate?.names ?? [],
     match,
     ...(leg.error !== null && { error: leg.error }),
-    ...(leg.hint !== null && { hint: leg.hint }),
+    ...(advice !== null && { hint: advice }),
+    noted: isNoted,
     stale: isStale,
     status,
     verdict: words,
-    ...(next !== null && { next }),
   };
 }

@@ -1,39 +1,72 @@
 // What the legs, held against each other, say about the chain. Pure.
 
 import { type Certificate, lifeLeft, timeState } from "../certificate/certificate.ts";
-import { belongsInto } from "../chain/sni.ts";
-import { quote } from "../failure.ts";
+import type { SniDirectory } from "../chain/mailcow.ts";
+import { belongsInto, isHidden, rightLeaves, uncovered } from "../chain/sni.ts";
+import type { LegName } from "../config/config.ts";
+import { quote, quoteAll } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
 import type { Age } from "../values/time.ts";
-import type { Leg, LegName } from "./legs.ts";
+import type { Leg } from "./leg.ts";
 
 export const statuses = ["ok", "warning", "critical", "unknown"] as const;
 
 export type Status = typeof statuses[number];
 
+/** `behind`, `newer`: holds another certificate than the first leg that can be read. */
+export type FindingKind =
+  | "behind"
+  | "newer"
+  | "unread"
+  | "silent"
+  | "chain"
+  | "trust"
+  | "wrong-name"
+  | "near-end"
+  | "not-yet-valid"
+  | "own"
+  | "abandoned";
+
+export interface Finding {
+  readonly kind: FindingKind;
+  readonly status: "warning" | "critical";
+  /** In few words, such as "expires in 5 days". */
+  readonly words: string;
+  /** What to do about it where no command of ours helps. */
+  readonly advice?: string;
+  /** The names that the certificate should cover too. */
+  readonly lacking?: readonly string[];
+}
+
 export interface LegVerdict {
   readonly leg: Leg;
-  /** Whether it holds the certificate of the first readable leg. */
-  readonly match: boolean;
+  /** Whether it holds the certificate of the first readable leg; null where that is not asked. */
+  readonly match: boolean | null;
+  /** It counts for nothing: `words` tell why. */
+  readonly isNoted: boolean;
   /** Whether the certificate of the first readable leg has not come this far. */
   readonly isStale: boolean;
   readonly status: Exclude<Status, "unknown">;
-  /** In few words, such as "ok" or "expires in 5 days". */
+  /** The gravest finding's, or why there is none to be made. */
   readonly words: string;
-  /** What to do about it; null where nothing is to be done. */
-  readonly next: string | null;
+  readonly findings: readonly Finding[];
 }
 
 export interface Verdict {
   readonly status: Status;
   /** The first leg that lags behind the one before it: where to look. */
   readonly staleAt: LegName | null;
+  readonly reference: Leg | null;
   readonly legs: readonly LegVerdict[];
   readonly warnings: readonly string[];
 }
 
 export interface Expectations {
   readonly domain: string | null;
+  /** One kind of leg alone is compared with nothing. */
+  readonly isComparing: boolean;
+  /** What mailcow's services serve ahead of the top-level pair. */
+  readonly sniDirectories: readonly SniDirectory[];
   readonly warn: Age;
   readonly critical: Age;
   readonly now: Date;
@@ -43,14 +76,21 @@ export interface Expectations {
 const PROPAGATION_MS = 24 * 3_600_000;
 
 export function judgeLegs(legs: readonly Leg[], expectations: Expectations): Verdict {
-  const reference = legs.find(({ fingerprint }) => fingerprint !== null);
-  const verdicts = legs.map((leg) => judgeLeg(leg, reference, legs, expectations));
+  const reference = legs.find((leg) => leg.fingerprint !== null && !isForeign(leg)) ?? null;
+  const chain: Chain = { legs, reference, ...expectations };
+  const verdicts = legs.map((leg) => judgeLeg(leg, chain));
   const status = worst(verdicts.map(({ status }) => status));
+  const isUnknown = reference === null && expectations.isComparing;
   return {
-    status: reference === undefined ? "unknown" : status,
+    status: isUnknown ? "unknown" : status,
     staleAt: verdicts.find(({ isStale }) => isStale)?.leg.leg ?? null,
+    reference,
     legs: verdicts,
-    warnings: [...new Set(legs.filter(lacksIntermediate).map(describeIncompleteChain))],
+    warnings: [
+      ...new Set(
+        legs.filter((leg) => leg.leg === "served" && lacksIssuer(leg)).map(describeIncompleteChain),
+      ),
+    ],
   };
 }
 
@@ -58,116 +98,141 @@ function worst(all: readonly Status[]): Status {
   return statuses[Math.max(0, ...all.map((status) => statuses.indexOf(status)))] ?? "unknown";
 }
 
-interface Finding {
-  readonly status: "warning" | "critical";
-  readonly words: string;
-  readonly next: string;
+interface Chain extends Expectations {
+  readonly legs: readonly Leg[];
+  readonly reference: Leg | null;
 }
 
-function judgeLeg(
-  leg: Leg,
-  reference: Leg | undefined,
-  legs: readonly Leg[],
-  expectations: Expectations,
-): LegVerdict {
-  const { certificate } = leg;
-  const match = leg.fingerprint !== null && leg.fingerprint === reference?.fingerprint;
-  const isStale = reference !== undefined && !match && (leg.fingerprint !== null || leg.isEmpty);
-  const findings = [
-    isStale ? lag(leg, reference, legs, expectations.now) : silence(leg),
-    certificate && foreignName(certificate, expectations.domain),
-    certificate && nearEnd(certificate, expectations),
-    lacksIntermediate(leg) ? incompleteChain : null,
+function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
+  const noted = passedOver(leg, chain);
+  if (noted !== null) {
+    const nothing = { match: null, isNoted: true, isStale: false, findings: [] };
+    return { leg, ...nothing, status: "ok", words: noted };
+  }
+  const { reference, isComparing } = chain;
+  const isOwn = holdsItsOwn(leg, chain);
+  const match = !isComparing || isForeign(leg) || isOwn
+    ? null
+    : leg.fingerprint !== null && leg.fingerprint === reference?.fingerprint;
+  const isStale = match === false && reference !== null &&
+    (leg.fingerprint !== null || (leg.obstacle === "empty" && leg.leg !== "source"));
+  const findings = isForeign(leg) ? watch(leg, chain) : [
+    isStale ? lag(leg, reference, chain) : silence(leg),
+    isOwn ? leftAlone(leg, chain) : null,
+    ...[leg.certificate, leg.beside ?? null].flatMap((certificate) =>
+      certificate === null
+        ? []
+        : [foreignName(certificate, chain.domain), nearEnd(certificate, chain)]
+    ),
+    brokenChain(leg, chain.now),
   ].filter((finding) => finding !== null);
   const gravest = findings.find(({ status }) => status === "critical") ?? findings[0];
   return {
     leg,
     match,
+    isNoted: false,
     isStale,
     status: gravest?.status ?? "ok",
-    words: gravest?.words ?? "ok",
-    next: gravest?.next ?? null,
+    words: gravest?.words ?? (isOwn ? "its own certificate" : "ok"),
+    findings,
   };
 }
 
-function silence({ leg, error, hint, isConfigured }: Leg): Finding | null {
-  if (error === null) return null;
+/** An SNI directory of other names than this one's. */
+function isForeign({ leg, sni }: Leg): boolean {
+  return leg === "sni" && sni === undefined;
+}
+
+/** Why the leg counts for nothing. */
+function passedOver(leg: Leg, { legs, reference, isComparing }: Chain): string | null {
+  if (leg.obstacle === "no-route") return "not asked: no route from here";
+  const isSwitchedOff = leg.obstacle === "refused" && !leg.isConfigured &&
+    legs.some((other) => other.service === leg.service && other.certificate !== null);
+  if (isSwitchedOff) return "switched off";
+  const isAnother = leg.mayBeAnother === true && isComparing && leg.certificate !== null &&
+    leg.fingerprint !== reference?.fingerprint;
+  return isAnother ? "another site, without SNI" : null;
+}
+
+/** Whether it is right with another certificate than the others: that of an SNI directory. */
+function holdsItsOwn(leg: Leg, { legs, reference, sniDirectories, now }: Chain): boolean {
+  const { fingerprint, certificate } = leg;
+  if (fingerprint === null || fingerprint === reference?.fingerprint) return false;
+  // What was pushed is known by its fingerprint alone, unless it lies elsewhere too.
+  const names = legs.find((other) => other.certificate?.fingerprint === reference?.fingerprint)
+    ?.certificate?.names;
+  if (names === undefined || certificate === null || now > certificate.notAfter) return false;
+  const hostname = legs.find((other) => other.hostname !== undefined)?.hostname ?? "";
+  const keepers = sniDirectories.filter(({ name, domains, pair }) =>
+    isHidden(name) ||
+    !belongsInto({ domains, own: pair?.leaf ?? null, isTaken: false }, names, hostname, now)
+  );
+  if (leg.leg === "sni") return keepers.some(({ directory }) => directory === leg.directory);
+  if (leg.service === undefined || !leg.sni) return false;
+  const places = { top: null, sniDirectories: keepers, hostname };
+  return rightLeaves({ service: leg.service, name: leg.sni }, places, now).includes(fingerprint);
+}
+
+function leftAlone({ leg, domains = [] }: Leg, { reference }: Chain): Finding | null {
+  if (leg !== "sni") return null;
+  const missing = uncovered(domains, reference?.certificate?.names ?? []);
+  return {
+    kind: "own",
+    status: "warning",
+    words: "its own certificate",
+    advice: `the new certificate does not cover ${quoteAll(missing)}`,
+    lacking: missing,
+  };
+}
+
+function watch(leg: Leg, chain: Chain): Finding[] {
+  const { obstacle, error, certificate } = leg;
+  if (obstacle !== null) {
+    const advice = error ?? "see its error";
+    return [{ kind: "abandoned", status: "warning", words: "cannot be read", advice }];
+  }
+  const words = certificate && nearEnd(certificate, chain)?.words;
+  if (!words) return [];
+  const [name = ""] = leg.domains ?? [];
+  const advice = `nobody renews it since SKIP_LETS_ENCRYPT=y: name ${name} in also, or remove it`;
+  return [{ kind: "abandoned", status: "warning", words, advice }];
+}
+
+function silence({ leg, obstacle, hint, isConfigured }: Leg): Finding | null {
+  if (obstacle === null) return null;
   if (leg !== "served") {
-    return { status: "critical", words: "cannot be read", next: hint ?? "see its error" };
+    const advice = hint ?? "see its error";
+    return { kind: "unread", status: "critical", words: "cannot be read", advice };
   }
   return {
+    kind: "silent",
     status: isConfigured ? "critical" : "warning",
     words: "no certificate",
-    next: hint ?? "see that its service runs",
+    advice: hint ?? "see that its service runs",
   };
 }
 
-function lag(leg: Leg, reference: Leg, legs: readonly Leg[], now: Date): Finding {
-  const issued = reference.certificate?.notBefore;
-  const isFresh = reference.leg === "source" && issued !== undefined &&
+function lag(leg: Leg, reference: Leg | null, { legs, now }: Chain): Finding {
+  const issued = reference?.certificate?.notBefore;
+  const isFresh = reference?.leg === "source" && issued !== undefined &&
     now.getTime() - issued.getTime() < PROPAGATION_MS;
   const status = isFresh ? "warning" : "critical";
-  if (leg.fingerprint === null) {
-    return { status, words: "nothing there yet", next: repair(leg, reference, legs, now) };
-  }
+  if (leg.fingerprint === null) return { kind: "behind", status, words: "nothing there yet" };
   // What was pushed is known by its fingerprint alone, unless it lies further on in the chain.
   const held = legs.find(({ certificate }) => certificate?.fingerprint === leg.fingerprint);
   if (issued !== undefined && held?.certificate && held.certificate.notBefore > issued) {
-    return {
-      status,
-      words: "a newer certificate",
-      next: `it is newer than that of ${reference.leg}; see who put it there`,
-    };
+    return { kind: "newer", status, words: "a newer one" };
   }
-  return {
-    status,
-    words: isFresh ? "not yet the new one" : "another certificate",
-    next: repair(leg, reference, legs, now),
-  };
-}
-
-/** What brings the certificate from the leg before to this one. */
-function repair(leg: Leg, reference: Leg, legs: readonly Leg[], now: Date): string {
-  switch (leg.leg) {
-    case "source":
-    case "pushed":
-      return "run on the NPM host: certsync push";
-    case "staged":
-      return "run on the NPM host: certsync push --force";
-    case "deployed":
-      return "run on the mail host: certsync deploy";
-    case "sni":
-    case "served": {
-      const [own] = legs.filter((other) =>
-        other.leg === "sni" && other.sni === leg.sni && other.fingerprint === leg.fingerprint
-      );
-      return own !== undefined && isLeftAlone(own, reference, legs, now)
-        ? 'give the certificate all the names in its "domains", as deploy warns'
-        : "run on the mail host: certsync deploy --force";
-    }
-  }
-}
-
-/** Whether deploy installs nothing in this SNI directory. */
-function isLeftAlone(
-  { domains = [], hostname = "", certificate }: Leg,
-  reference: Leg,
-  legs: readonly Leg[],
-  now: Date,
-): boolean {
-  // What was pushed is known by its fingerprint alone.
-  const held = legs.find((leg) => leg.certificate?.fingerprint === reference.fingerprint);
-  const names = held?.certificate?.names;
-  const directory = { domains, own: certificate, isTaken: false };
-  return names !== undefined && !belongsInto(directory, names, hostname, now);
+  return { kind: "behind", status, words: isFresh ? "not yet here" : "another one" };
 }
 
 function foreignName({ names }: Certificate, domain: string | null): Finding | null {
   if (domain === null || namesCover(names, domain) !== null) return null;
   return {
+    kind: "wrong-name",
     status: "critical",
     words: "wrong name",
-    next: `it does not cover ${domain}; issue one that does`,
+    advice: `it does not cover ${domain}; issue one that does`,
   };
 }
 
@@ -176,20 +241,22 @@ const DAY_MS = 86_400_000;
 function nearEnd(certificate: Certificate, { warn, critical, now }: Expectations): Finding | null {
   switch (timeState(certificate, now)) {
     case "expired":
-      return { status: "critical", words: "expired", next: RENEW };
+      return { kind: "near-end", status: "critical", words: "expired", advice: RENEW };
     case "not-yet-valid":
       return {
+        kind: "not-yet-valid",
         status: "critical",
         words: "not yet valid",
-        next: "is the clock of this host right?",
+        advice: "is the clock of this host right?",
       };
     case "valid": {
       const days = Math.floor((certificate.notAfter.getTime() - now.getTime()) / DAY_MS);
       const words = days === 0
         ? "expires in hours"
         : `expires in ${days} day${days === 1 ? "" : "s"}`;
-      if (isWithin(certificate, critical, now)) return { status: "critical", words, next: RENEW };
-      return isWithin(certificate, warn, now) ? { status: "warning", words, next: RENEW } : null;
+      const found = { kind: "near-end", words, advice: RENEW } as const;
+      if (isWithin(certificate, critical, now)) return { ...found, status: "critical" };
+      return isWithin(certificate, warn, now) ? { ...found, status: "warning" } : null;
     }
   }
 }
@@ -202,18 +269,62 @@ function isWithin(certificate: Certificate, age: Age, now: Date): boolean {
     : lifeLeft(certificate, now) < age.lifePart;
 }
 
-/** Some clients fetch a missing intermediate, others fail. */
-const incompleteChain: Finding = {
-  status: "warning",
-  words: "no intermediate",
-  next: "let it serve the whole of fullchain.pem",
-};
+/** X509_V_ERR_…: no issuer was found for the certificate at that depth. verify(1) */
+const ISSUER_NOT_FOUND = [2, 20, 21];
+const SELF_SIGNED_LEAF = 18;
+const SELF_SIGNED_ROOT = 19;
+const NOT_YET_VALID = 9;
+const EXPIRED = 10;
 
-function lacksIntermediate({ certificate, chainLength }: Leg): boolean {
-  return certificate !== null && chainLength === 1 && certificate.issuer !== certificate.subject;
+/** The certificate for which openssl found no issuer, where none of that name was there either. */
+function lacksIssuer({ chain, chainError }: Leg): boolean {
+  if (chain === null || !ISSUER_NOT_FOUND.includes(chainError?.code ?? -1)) return false;
+  const orphan = chain[chainError?.depth ?? 0];
+  return orphan !== undefined && !chain.some(({ subject }) => subject === orphan.issuer);
 }
 
-function describeIncompleteChain({ where, certificate }: Leg): string {
-  return `${where} serves its leaf without the intermediate ${quote(certificate?.issuer ?? "")}: ` +
-    "some clients will fail";
+function brokenChain(leg: Leg, now: Date): Finding | null {
+  const { chain, chainError } = leg;
+  if (chain === null || chainError === null) return null;
+  const { code, depth, words } = chainError;
+  if (lacksIssuer(leg)) {
+    // Some clients fetch a missing intermediate, others fail. A root may be unknown here alone.
+    return depth === 0
+      ? finding("warning", "no intermediate", "let it serve the whole of fullchain.pem")
+      : { kind: "trust", status: "warning", words: "issuer unknown here", advice: UNKNOWN_ROOT };
+  }
+  if (code === EXPIRED || code === NOT_YET_VALID) {
+    if (depth === 0 && timeState(chain[0] ?? { notBefore: now, notAfter: now }, now) !== "valid") {
+      return null; // which was said already
+    }
+    const state = code === EXPIRED ? "expired" : "not yet valid";
+    return finding(
+      "critical",
+      `intermediate ${state}`,
+      "issue it anew, with a chain that is valid",
+    );
+  }
+  if (ISSUER_NOT_FOUND.includes(code ?? -1)) {
+    return finding("critical", "wrong intermediate", "let it serve fullchain.pem as it was issued");
+  }
+  if (code === SELF_SIGNED_LEAF) return finding("critical", "self-signed", UNKNOWN_ROOT);
+  if (code === SELF_SIGNED_ROOT) {
+    const words = "root unknown here";
+    return { kind: "trust", status: "critical", words, advice: UNKNOWN_ROOT };
+  }
+  return finding("critical", "broken chain", words);
+}
+
+const UNKNOWN_ROOT =
+  "install or update ca-certificates here, or set verify.trust to the file of your own CA";
+
+function finding(status: Finding["status"], words: string, advice: string): Finding {
+  return { kind: "chain", status, words, advice };
+}
+
+function describeIncompleteChain({ where, chain, chainError }: Leg): string {
+  const issuer = quote(chain?.[chainError?.depth ?? 0]?.issuer ?? "");
+  return (chainError?.depth ?? 0) === 0
+    ? `${where} serves its leaf without the intermediate ${issuer}: some clients will fail`
+    : `the issuer ${issuer} of what is served is not known on this host`;
 }

@@ -2,29 +2,49 @@
 
 import type { Presentation } from "../cli/terminal.ts";
 import { type VerifyConfig, verifyConfig } from "../config/config.ts";
-import { readTimers } from "../programs/systemctl.ts";
+import { readStateOrNothing } from "../files/state.ts";
+import { composeCommand } from "../programs/compose.ts";
+import { type InstalledTimer, readTimers } from "../programs/systemctl.ts";
 import type { RunContext } from "../run_context.ts";
-import { readLegs } from "./legs.ts";
+import { readLegs, type Sight } from "./legs.ts";
 import { formatNagios } from "./nagios.ts";
+import { type Knowledge, nextSteps } from "./next_step.ts";
 import { formatPrometheus } from "./prometheus.ts";
 import { emptyVerifyReport, reportLeg, type VerifyReport } from "./report.ts";
 import { describeVerify } from "./text.ts";
-import { judgeLegs } from "./verdict.ts";
+import { judgeLegs, type Verdict } from "./verdict.ts";
 
 export async function verify(config: VerifyConfig, context: RunContext): Promise<VerifyReport> {
-  const [{ domain, legs }, timers] = await Promise.all([
-    readLegs(config, context),
-    readTimers(context),
-  ]);
-  const verdict = judgeLegs(legs, { ...config, domain, now: context.now });
+  const [sight, timers] = await Promise.all([readLegs(config, context), readTimers(context)]);
+  return reportSight(config, sight, timers, knowledge(config, sight, context.now));
+}
+
+/** Pure. */
+export function reportSight(
+  config: Pick<VerifyConfig, "legs" | "warn" | "critical">,
+  { domain, legs, mailcow, roles, warnings }: Omit<Sight, "compose">,
+  timers: readonly InstalledTimer[],
+  known: Knowledge,
+): VerifyReport {
+  const verdict = judgeLegs(legs, {
+    ...{ domain, warn: config.warn, critical: config.critical, now: known.now },
+    isComparing: config.legs === null || new Set(config.legs).size > 1,
+    sniDirectories: mailcow?.sniDirectories ?? [],
+  });
   return {
     status: verdict.status,
     domain,
     staleAt: verdict.staleAt,
     legs: verdict.legs.map(reportLeg),
-    timers,
-    warnings: verdict.warnings,
-    ...(verdict.status === "unknown" && nothingCompared(legs.length)),
+    next: nextSteps(verdict, known),
+    timers: timers
+      .filter(({ unit, isEnabled }) =>
+        isEnabled || (roles.push && unit === "mailcow-cert-push.timer") ||
+        (roles.deploy && unit === "mailcow-cert-deploy.timer")
+      )
+      .map(({ unit, active, next }) => ({ unit, active, next })),
+    warnings: [...warnings, ...verdict.warnings],
+    ...(verdict.status === "unknown" && nothingCompared(verdict)),
   };
 }
 
@@ -33,25 +53,64 @@ export const verifyCommand = {
   config: verifyConfig,
   run: verify,
   empty: emptyVerifyReport,
-  words(report: VerifyReport, config: VerifyConfig | null, { format, now, paint }: Presentation) {
-    switch (format) {
-      case "nagios":
-        return formatNagios(report, config && { ...config, now });
-      case "prometheus":
-        return formatPrometheus(report);
-      default:
-        return describeVerify(report, (text, status) => paint(text, colours[status]));
-    }
-  },
+  words,
   ending: ({ status }: VerifyReport) => status,
 };
 
+/** In the form that was asked for; thresholds are null where the configuration is at fault. */
+export function words(
+  report: VerifyReport,
+  thresholds: Pick<VerifyConfig, "warn" | "critical"> | null,
+  presentation: Presentation,
+): string[] {
+  const { format, now } = presentation;
+  switch (format) {
+    case "nagios":
+      return formatNagios(report, thresholds && { ...thresholds, now });
+    case "prometheus":
+      return formatPrometheus(report, now);
+    default:
+      return describeVerify(report, {
+        ...presentation,
+        paint: (text, status) => presentation.paint(text, colours[status]),
+      });
+  }
+}
+
 const colours = { ok: "green", warning: "yellow", critical: "red", unknown: "magenta" } as const;
 
-function nothingCompared(legCount: number): Pick<VerifyReport, "error" | "hint"> {
-  const error = "nothing could be compared: no copy of the certificate can be read from here";
-  return legCount > 0 ? { error } : {
-    error,
-    hint: "run it as root on the NPM or the mail host, or name --domain, --source and --endpoint",
+function knowledge({ deploy }: VerifyConfig, sight: Sight, now: Date): Knowledge {
+  const { domain, mailcow, compose } = sight;
+  const lines = (name: string) => readStateOrNothing(deploy.state, name).split("\n");
+  return {
+    domain,
+    mailcow: mailcow && {
+      directory: mailcow.directory,
+      compose: composeCommand({ version: compose }),
+    },
+    loaded: new Map(
+      lines("loaded").flatMap((line) => {
+        const [service, fingerprint] = line.split(" ");
+        return service && fingerprint ? [[service, fingerprint] as const] : [];
+      }),
+    ),
+    rejected: new Set(lines("rejected").map((line) => line.split(" ")[0] ?? "")),
+    now,
+  };
+}
+
+function nothingCompared({ legs }: Verdict): Pick<VerifyReport, "error" | "hint"> {
+  const [first, ...others] = legs.filter(({ leg }) => leg.error !== null).map(({ leg }) => leg);
+  if (first === undefined) {
+    return {
+      error: "nothing could be compared: no copy of the certificate can be read from here",
+      hint: "run it as root on the NPM or the mail host, or name --domain, --source and --endpoint",
+    };
+  }
+  const more = others.length === 0 ? "" : `, and ${others.length} more`;
+  const hint = legs.find(({ leg }) => leg.hint !== null)?.leg.hint;
+  return {
+    error: `nothing could be compared: ${first.where}: ${first.error}${more}`,
+    ...(hint && { hint }),
   };
 }

@@ -272,7 +272,10 @@ async function verify() {
   const leaf = await ca.issue({ names: [NAME] });
   await using host = await mailHost({ trust: ca.rootFile, deployed: leaf, staged: leaf });
   const config = `${dir.path}/verify.yaml`;
-  await Deno.writeTextFile(config, `domain: ${NAME}\nverify: {timeout: 2s}\n`);
+  await Deno.writeTextFile(
+    config,
+    `domain: ${NAME}\nverify: {timeout: 2s, trust: ${ca.rootFile}}\n`,
+  );
   const urls = ENDPOINT_NAMES.flatMap((name) => ["--endpoint", host.services.url(name)]);
   const ours = certsync("verify", "--config", config, ...urls);
   const addresses = ENDPOINT_NAMES.map((name) => {

@@ -60,7 +60,7 @@ export interface Authority extends AsyncDisposable {
   rootFile: string;
 }
 
-interface Issuer {
+export interface Issuer {
   certPem: string;
   keyPem: string;
 }
@@ -157,7 +157,7 @@ export async function tlsa(leaf: { keyPem: string }): Promise<string> {
   return `3 1 1 ${new Uint8Array(digest).toHex()}`;
 }
 
-interface Request {
+export interface Request {
   algorithm: Algorithm;
   keyPem?: string;
   subject: string;
@@ -170,7 +170,7 @@ interface Request {
   issuer?: Issuer;
 }
 
-const CA = {
+export const CA = {
   algorithm: "ecdsa-p256",
   san: [],
   keyUsage: "keyCertSign,cRLSign",
@@ -184,7 +184,7 @@ const CA = {
  * One key and one certificate. `openssl ca` is the only one of 3.0's commands
  * that sets both dates; with a database of its own each call is independent.
  */
-async function sign(
+export async function sign(
   openssl: string,
   parent: string,
   request: Request,

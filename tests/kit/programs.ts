@@ -8,7 +8,10 @@ const PACKAGES = {
   "dpkg-deb": "dpkg",
   groff: "groff-base",
   make: "make",
+  ip: "iproute2",
+  nsenter: "util-linux",
   openssl: "openssl",
+  "prometheus-node-exporter": "prometheus-node-exporter",
   promtool: "prometheus",
   rsync: "rsync",
   sftp: "openssh-client",
@@ -19,6 +22,7 @@ const PACKAGES = {
   sshd: "openssh-server",
   strace: "strace",
   "systemd-analyze": "systemd",
+  unshare: "util-linux",
   zsh: "zsh",
 } as const;
 

@@ -1,0 +1,114 @@
+// One copy of the certificate, as far as it can be seen from here, or why it cannot.
+
+import type { Certificate } from "../certificate/certificate.ts";
+import type { Service } from "../chain/mailcow.ts";
+import type { LegName } from "../config/config.ts";
+import { Failure } from "../failure.ts";
+import { FileProblem } from "../files/read_file.ts";
+import type { ChainError } from "../programs/openssl.ts";
+import type { RunContext } from "../run_context.ts";
+
+/**
+ * What keeps a leg from being read. `empty`: nothing has come this far yet; `spoilt`: what stands
+ * there is no certificate; `blocked`: nor can it be replaced; `forbidden`: this user may not read it;
+ * `unknown`: nobody can tell from here. On the wire: `refused`, `silent`, and `no-route` where this
+ * host has no way to such addresses.
+ */
+export type Obstacle =
+  | "empty"
+  | "spoilt"
+  | "blocked"
+  | "forbidden"
+  | "unknown"
+  | "refused"
+  | "silent"
+  | "no-route";
+
+export interface Leg {
+  readonly leg: LegName;
+  readonly where: string;
+  /** What is known without the certificate itself: `last_fp` holds no more. */
+  readonly fingerprint: string | null;
+  readonly certificate: Certificate | null;
+  /** The leaf with all that came with it; null where the leaf alone was looked at. */
+  readonly chain: readonly Certificate[] | null;
+  readonly chainError: ChainError | null;
+  readonly obstacle: Obstacle | null;
+  /** The obstacle in words, and what to do about it. */
+  readonly error: string | null;
+  readonly hint: string | null;
+  /** Whether somebody asked for this leg, or it is only looked at because it may be there. */
+  readonly isConfigured: boolean;
+  readonly sni?: string | null;
+  /** Of an SNI directory: its path, the names that it is served for, and mailcow's own name. */
+  readonly directory?: string;
+  readonly domains?: readonly string[];
+  readonly hostname?: string;
+  /** What is served: by whom, and at which address. */
+  readonly service?: Service;
+  readonly ip?: string;
+  /** Also served there, to clients that know no other kind of key. */
+  readonly beside?: Certificate | null;
+  /** Whether something else than mailcow may answer such a question: another site. */
+  readonly mayBeAnother?: boolean;
+}
+
+export type LegFacts = Partial<Leg> & Pick<Leg, "leg" | "where">;
+
+export function makeLeg(facts: LegFacts): Leg {
+  return {
+    fingerprint: facts.certificate?.fingerprint ?? null,
+    certificate: null,
+    chain: null,
+    chainError: null,
+    obstacle: null,
+    error: null,
+    hint: null,
+    isConfigured: true,
+    ...facts,
+  };
+}
+
+/** Makes a leg of what `read` finds, or of the reason why it finds nothing. */
+export async function attempt(
+  facts: LegFacts,
+  context: RunContext,
+  read: () => Promise<Partial<Leg>> | Partial<Leg>,
+): Promise<Leg> {
+  try {
+    return makeLeg({ ...facts, ...await read() });
+  } catch (error) {
+    context.stop.throwIfAborted();
+    if (error instanceof FileProblem || error instanceof Failure) return unread(facts, error);
+    throw error;
+  }
+}
+
+export function unread(facts: LegFacts, why: FileProblem | Failure): Leg {
+  const obstacle = facts.obstacle ?? obstacleOf(why);
+  if (why instanceof Failure) {
+    return makeLeg({ ...facts, obstacle, error: why.message, hint: why.hint ?? null });
+  }
+  const hint = obstacle === "forbidden" ? AS_ROOT : null;
+  return makeLeg({ ...facts, obstacle, error: why.detail, hint });
+}
+
+function obstacleOf(why: unknown): Obstacle {
+  if (why instanceof FileProblem && why.kind !== "unreadable") {
+    return why.detail === "is a directory" ? "blocked" : obstacles[why.kind];
+  }
+  if (why instanceof Failure && why.message.startsWith("not a certificate")) return "spoilt";
+  if (!(why instanceof Error)) return "unknown";
+  const isRefused = "code" in why && (why.code === "EACCES" || why.code === "EPERM");
+  return isRefused ? "forbidden" : obstacleOf(why.cause);
+}
+
+const AS_ROOT = "run this as root, or look at what this user may see: --leg served";
+
+const obstacles: Readonly<Record<Exclude<FileProblem["kind"], "unreadable">, Obstacle>> = {
+  missing: "empty",
+  symlink: "spoilt",
+  "not-regular": "spoilt",
+  "too-large": "spoilt",
+  changing: "unknown",
+};

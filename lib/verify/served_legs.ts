@@ -1,0 +1,124 @@
+// What is served: each endpoint at every address of its name, with SNI and without.
+
+import { isIP } from "node:net";
+import type { Certificate } from "../certificate/certificate.ts";
+import { serviceOf } from "../chain/mailcow.ts";
+import { type Ask, hasRoute, keyKindOf, takingTurns } from "../chain/served.ts";
+import type { VerifyConfig } from "../config/config.ts";
+import { Failure } from "../failure.ts";
+import { addressesOf } from "../programs/getent.ts";
+import type { KeyKind } from "../programs/openssl.ts";
+import { TimedOut } from "../programs/run.ts";
+import { allEnded, type RunContext } from "../run_context.ts";
+import { type Endpoint, formatEndpoint } from "../values/endpoint_url.ts";
+import { attempt, type Leg, type LegFacts, makeLeg } from "./leg.ts";
+
+export interface Surroundings {
+  readonly config: VerifyConfig;
+  /** Where mailcow's services are to be had on this host; null where it is not here. */
+  readonly own: readonly Endpoint[] | null;
+  readonly domain: string | null;
+  /** The legs that are not on the wire: what should be served is not known before they are read. */
+  readonly filed: Promise<readonly Leg[]>;
+}
+
+export async function servedLegs(around: Surroundings, context: RunContext): Promise<Leg[]> {
+  const { config, own, domain } = around;
+  const configured = config.endpoints ?? config.deploy.endpoints;
+  const standard = own ??
+    (domain === null ? [] : [{ protocol: "imaps", host: domain, port: 993 } as const]);
+  const ask = takingTurns();
+  const legs = await allEnded(
+    (configured ?? standard).map(async (endpoint) => {
+      const questions = await questionsOf(endpoint, configured !== null, around, context);
+      return await allEnded(
+        questions.map((question) =>
+          question.ip === undefined
+            ? makeLeg(question)
+            : readEndpoint({ ...endpoint, host: question.ip }, question, ask, around, context)
+        ),
+      );
+    }),
+  );
+  return legs.flat();
+}
+
+/** Without an address there is nothing to be asked, and the question is its own answer. */
+async function questionsOf(
+  endpoint: Endpoint,
+  isConfigured: boolean,
+  { config, domain, own }: Surroundings,
+  context: RunContext,
+): Promise<LegFacts[]> {
+  const service = serviceOf(endpoint.protocol);
+  const facts = { leg: "served", where: formatEndpoint(endpoint), isConfigured, service } as const;
+  const addresses = await readAddresses(endpoint.host, config.timeoutMs, context);
+  if (typeof addresses === "string") return [{ ...facts, error: addresses, obstacle: "silent" }];
+  const name = domain ?? (isIP(endpoint.host) === 0 ? endpoint.host : null);
+  const isMailcows = !isConfigured && own !== null;
+  return addresses.flatMap((ip) =>
+    (name === null ? [null] : [name, null]).map((sni) => ({
+      ...facts,
+      sni,
+      ip,
+      mayBeAnother: endpoint.protocol === "https" && sni === null && !isMailcows,
+    }))
+  );
+}
+
+async function readEndpoint(
+  endpoint: Endpoint,
+  question: LegFacts,
+  ask: Ask,
+  { config: { timeoutMs }, filed }: Surroundings,
+  context: RunContext,
+): Promise<Leg> {
+  const asked = { endpoint, sni: question.sni ?? null };
+  return await attempt(question, context, async () => {
+    const served = await ask(asked, timeoutMs, context);
+    if (served.kind === "none") {
+      const isGiven = question.where === formatEndpoint(endpoint);
+      const lacksRoute = !isGiven && mayLackRoute.test(served.reason) &&
+        !await hasRoute(endpoint, context);
+      return {
+        error: served.reason,
+        obstacle: lacksRoute ? "no-route" : served.reason === REFUSED ? "refused" : "silent",
+      };
+    }
+    const given = { certificate: served.leaf, chain: served.chain };
+    const keyKind = otherKind(served.leaf, await filed);
+    if (keyKind === null) return given;
+    const second = await ask({ ...asked, keyKind }, timeoutMs, context);
+    return second.kind === "none"
+      ? given
+      : { certificate: second.leaf, chain: second.chain, beside: served.leaf };
+  });
+}
+
+const REFUSED = "connection refused";
+const mayLackRoute = /unreachable|no route|assign requested address|family not supported/i;
+
+/** The kind of key of what should be served, where this is of another kind: both may be there. */
+function otherKind(leaf: Certificate, filed: readonly Leg[]): KeyKind | null {
+  const expected = filed.find(({ certificate }) => certificate !== null)?.certificate ?? null;
+  if (expected === null || expected.fingerprint === leaf.fingerprint) return null;
+  const kind = keyKindOf(expected);
+  return kind === keyKindOf(leaf) ? null : kind;
+}
+
+/** The addresses, or why there are none. */
+async function readAddresses(
+  name: string,
+  timeoutMs: number,
+  context: RunContext,
+): Promise<string[] | string> {
+  try {
+    const addresses = await addressesOf(name, timeoutMs, context);
+    return addresses.length === 0 ? `${name} has no address` : addresses;
+  } catch (error) {
+    context.stop.throwIfAborted();
+    if (error instanceof TimedOut) return `no address of ${name} within ${timeoutMs / 1_000} s`;
+    if (error instanceof Failure) return error.message;
+    throw error;
+  }
+}
