@@ -9,8 +9,9 @@ import {
   parseFirst,
   timeState,
 } from "../lib/certificate/certificate.ts";
+import { readTime } from "../lib/certificate/der.ts";
 import { Failure } from "../lib/failure.ts";
-import { scanPem } from "../lib/certificate/pem.ts";
+import { scanPem } from "../lib/values/pem.ts";
 import { tlsaRecord } from "../lib/certificate/certificate.ts";
 import { type Algorithm, authority, type LeafOptions, tlsa } from "./kit/authority.ts";
 import { need } from "./kit/programs.ts";
@@ -161,7 +162,7 @@ Deno.test("a chain file holds certificates and nothing else", () => {
     ],
     "a key without its end": [
       certPem + keyPem.replace(/-----END.*\n/, ""),
-      /^anything but certificates in the chain file: x/,
+      /^not a certificate that every program reads alike: x holds a block without its end/,
     ],
     "parameters": [
       `${certPem}-----BEGIN EC PARAMETERS-----\nBgUrgQQAIg==\n-----END EC PARAMETERS-----\n`,
@@ -171,9 +172,25 @@ Deno.test("a chain file holds certificates and nothing else", () => {
     "text behind": [`${certPem}x`, /^anything but certificates in the chain file: x/],
     "no end": [certPem.replace(/-----END.*\n/, ""), /^not a certificate: x/],
     "another end": [certPem.replace("END CERTIFICATE", "END X509 CRL"), /^not a certificate: x/],
-    "base64 that is none": [certPem.replace(/\n.{9}/, "\n!!!!!!!!!"), /^not a certificate: x/],
+    "base64 that is none": [
+      certPem.replace(/\n.{9}/, "\n!!!!!!!!!"),
+      /^not a certificate that every program reads alike: x holds base64 that is none/,
+    ],
     "a DER cut off": [pemOf(der.subarray(0, -9)), /^not a certificate: x/],
     "a DER with something behind": [pemOf(Uint8Array.of(...der, 0, 0)), /^not a certificate: x/],
+    "a DER with a length in more bytes than it takes": [
+      pemOf(Uint8Array.of(0x30, 0x83, 0, ...der.subarray(2))),
+      /^not a certificate: x/,
+    ],
+    "a lone CR": [
+      certPem.replaceAll("\n", "\r") + "\n" + certPem,
+      /^not a certificate that every program reads alike: x has a carriage return/,
+    ],
+    "a BOM": [`\ufeff${certPem}`, /^not a certificate: x begins with a byte order mark/],
+    "X509 CERTIFICATE": [
+      certPem.replaceAll("CERTIFICATE", "X509 CERTIFICATE"),
+      /^anything but certificates in the chain file: x holds another kind of block/,
+    ],
     "an intermediate that is none": [
       certPem + pemOf(Uint8Array.of(48, 0)),
       /^not a certificate: x/,
@@ -196,22 +213,82 @@ Deno.test("the first certificate is found in whatever is around it", () => {
   throws(() => parseFirst(encode("nothing"), "x"), Failure);
 });
 
-Deno.test("PEM is found block by block", () => {
+Deno.test("PEM is found block by block, with what not everybody would read alike", () => {
   const scan = (text: string) => {
-    const pem = scanPem(encode(text));
-    return pem.kind === "binary" ? null : [pem.blocks.map(({ label }) => label), pem.hasOtherText];
+    const { blocks, doubt } = scanPem(encode(text));
+    return [blocks.map(({ label }) => label), doubt];
   };
-  const block = (label: string) => `-----BEGIN ${label}-----\nAAAA\n-----END ${label}-----`;
-  deepEqual(scan(""), [[], false]);
-  deepEqual(scan(" \t\r\n"), [[], false]);
-  deepEqual(scan(block("A")), [["A"], false]);
-  deepEqual(scan(`${block("A")}\n${block("B")}  \n`), [["A", "B"], false]);
-  deepEqual(scan(`${block("A")}\rtext\r${block("B")}`), [["A", "B"], true]);
-  deepEqual(scan("-----END A-----"), [[], true]);
-  deepEqual(scan(`-----BEGIN A-----\n${block("B")}`), [[], true]);
-  deepEqual(scan(` ${block("A")}`), [[], true]);
-  equal(scan("\x00"), null);
-  equal(scan("é"), null);
+  const block = (label: string, inner = "AAAA") =>
+    `-----BEGIN ${label}-----\n${inner}\n-----END ${label}-----`;
+  const cases: [text: string, labels: string[], doubt: RegExp | null][] = [
+    ["", [], null],
+    [" \t\r\n", [], null],
+    [block("A"), ["A"], null],
+    [`\n\n${block("A")}\n\r\n${block("B")}  \n`, ["A", "B"], null],
+    [block("A").replaceAll("\n", "\r\n"), ["A"], null],
+    [block("A", "AAAA\nAA\nAAAAAA"), ["A"], null],
+    [block("A", "A".repeat(4 * 254)), ["A"], null],
+    [`${block("A")}\rtext\r${block("B")}`, [], /carriage return/],
+    [block("A").replaceAll("\n", "\r"), [], /carriage return/],
+    [`${block("A").replaceAll("\n", "\r")}\n${block("B")}`, ["B"], /carriage return/],
+    [block("A", "AAAA\n\nAAAA"), ["A"], /blank line in a block/],
+    [block("A", "\nAAAA"), ["A"], /blank line in a block/],
+    [block("A", "x: y\n\nAAAA"), ["A"], /headers/],
+    [block("A", "AAA"), ["A"], /base64/],
+    [block("A", "AAB="), ["A"], /base64/],
+    [block("A", "AA==\nAAAA"), ["A"], /base64/],
+    [block("A", "AA AA"), ["A"], /base64/],
+    [block("A", " AAAA"), ["A"], /base64/],
+    [block("A", "AA-_"), ["A"], /base64/],
+    [`\ufeff${block("A")}`, [], /byte order mark/],
+    [`${block("A")}\0`, ["A"], /not PEM text/],
+    ["é", [], /not PEM text/],
+    ["-----END A-----", [], /other text/],
+    [`-----BEGIN\n${block("A")}`, ["A"], /other text/],
+    [`subject=x\n${block("A")}`, ["A"], /other text/],
+    [` ${block("A")}`, [], /other text/],
+    [`-----BEGIN A-----\n${block("B")}`, [], /without its end/],
+    [block("A").replace("END A", "END B"), [], /without its end/],
+    [`${block("A")}\n-----BEGIN A-----\nAAAA`, ["A"], /without its end/],
+    [block("A").replace("-----\nAAAA", "-----AAAA"), [], /other text/],
+  ];
+  for (const [text, labels, doubt] of cases) {
+    const [found, why] = scan(text);
+    deepEqual(found, labels, JSON.stringify(text));
+    if (doubt === null) equal(why, null, JSON.stringify(text));
+    else match(String(why), doubt, JSON.stringify(text));
+  }
+});
+
+Deno.test("a year is read as everybody reads it, or refused", () => {
+  const time = (tag: number, text: string) =>
+    readTime({ tag, content: encode(text), encoded: new Uint8Array() }).toISOString();
+  const known: [tag: number, text: string, iso: string][] = [
+    [0x17, "491231235959Z", "2049-12-31T23:59:59.000Z"],
+    [0x17, "500101000000Z", "1950-01-01T00:00:00.000Z"],
+    [0x18, "20500101000000Z", "2050-01-01T00:00:00.000Z"],
+    [0x18, "99991231235959Z", "9999-12-31T23:59:59.000Z"],
+    [0x17, "240229000000Z", "2024-02-29T00:00:00.000Z"],
+  ];
+  for (const [tag, text, iso] of known) equal(time(tag, text), iso);
+  const strange: [tag: number, text: string][] = [
+    [0x18, "00300101000000Z"], // 2030 to some
+    [0x18, "19490101000000Z"],
+    [0x18, "20300101000000.5Z"],
+    [0x18, "20300101000000+0100"],
+    [0x18, "2030010100Z"],
+    [0x18, "300101000000Z"],
+    [0x17, "20300101000000Z"],
+    [0x17, "3001010000Z"],
+    [0x17, "300101000000+0000"],
+    [0x17, "300230000000Z"],
+    [0x17, "300101240000Z"],
+    [0x17, "300101000060Z"],
+    [0x17, "30010100000 Z"],
+    [0x17, "300101000000Z\0"],
+    [0x0c, "300101000000Z"],
+  ];
+  for (const [tag, text] of strange) throws(() => time(tag, text), RangeError, text);
 });
 
 Deno.test("a certificate is valid from its first second to its last", () => {

@@ -186,12 +186,12 @@ const certificates: Record<string, Refusal> = {
   },
   "an empty chain file": {
     leaf: () => Promise.resolve({ ...fresh, fullchainPem: "" }),
-    error: /^not a certificate: ".*\/fullchain\.pem" holds no certificate$/,
+    error: /^not a certificate: ".*\/fullchain\.pem" holds a block without its end$/,
     hint: /^$/,
   },
   "half of a certificate": {
     leaf: () => Promise.resolve({ ...fresh, fullchainPem: fresh.certPem.slice(0, 400) }),
-    error: /^not a certificate: ".*\/fullchain\.pem" holds no certificate$/,
+    error: /^not a certificate: ".*\/fullchain\.pem" holds a block without its end$/,
     hint: /^$/,
   },
   "a broken certificate": {
@@ -276,7 +276,7 @@ const traps: Record<string, Trap> = {
   },
   "a file that is too large": {
     set: ({ chain }) => Deno.truncate(chain, 1024 * 1024 + 1),
-    error: new RegExp(`${NO_CERT}".*/fullchain.pem" is larger than 1 MiB$`),
+    error: new RegExp(`${NO_CERT}".*/fullchain.pem" is larger than 64 KiB$`),
     hint: PUSH,
   },
   "a file of somebody else": {

@@ -514,7 +514,7 @@ test("push fails where there is nothing to read, and contacts nobody", async (t)
     [
       "a file of 1 GB",
       ({ source }) => Deno.truncate(`${source}/fullchain.pem`, 2 ** 30),
-      /^source unreadable: ".*fullchain\.pem" is larger than 1 MiB/,
+      /^source unreadable: ".*fullchain\.pem" is larger than 64 KiB/,
       /./,
     ],
     [

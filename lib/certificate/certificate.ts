@@ -2,10 +2,11 @@
 
 import { createHash, X509Certificate } from "node:crypto";
 import { Failure } from "../failure.ts";
-import { objectIdentifier, readElement, readElements, tags } from "./der.ts";
-import { type PemBlock, scanPem } from "./pem.ts";
+import { OTHER_TEXT, type PemBlock, scanPem } from "../values/pem.ts";
+import { objectIdentifier, readElement, readElements, readTime, tags } from "./der.ts";
 
 export interface Certificate {
+  readonly der: Uint8Array<ArrayBuffer>;
   readonly x509: X509Certificate;
   /** SHA-256 over the DER: upper-case hex pairs joined by colons. */
   readonly fingerprint: string;
@@ -23,92 +24,102 @@ export interface Certificate {
 /** Far above any real chain, far below what parsing would notice. */
 const MAX_CHAIN_LENGTH = 32;
 
+/** Whether a text that two readers could read differently is refused, or read as OpenSSL reads it. */
+export type Reading = "strict" | "lenient";
+
 /**
- * Reads a chain file, leaf first. Throws a Failure, beginning with `where`, unless it holds
- * certificates and nothing but certificates, and perhaps text between them.
+ * Reads a chain file, leaf first. Throws a Failure, beginning with what is wrong with `where`, unless
+ * it holds certificates and nothing but certificates.
  */
 export function parseChain(
   bytes: Uint8Array,
   where: string,
-  { text }: { text: "allowed" | "refused" } = { text: "refused" },
+  reading: Reading = "strict",
 ): [Certificate, ...Certificate[]] {
-  const pem = scanPem(bytes);
-  if (pem.kind === "binary") throw new Failure(`not a certificate: ${where} is not PEM text`);
-  const foreign = pem.blocks.find((block) => block.label !== "CERTIFICATE");
-  if (foreign !== undefined) throw foreignBlock(foreign, where);
-  const [leaf, ...others] = pem.blocks;
-  if (leaf === undefined) {
-    throw new Failure(`not a certificate: ${where} holds no certificate`);
+  const { blocks, doubt } = scanPem(bytes);
+  if (blocks.some(isPrivateKey)) {
+    throw new Failure(`a private key is in the chain file: ${where}`, {
+      hint: "keep the key in privkey.pem alone, and replace it if others could read that file",
+    });
   }
-  if (pem.hasOtherText && text === "refused") throw foreignContent("other text", where);
-  if (pem.blocks.length > MAX_CHAIN_LENGTH) {
-    throw new Failure(`not a certificate chain: ${where} holds ${pem.blocks.length} certificates`);
+  const wrong = reading === "strict" ? doubt : null;
+  const [leaf, ...others] = blocks;
+  if (leaf === undefined) {
+    throw new Failure(`not a certificate: ${where} ${wrong ?? "holds no certificate"}`);
+  }
+  if (blocks.some(({ label }) => label !== "CERTIFICATE")) {
+    throw foreign(`${where} holds another kind of block`); // its name could be anything
+  }
+  if (wrong === OTHER_TEXT) throw foreign(`${where} ${wrong}`);
+  if (wrong !== null) throw twoReadings("certificate", `${where} ${wrong}`);
+  if (blocks.length > MAX_CHAIN_LENGTH) {
+    throw new Failure(`not a certificate chain: ${where} holds ${blocks.length} certificates`);
   }
   return [parseBlock(leaf, where), ...others.map((block) => parseBlock(block, where))];
 }
 
-/** Reads the first certificate in a text that may hold anything around it. */
-export function parseFirst(bytes: Uint8Array, where: string): Certificate {
-  const pem = scanPem(bytes);
-  const block = pem.kind === "text" && pem.blocks.find((block) => block.label === "CERTIFICATE");
-  if (!block) throw new Failure(`not a certificate: ${where}`);
-  return parseBlock(block, where);
-}
-
-function foreignBlock(block: PemBlock, where: string): Failure {
-  return block.label.includes("PRIVATE KEY")
-    ? new Failure(`a private key is in the chain file: ${where}`, {
-      hint: "keep the key in privkey.pem alone, and replace it if others could read that file",
-    })
-    : foreignContent("another kind of block", where); // its name could be anything
-}
-
-function foreignContent(what: string, where: string): Failure {
-  return new Failure(`anything but certificates in the chain file: ${where} holds ${what}`, {
+function foreign(what: string): Failure {
+  return new Failure(`anything but certificates in the chain file: ${what}`, {
     hint: "leave only the blocks from BEGIN CERTIFICATE to END CERTIFICATE in it",
   });
 }
 
-function parseBlock(block: PemBlock, where: string): Certificate {
+export function twoReadings(what: string, why: string): Failure {
+  return new Failure(`not a ${what} that every program reads alike: ${why}`, {
+    hint: "write the file anew, in plain PEM with nothing else in it",
+  });
+}
+
+/** Reads the first certificate in a text that may hold anything around it. */
+export function parseFirst(bytes: Uint8Array, where: string): Certificate {
+  const block = scanPem(bytes).blocks.find(({ label }) => label === "CERTIFICATE");
+  if (block === undefined) throw new Failure(`not a certificate: ${where}`);
+  return parseBlock(block, where);
+}
+
+export function isPrivateKey({ label }: PemBlock): boolean {
+  return label.endsWith("PRIVATE KEY");
+}
+
+function parseBlock({ der }: PemBlock, where: string): Certificate {
   try {
-    return parseDer(block.der());
+    if (der === null) throw new RangeError("not base64");
+    return parseDer(der);
   } catch (cause) {
     throw new Failure(`not a certificate: ${where} cannot be parsed`, { cause });
   }
 }
 
 /**
- * node:crypto judges the encoding and reads the dates. The names are read here (RFC 5280, 4.1 and
- * 4.2.1.6), because node:crypto joins them to one string in which a name can pass for several.
+ * node:crypto judges the encoding. Dates and names are read here (RFC 5280, 4.1 and 4.2.1.6), because
+ * it takes years that openssl reads differently, and joins the names to one string in which one can
+ * pass for several.
  */
-function parseDer(der: Uint8Array): Certificate {
-  const x509 = new X509Certificate(der);
-  const [tbs] = readElements(readElement(x509.raw).content);
+function parseDer(der: Uint8Array<ArrayBuffer>): Certificate {
+  const [tbs] = readElements(readElement(der).content);
   if (tbs === undefined) throw new RangeError("empty certificate");
+  const x509 = new X509Certificate(der);
   const fields = readElements(tbs.content);
   if (fields[0]?.tag === 0xa0) fields.shift(); // version
-  const [, , issuer, , subject, publicKey] = fields;
-  if (issuer === undefined || subject === undefined || publicKey === undefined) {
+  const [, , issuer, validity, subject, publicKey] = fields;
+  if (!issuer || !validity || !subject || !publicKey) {
     throw new RangeError("certificate lacks a field");
   }
+  const [notBefore, notAfter] = readElements(validity.content).map(readTime);
+  if (!notBefore || !notAfter) throw new RangeError("certificate lacks a time");
   const extensions = fields.find((field) => field.tag === 0xa3);
   const sans = extensions ? readDnsNames(extensions.content) : [];
   return {
+    der,
     x509,
     fingerprint: x509.fingerprint256,
     subject: formatName(subject.content),
     issuer: formatName(issuer.content),
     names: sans.length > 0 ? sans : commonNames(subject.content),
-    notBefore: parseTime(x509.validFrom),
-    notAfter: parseTime(x509.validTo),
+    notBefore,
+    notAfter,
     publicKey: Uint8Array.from(publicKey.encoded),
   };
-}
-
-function parseTime(text: string): Date {
-  const time = new Date(text);
-  if (Number.isNaN(time.getTime())) throw new RangeError(`not a time: ${text}`);
-  return time;
 }
 
 const SUBJECT_ALT_NAME = "2.5.29.17";

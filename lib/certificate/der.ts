@@ -8,9 +8,13 @@ export interface Element {
 }
 
 export const tags = {
-  objectIdentifier: 0x06,
+  integer: 0x02,
+  octetString: 0x04,
   utf8String: 0x0c,
+  utcTime: 0x17,
+  generalizedTime: 0x18,
   bmpString: 0x1e,
+  sequence: 0x30,
 } as const;
 
 /** Throws a RangeError where the bytes are no DER. */
@@ -47,6 +51,8 @@ function readHeader(bytes: Uint8Array, start: number) {
   if (lengthBytes === 0 || lengthBytes > 4) throw new RangeError("DER length out of range");
   let length = 0;
   for (let i = 0; i < lengthBytes; i++) length = length * 256 + byteAt(bytes, start + 2 + i);
+  const shortest = length < 0x80 ? 0 : Math.ceil(Math.log2(length + 1) / 8);
+  if (lengthBytes !== shortest) throw new RangeError("DER length longer than it need be");
   return { tag, length, contentStart: start + 2 + lengthBytes };
 }
 
@@ -54,6 +60,23 @@ function byteAt(bytes: Uint8Array, index: number): number {
   const byte = bytes[index];
   if (byte === undefined) throw new RangeError("DER ends too early");
   return byte;
+}
+
+/**
+ * A time to the second in UTC, as RFC 5280 has them: readers differ on what else X.690 allows, and on
+ * years that two digits, or a Date, cannot tell from those of another century.
+ */
+export function readTime({ tag, content }: Element): Date {
+  const digits = /^(\d+)Z$/.exec(String.fromCharCode(...content.subarray(0, 16)))?.[1] ?? "";
+  const isUtc = tag === tags.utcTime && digits.length === 12;
+  const full = isUtc ? (digits < "50" ? "20" : "19") + digits : digits;
+  const [date, hour, minute, second] = full.match(/^.{8}|../g) ?? [];
+  const iso = date?.replace(/(....)(..)(..)/, "$1-$2-$3") + `T${hour}:${minute}:${second}.000Z`;
+  const time = new Date(iso);
+  const isKnown = (isUtc || tag === tags.generalizedTime) && full.length === 14 && full >= "1950" &&
+    !Number.isNaN(time.getTime()) && time.toISOString() === iso;
+  if (!isKnown) throw new RangeError("a time that not everybody reads alike");
+  return time;
 }
 
 /** Dotted notation, `2.5.29.17`. */

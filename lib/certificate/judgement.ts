@@ -5,7 +5,13 @@ import type { Trust } from "../config/config_file.ts";
 import { explain, Failure, quote, quoteAll } from "../failure.ts";
 import { makeScratch } from "../files/state.ts";
 import { writeSynced } from "../files/write_file.ts";
-import { type ChainError, judgeLeaf, publicKeyOf, verifyChain } from "../programs/openssl.ts";
+import {
+  type ChainError,
+  judgeLeaf,
+  publicKeyOf,
+  Unreadable,
+  verifyChain,
+} from "../programs/openssl.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
 import { formatTime } from "../values/time.ts";
@@ -28,29 +34,53 @@ export async function judgePair(
   context: RunContext,
 ): Promise<Failure | null> {
   const [leaf, keyPublic, chainError] = await allEnded([
-    judgeLeaf(pair.chainPem, demands.domain, context),
-    publicKeyOf(pair.keyPem, context),
+    orUnreadable(judgeLeaf(pair.chainPem, demands.domain, context)),
+    orUnreadable(publicKeyOf(pair.keyPem, pair.keyForm, context)),
     judgeChain(pair, demands.trust, state, context),
   ]);
-  if (leaf.publicKey === null) {
-    return new Failure(`not a certificate: ${quote(paths.chain)}: ${leaf.words}`);
+  if (leaf instanceof Unreadable) {
+    return new Failure(`not a certificate: ${quote(paths.chain)}: ${leaf.message}`);
   }
-  if (keyPublic === null) return new Failure(`not a private key: ${quote(paths.key)}`);
-  if (leaf.publicKey !== keyPublic) return mismatch(pair, paths, keyPublic);
+  if (keyPublic instanceof Unreadable) {
+    return new Failure(`not a private key: ${quote(paths.key)}: ${keyPublic.message}`);
+  }
+  if (leaf.fingerprint !== pair.leaf.fingerprint) {
+    return new Failure(`openssl reads another certificate than certsync: ${quote(paths.chain)}`, {
+      hint: `openssl reads ${leaf.fingerprint}; have the certificate issued anew`,
+    });
+  }
+  if (!sameKey(leaf.publicKey, keyPublic)) return mismatch(pair, paths, keyPublic);
   return timeRefusal(pair.leaf, paths, context.now) ??
     nameRefusal(pair.leaf, paths, demands.domain, leaf.coversHost) ??
     (chainError && chainRefusal(pair, paths, demands, chainError)) ??
     (demands.trust.kind === "none" ? null : authorityRefusal(pair, paths));
 }
 
-/** Whether key and certificate belong together, whatever else is wrong with them. */
+/**
+ * Whether key and certificate belong together, whatever else is wrong with them. Throws a Failure
+ * where openssl cannot tell.
+ */
 export async function keyMatches(pair: Pair, context: RunContext): Promise<boolean> {
   if (keyFits(pair)) return true;
-  const [leaf, keyPublic] = await Promise.all([
-    judgeLeaf(pair.chainPem, "localhost", context),
-    publicKeyOf(pair.keyPem, context),
+  const [leaf, keyPublic] = await allEnded([
+    orUnreadable(judgeLeaf(pair.chainPem, "localhost", context)),
+    orUnreadable(publicKeyOf(pair.keyPem, pair.keyForm, context)),
   ]);
-  return leaf.publicKey !== null && leaf.publicKey === keyPublic;
+  if (leaf instanceof Unreadable || keyPublic instanceof Unreadable) return false;
+  return sameKey(leaf.publicKey, keyPublic);
+}
+
+async function orUnreadable<T>(asked: Promise<T>): Promise<T | Unreadable> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error instanceof Unreadable) return error;
+    throw error;
+  }
+}
+
+function sameKey(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, index) => byte === b[index]);
 }
 
 async function judgeChain(
@@ -70,14 +100,8 @@ async function judgeChain(
   return await verifyChain(file, trust, context);
 }
 
-function mismatch(pair: Pair, paths: PairPaths, keyPublic: string): Failure {
-  const der = Uint8Array.from(
-    atob(keyPublic.replace(/-----[^-]+-----|\s/g, "")),
-    (character) => character.charCodeAt(0),
-  );
-  const holds = ({ publicKey }: Certificate) =>
-    publicKey.length === der.length && publicKey.every((byte, index) => byte === der[index]);
-  if (pair.chain.slice(1).some(holds)) {
+function mismatch(pair: Pair, paths: PairPaths, keyPublic: Uint8Array): Failure {
+  if (pair.chain.slice(1).some(({ publicKey }) => sameKey(publicKey, keyPublic))) {
     return new Failure(`the leaf is not first in the chain file: ${quote(paths.chain)}`, {
       hint: "the certificate of the key comes first, then its intermediates, as in fullchain.pem",
     });

@@ -1,4 +1,4 @@
-// A certificate with its key: read as bytes once, installed as those very bytes.
+// A certificate with its key: judged as DER, and installed as that very DER, written anew.
 
 import { createPrivateKey } from "node:crypto";
 import * as fs from "node:fs";
@@ -6,14 +6,24 @@ import { join } from "node:path";
 import { timingSafeEqual } from "@std/crypto/timing-safe-equal";
 import { Failure, quote } from "../failure.ts";
 import { syncDirectory, TEMPORARY_PREFIX, writeSynced } from "../files/write_file.ts";
-import { type Certificate, parseChain } from "./certificate.ts";
-import { type PemBlock, scanPem } from "./pem.ts";
+import type { KeyForm } from "../programs/openssl.ts";
+import { formatPem, OTHER_TEXT, scanPem } from "../values/pem.ts";
+import {
+  type Certificate,
+  isPrivateKey,
+  parseChain,
+  type Reading,
+  twoReadings,
+} from "./certificate.ts";
+import { objectIdentifier, readElement, readElements, tags } from "./der.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 export interface Pair {
+  /** In the one form that everybody reads alike, from the DER of `chain` and of the key. */
   readonly chainPem: Bytes;
   readonly keyPem: Bytes;
+  readonly keyForm: KeyForm;
   readonly chain: readonly Certificate[];
   readonly leaf: Certificate;
 }
@@ -34,46 +44,84 @@ export function deliveredPaths(directory: string): PairPaths {
   return { chain: join(directory, "fullchain.pem"), key: join(directory, "privkey.pem") };
 }
 
-/**
- * The paths are for messages. Throws a Failure where the chain or the key file is none. Servers pass
- * over text between the blocks; `text` says whether it may be there.
- */
+/** The paths are for messages. Throws a Failure where the chain or the key file is none. */
 export function parsePair(
-  files: { chainPem: Bytes; keyPem: Bytes },
+  files: { chainPem: Uint8Array; keyPem: Uint8Array },
   paths: PairPaths,
-  { text }: { text: "allowed" | "refused" } = { text: "refused" },
+  reading: Reading = "strict",
 ): Pair {
-  const chain = parseChain(files.chainPem, quote(paths.chain), { text });
-  checkKeyFile(files.keyPem, quote(paths.key), { text });
-  return { ...files, chain, leaf: chain[0] };
+  const chain = parseChain(files.chainPem, quote(paths.chain), reading);
+  const key = parseKey(files.keyPem, quote(paths.key), reading);
+  return {
+    chainPem: formatPem(chain.map(({ der }) => ({ label: "CERTIFICATE", der }))),
+    keyPem: formatPem([key]),
+    keyForm: key.form,
+    chain,
+    leaf: chain[0],
+  };
 }
 
-const keyLabels = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
+/** Whether everybody would read both files alike. */
+export function isPlain({ chainPem, keyPem }: { chainPem: Uint8Array; keyPem: Uint8Array }) {
+  return [chainPem, keyPem].every((file) => scanPem(file).doubt === null);
+}
+
+interface Key {
+  readonly label: string;
+  readonly der: Bytes;
+  readonly form: KeyForm;
+}
 
 /** One key that can be read without a passphrase, and nothing else but its curve's parameters. */
-function checkKeyFile(
-  keyPem: Bytes,
-  where: string,
-  { text }: { text: "allowed" | "refused" },
-): void {
-  const pem = scanPem(keyPem);
-  if (pem.kind === "binary") throw new Failure(`not a private key: ${where} is not PEM text`);
-  const isEncrypted = (block: PemBlock) =>
-    block.label === "ENCRYPTED PRIVATE KEY" ||
-    (keyLabels.includes(block.label) && block.hasHeaders);
-  if (pem.blocks.some(isEncrypted)) {
+function parseKey(keyPem: Uint8Array, where: string, reading: Reading): Key {
+  const { blocks, doubt } = scanPem(keyPem);
+  const keys = blocks.filter(isPrivateKey);
+  const [key] = keys;
+  const wrong = reading === "strict" ? doubt : null;
+  if (key === undefined) throw notAKey(`${where} ${wrong ?? "holds none"}`);
+  if (keys.some(({ label, hasHeaders }) => label === "ENCRYPTED PRIVATE KEY" || hasHeaders)) {
     throw new Failure(`the private key is encrypted: ${where}`, {
       hint: "no mail service can ask for a passphrase; store the key without one",
     });
   }
-  const others = pem.blocks.filter(({ label }) => label !== "EC PARAMETERS");
-  const keys = others.filter(({ label }) => keyLabels.includes(label));
-  if (keys.length === 0) throw new Failure(`not a private key: ${where} holds none`);
-  if (others.length > 1 || (pem.hasOtherText && text === "refused")) {
+  const hasParameters = blocks[0]?.label === "EC PARAMETERS" && key.label === "EC PRIVATE KEY";
+  if (blocks.length > (hasParameters ? 2 : 1) || wrong === OTHER_TEXT) {
     throw new Failure(`anything but one private key in the key file: ${where}`, {
       hint: "leave only the block from BEGIN PRIVATE KEY to END PRIVATE KEY in it",
     });
   }
+  if (wrong !== null) throw twoReadings("private key", `${where} ${wrong}`);
+  try {
+    if (key.der === null) throw new RangeError("not base64");
+    return { label: key.label, der: key.der, form: formOf(key.label, key.der) };
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw notAKey(`${where} cannot be parsed`, cause);
+  }
+}
+
+function notAKey(what: string, cause?: unknown): Failure {
+  return new Failure(`not a private key: ${what}`, { cause });
+}
+
+/** How each begins. */
+const keyShapes: Readonly<Record<string, readonly number[]>> = {
+  "PRIVATE KEY": [tags.integer, tags.sequence, tags.octetString],
+  "EC PRIVATE KEY": [tags.integer, tags.octetString],
+  "RSA PRIVATE KEY": [tags.integer, tags.integer, tags.integer],
+};
+
+const EC_PUBLIC_KEY = "1.2.840.10045.2.1";
+
+/** Of RFC 5958, 5915 or 8017, as the label says: by the wrong one some readers would find another. */
+function formOf(label: string, der: Bytes): KeyForm {
+  const parts = readElements(readElement(der).content);
+  const shape = keyShapes[label];
+  if (!shape?.every((tag, index) => parts[index]?.tag === tag)) throw new RangeError("another key");
+  const [, second] = parts;
+  if (label !== "PRIVATE KEY" || !second) return label === "EC PRIVATE KEY" ? "ec" : "other";
+  const [algorithm] = readElements(second.content);
+  return algorithm && objectIdentifier(algorithm.content) === EC_PUBLIC_KEY ? "ec" : "other";
 }
 
 /**
@@ -81,25 +129,20 @@ function checkKeyFile(
  * well. openssl judges what is installed, and knows curves that node:crypto does not.
  */
 export function keyFits({ leaf, keyPem }: Pair): boolean {
-  // The block alone: node:crypto takes nothing before it, such as the parameters of the curve.
-  const [key] = /-----BEGIN ([A-Z ]*PRIVATE KEY)-----[^-]+-----END \1-----/.exec(
-    new TextDecoder().decode(keyPem),
-  ) ?? [];
-  if (key === undefined) return false;
   try {
-    return leaf.x509.checkPrivateKey(createPrivateKey(key));
+    return leaf.x509.checkPrivateKey(createPrivateKey(new TextDecoder().decode(keyPem)));
   } catch {
     return false; // node:crypto throws for keys that it does not know
   }
 }
 
-/** Whether two pairs hold the same bytes. */
-export function sameBytes(a: Pair, b: Pair): boolean {
-  return areEqual(a.chainPem, b.chainPem) && areEqual(a.keyPem, b.keyPem);
+/** Whether two pairs are the same DER. */
+export function samePair(a: Pair, b: Pair): boolean {
+  return sameBytes(a.chainPem, b.chainPem) && sameBytes(a.keyPem, b.keyPem);
 }
 
 /** In a time that tells nothing of where they differ; their lengths are no secret. */
-function areEqual(a: Bytes, b: Bytes): boolean {
+function sameBytes(a: Bytes, b: Bytes): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 

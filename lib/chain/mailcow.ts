@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import {
   CERTIFICATE_MODE,
   installedPaths,
+  isPlain,
   KEY_MODE,
   type Pair,
   parsePair,
@@ -61,7 +62,7 @@ export interface Installed {
   readonly problem: string | null;
   /** False where something stands there that could not be read: nobody knows what it is. */
   readonly isReadable: boolean;
-  /** Both are real files of ours, with the modes that they should have. */
+  /** Both are real files of ours, with the right modes, and everybody reads them alike. */
   readonly isTidy: boolean;
 }
 
@@ -119,8 +120,8 @@ export function readInstalled(directory: string): Installed {
       chainPem: readFile(chain, { follow: true }).bytes,
       keyPem: readFile(key, { follow: true }).bytes,
     };
-    const isTidy = isOurs(chain, CERTIFICATE_MODE) && isOurs(key, KEY_MODE);
-    const pair = parsePair(files, { chain, key }, { text: "allowed" });
+    const isTidy = isOurs(chain, CERTIFICATE_MODE) && isOurs(key, KEY_MODE) && isPlain(files);
+    const pair = parsePair(files, { chain, key }, "lenient");
     return { directory, pair, problem: null, isReadable: true, isTidy };
   } catch (error) {
     if (!(error instanceof FileProblem || error instanceof Failure)) throw error;

@@ -10,7 +10,7 @@ import {
   timeState,
 } from "../certificate/certificate.ts";
 import { explain, Failure, quote } from "../failure.ts";
-import { FileProblem, isMissing, readFile } from "../files/read_file.ts";
+import { FileProblem, isMissing, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 import { namesCover } from "../values/host_name.ts";
 
 export type LineageState = "valid" | "expired" | "not-yet-valid" | "staging" | "broken";
@@ -69,7 +69,8 @@ const SETTLING_MS = 10_000;
 function readLineage(directory: string, now: Date): Lineage {
   const path = join(directory, "fullchain.pem");
   try {
-    const chain = parseChain(readFile(path, { follow: true }).bytes, quote(path));
+    const file = readFile(path, { follow: true, maxBytes: MAX_PEM_BYTES });
+    const chain = parseChain(file.bytes, quote(path));
     const [leaf] = chain;
     const { subject, issuer, names, notBefore, notAfter } = leaf;
     return {

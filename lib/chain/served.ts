@@ -3,10 +3,17 @@
 import { type Certificate, parseChain } from "../certificate/certificate.ts";
 import { Failure } from "../failure.ts";
 import { connect, connectDatagram, type KeyKind } from "../programs/openssl.ts";
-import { type Completion, lastWords, MissingProgram, TimedOut } from "../programs/run.ts";
+import {
+  BrokenProgram,
+  type Completion,
+  lastWords,
+  MissingProgram,
+  TimedOut,
+} from "../programs/run.ts";
 import { turns } from "../programs/turns.ts";
 import { allEnded, pause, type RunContext } from "../run_context.ts";
 import { type Endpoint, formatAddress, protocols } from "../values/endpoint_url.ts";
+import { scanPem } from "../values/pem.ts";
 
 /**
  * To answer means to give a certificate in a handshake that was finished, in which the server proved
@@ -99,7 +106,9 @@ async function shakeHands(
     return parseHandshake(await connect(endpoint, sni, keyKind ?? null, leftMs, context), endpoint);
   } catch (error) {
     context.stop.throwIfAborted();
-    if (!(error instanceof Failure) || error instanceof MissingProgram) throw error;
+    if (!(error instanceof Failure)) throw error;
+    // What openssl itself suffers says nothing of the endpoint.
+    if (error instanceof MissingProgram || error instanceof BrokenProgram) throw error;
     const reason = error instanceof TimedOut
       ? explainTimeOut(error.message, timeoutMs, endpoint)
       : error.message;
@@ -112,23 +121,18 @@ export function parseHandshake(
   { stdout, stderr }: Pick<Completion, "stdout" | "stderr">,
   endpoint: Endpoint,
 ): Served {
-  const blocks = certificateBlocks(stdout);
-  if (blocks.length === 0) {
+  // Of the chain alone: what the server says after the handshake may look like a certificate too.
+  const [said = ""] = stdout.split("\nServer certificate\n", 1);
+  const shown = new TextEncoder().encode(said);
+  if (!scanPem(shown).blocks.some(({ label }) => label === "CERTIFICATE")) {
     return { kind: "none", reason: explainSilence(stdout, stderr, endpoint) };
   }
   // The certificates are public: anyone can show them.
   if (!/^(New|Reused), [^\n,]+, Cipher is (?!\(NONE\))/m.test(stdout)) {
     return { kind: "none", reason: explainUnfinished(stdout + stderr) };
   }
-  const chain = parseChain(new TextEncoder().encode(blocks.join("\n")), "what it served");
+  const chain = parseChain(shown, "what it served", "lenient");
   return { kind: "certificate", leaf: chain[0], chain };
-}
-
-/** Of the chain alone: what the server says after the handshake may look like a certificate too. */
-function certificateBlocks(stdout: string): string[] {
-  const [chain = ""] = stdout.split("\nServer certificate\n", 1);
-  const block = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
-  return chain.match(block) ?? [];
 }
 
 /** What openssl says where the server showed a certificate, and then did not sign with its key. */

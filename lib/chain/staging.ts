@@ -4,7 +4,7 @@
 import * as fs from "node:fs";
 import { deliveredPaths, type Pair, parsePair } from "../certificate/pair.ts";
 import { explain, Failure, quote } from "../failure.ts";
-import { FileProblem, readFile } from "../files/read_file.ts";
+import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 
 /** Reads each file once; what is returned are those bytes. Throws a Failure that says what is wrong. */
 export function readStaged(directory: string): Pair {
@@ -39,7 +39,7 @@ function identify(directory: string): fs.Stats {
 /** Only a file that the directory's owner or root made, and that has no second name. */
 function readStagedFile(path: string, owner: number): Uint8Array<ArrayBuffer> {
   try {
-    const file = readFile(path, { follow: false });
+    const file = readFile(path, { follow: false, maxBytes: MAX_PEM_BYTES });
     if (file.links !== 1) {
       throw new Failure(`no staged cert: ${quote(path)} is a hard link`, REMOVE);
     }

@@ -1,7 +1,7 @@
 // The whole policy of deploy: what is to be installed where, or why nothing is. Pure.
 
 import { timeState } from "../certificate/certificate.ts";
-import { keyFits, type Pair, sameBytes } from "../certificate/pair.ts";
+import { keyFits, type Pair, samePair } from "../certificate/pair.ts";
 import {
   type Installed,
   type Mailcow,
@@ -238,7 +238,7 @@ export function carriers(facts: DeployFacts): string[] {
 function directoriesLacking(facts: DeployFacts): string[] {
   const { deployed, sniDirectories } = facts.mailcow;
   const lacks = (installed: Installed) =>
-    !installed.isTidy || installed.pair === null || !sameBytes(installed.pair, facts.candidate);
+    !installed.isTidy || installed.pair === null || !samePair(installed.pair, facts.candidate);
   const wanted = new Set(carriers(facts));
   return [...sniDirectories, deployed]
     .filter((installed) => wanted.has(installed.directory) && lacks(installed))

@@ -1,6 +1,6 @@
 // Writes down what came of a run: what is loaded, what is owed, and what no restart helped.
 
-import { sameBytes } from "../certificate/pair.ts";
+import { samePair } from "../certificate/pair.ts";
 import { type Service, serviceNames } from "../chain/mailcow.ts";
 import {
   readMemory,
@@ -89,6 +89,6 @@ export function hasServed(
   { mailcow, candidate, memory }: DeployFacts,
 ): boolean {
   const { pair } = mailcow.deployed;
-  return pair !== null && sameBytes(pair, candidate) &&
+  return pair !== null && samePair(pair, candidate) &&
     memory.loaded.get(service) === candidate.leaf.fingerprint;
 }

@@ -3,8 +3,16 @@
 import { Buffer } from "node:buffer";
 import * as fs from "node:fs";
 
-/** Of any certificate, key, state or configuration file. */
+/** Of any state or configuration file, and of what is installed. */
 const MAX_FILE_BYTES = 1024 * 1024;
+
+/** Of a chain or a key that is to be installed: a longer chain breaks TLS clients. */
+export const MAX_PEM_BYTES = 64 * 1024;
+
+export interface ReadOptions {
+  readonly follow: boolean;
+  readonly maxBytes?: number;
+}
 
 export interface FileFacts {
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -37,7 +45,10 @@ export class FileProblem extends Error {
  * last part of the path is a problem, as it must be in a directory of somebody else. A FIFO or a
  * device is opened without blocking (O_NONBLOCK) and refused. Throws a FileProblem.
  */
-export function readFile(path: string, { follow }: { follow: boolean }): FileFacts {
+export function readFile(
+  path: string,
+  { follow, maxBytes = MAX_FILE_BYTES }: ReadOptions,
+): FileFacts {
   const { O_RDONLY, O_NONBLOCK, O_NOFOLLOW } = fs.constants;
   try {
     if (!follow) lookAt(path);
@@ -47,7 +58,7 @@ export function readFile(path: string, { follow }: { follow: boolean }): FileFac
       const stat = fs.fstatSync(fd);
       if (stat.isDirectory()) throw new FileProblem("not-regular", "is a directory");
       if (!stat.isFile()) throw new FileProblem("not-regular", "is not a regular file");
-      if (stat.size > MAX_FILE_BYTES) throw tooLarge();
+      if (stat.size > maxBytes) throw tooLarge(maxBytes);
       return {
         bytes: readAll(fd, stat.size),
         mode: stat.mode & 0o7777,
@@ -92,7 +103,7 @@ export function isMissing(path: string): boolean {
 }
 
 /** The same, where a missing file is an answer. */
-export function readFileIfAny(path: string, options: { follow: boolean }): FileFacts | null {
+export function readFileIfAny(path: string, options: ReadOptions): FileFacts | null {
   try {
     return readFile(path, options);
   } catch (error) {
@@ -112,8 +123,10 @@ function readAll(fd: number, size: number): Uint8Array<ArrayBuffer> {
   }
 }
 
-function tooLarge(): FileProblem {
-  return new FileProblem("too-large", `is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB`);
+function tooLarge(maxBytes: number): FileProblem {
+  const kibibytes = maxBytes / 1024;
+  const limit = kibibytes < 1024 ? `${kibibytes} KiB` : `${kibibytes / 1024} MiB`;
+  return new FileProblem("too-large", `is larger than ${limit}`);
 }
 
 function asFileProblem(error: unknown, follow: boolean): unknown {

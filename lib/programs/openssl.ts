@@ -1,9 +1,11 @@
 // What openssl is asked: it is the judge of everything that gets installed.
 
 import type { Trust } from "../config/config_file.ts";
+import { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { type Endpoint, formatAddress, protocols } from "../values/endpoint_url.ts";
-import { type Completion, type Invocation, lastWords, run } from "./run.ts";
+import { scanPem } from "../values/pem.ts";
+import { BrokenProgram, type Completion, type Invocation, lastWords, run } from "./run.ts";
 
 const TIMEOUT_MS = 20_000;
 
@@ -13,49 +15,86 @@ const TIMEOUT_MS = 20_000;
  */
 const withoutBundle = { SSL_CERT_FILE: "/dev/null", SSL_CERT_DIR: "/dev/null" };
 
+type Bytes = Uint8Array<ArrayBuffer>;
+
 export interface LeafJudgement {
-  /** PEM of the public key; null where openssl cannot read the certificate. */
-  readonly publicKey: string | null;
+  /** The SubjectPublicKeyInfo in DER, as openssl writes it. */
+  readonly publicKey: Bytes;
+  /** SHA-256, as everywhere. */
+  readonly fingerprint: string;
   readonly coversHost: boolean;
-  readonly words: string;
 }
 
-/** Of the first certificate in the chain file. x509(1) */
+/** What openssl itself says that it cannot read: a "no", not a program that failed. */
+export class Unreadable extends Failure {}
+
+/** Of the first certificate in the chain file. Throws Unreadable where that is none. x509(1) */
 export async function judgeLeaf(
   chainPem: Uint8Array,
   hostName: string,
   context: RunContext,
 ): Promise<LeafJudgement> {
-  const completion = await openssl(
-    ["x509", "-noout", "-pubkey", "-checkhost", hostName],
-    { stdin: chainPem, timeoutMs: TIMEOUT_MS, environment: withoutBundle },
-    context,
+  return parseLeafJudgement(
+    await openssl(
+      ["x509", "-noout", "-pubkey", "-fingerprint", "-sha256", "-checkhost", hostName],
+      { stdin: chainPem, timeoutMs: TIMEOUT_MS, environment: withoutBundle },
+      context,
+    ),
   );
-  return parseLeafJudgement(completion);
 }
 
 /** Pure. */
-export function parseLeafJudgement({ code, stdout, stderr }: Completion): LeafJudgement {
-  return {
-    publicKey: publicKeyIn(stdout),
-    // Before 3.2 a mismatch is told by the words alone; the exit code stays 0.
-    coversHost: code === 0 && / does match certificate\s*$/.test(stdout),
-    words: lastWords(stderr),
-  };
+export function parseLeafJudgement(completion: Completion): LeafJudgement {
+  const { code, stdout } = completion;
+  const publicKey = publicKeyIn("x509", completion);
+  const fingerprint = /^sha256 fingerprint=([0-9A-F:]{95})$/im.exec(stdout)?.[1];
+  // Before 3.2 a mismatch is told by the words alone; the exit code stays 0.
+  const answer = / does( NOT)? match certificate\s*$/.exec(stdout);
+  if (fingerprint === undefined || answer === null) throw couldNotTell("x509", completion);
+  return { publicKey, fingerprint, coversHost: code === 0 && answer[1] === undefined };
 }
 
-/** PEM of the public half; null where openssl cannot read the key without asking. pkey(1) */
-export async function publicKeyOf(keyPem: Uint8Array, context: RunContext): Promise<string | null> {
-  const { stdout } = await openssl(
-    ["pkey", "-pubout", "-passin", "pass:"], // an encrypted key must not prompt
-    { stdin: keyPem, timeoutMs: TIMEOUT_MS, environment: withoutBundle },
-    context,
+/** How openssl is to check a key against itself. */
+export type KeyForm = "ec" | "other";
+
+/**
+ * The public half in DER. Of an elliptic curve, where the file holds both halves, only if they belong
+ * together. Throws Unreadable where there is no key that can be read without asking. pkey(1)
+ */
+export async function publicKeyOf(
+  keyPem: Uint8Array,
+  form: KeyForm,
+  context: RunContext,
+): Promise<Bytes> {
+  const check = form === "ec" ? ["-check"] : [];
+  return publicKeyIn(
+    "pkey",
+    await openssl(
+      ["pkey", "-pubout", ...check, "-passin", "pass:"], // an encrypted key must not prompt
+      { stdin: keyPem, timeoutMs: TIMEOUT_MS, environment: withoutBundle },
+      context,
+    ),
   );
-  return publicKeyIn(stdout);
 }
 
-function publicKeyIn(stdout: string): string | null {
-  return /-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/.exec(stdout)?.[0] ?? null;
+function publicKeyIn(command: "x509" | "pkey", completion: Completion): Bytes {
+  const { code, stdout, stderr } = completion;
+  const isUnreadable = /^(unable to load|could not (read|find)|key is invalid)/im.test(stderr) &&
+    !/malloc failure/.test(stderr);
+  if (code === 1 && isUnreadable) throw new Unreadable(lastWords(stderr));
+  const { blocks } = scanPem(new TextEncoder().encode(stdout));
+  const der = blocks.find(({ label }) => label === "PUBLIC KEY")?.der ?? null;
+  if (der === null) throw couldNotTell(command, completion);
+  return der;
+}
+
+/** It ended as no working one does: what that means for the certificate, nobody knows. */
+function couldNotTell(command: string, { code, stdout, stderr }: Completion): BrokenProgram {
+  const words = lastWords(stderr) || lastWords(stdout);
+  return new BrokenProgram(
+    `openssl ${command} could not tell: it ended with code ${code}${words && ": " + words}`,
+    { hint: "see whether this works here: openssl version; and whether memory ran out: dmesg" },
+  );
 }
 
 export interface ChainError {
@@ -98,12 +137,16 @@ export async function verifyChain(
 }
 
 /** Pure. */
-export function parseChainError({ code, stderr, stdout }: Completion): ChainError | null {
-  if (code === 0) return null;
+export function parseChainError(completion: Completion): ChainError | null {
+  const { code, stderr, stdout } = completion;
+  if (code === 0 && /: OK\s*$/.test(stdout)) return null;
   const error = /^error (\d+) at (\d+) depth lookup: *(.+)$/m.exec(stderr + stdout);
-  return error === null
-    ? { code: null, words: stderr.split("\n")[0] ?? "" } // what follows is where in openssl
-    : { code: Number(error[1]), depth: Number(error[2]), words: error[3] ?? "" };
+  if (error !== null) {
+    return { code: Number(error[1]), depth: Number(error[2]), words: error[3] ?? "" };
+  }
+  const [words = ""] = stderr.split("\n"); // what follows is where in openssl
+  if (code === 0 || words === "") throw couldNotTell("verify", completion);
+  return { code: null, words };
 }
 
 /** The signature algorithms by which a server is asked for a key of that kind. s_client(1) */
@@ -151,6 +194,13 @@ export function connectDatagram(
   return openssl(args, { timeoutMs: 500, environment: withoutBundle }, context);
 }
 
-function openssl(args: string[], invocation: Invocation, context: RunContext): Promise<Completion> {
-  return run("openssl", args, invocation, context);
+/** 1 and 2 are openssl's own ways to say no; it ends with nothing else unless something ends it. */
+async function openssl(
+  args: string[],
+  invocation: Invocation,
+  context: RunContext,
+): Promise<Completion> {
+  const completion = await run("openssl", args, invocation, context);
+  if (completion.code > 2) throw couldNotTell(args[0] ?? "", completion);
+  return completion;
 }

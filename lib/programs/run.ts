@@ -33,6 +33,11 @@ export interface Completion {
 /** The program could not be started, or brought to its end. */
 export class ProgramFailure extends Failure {}
 
+/** It started, and ended as no working one does. */
+export class BrokenProgram extends ProgramFailure {
+  override name = "BrokenProgram";
+}
+
 export class TimedOut extends ProgramFailure {
   override name = "TimedOut";
 
@@ -214,8 +219,8 @@ async function feed(stream: WritableStream<Uint8Array>, bytes: Uint8Array): Prom
     await writer.write(bytes);
     await writer.close();
   } catch (error) {
-    // A program may have read all it wanted; what it then says or returns is what counts.
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    // A program may have read all it wanted, or have died; what it says or returns is what counts.
+    if (!(error instanceof Deno.errors.BrokenPipe || error instanceof TypeError)) throw error;
   }
 }
 

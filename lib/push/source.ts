@@ -11,7 +11,7 @@ import {
 } from "../chain/npm_dir.ts";
 import type { SourceConfig } from "../config/config.ts";
 import { Failure, firstFew, quote } from "../failure.ts";
-import { FileProblem, readFile } from "../files/read_file.ts";
+import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 import { pause, type RunContext } from "../run_context.ts";
 
 /** Where the pair was read, and the pair, or why what was read there is none. */
@@ -104,7 +104,7 @@ function readPair(directory: string): Pair | Failure {
 
 function readSourceFile(path: string): Uint8Array<ArrayBuffer> {
   try {
-    return readFile(path, { follow: true }).bytes;
+    return readFile(path, { follow: true, maxBytes: MAX_PEM_BYTES }).bytes;
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
     const message = `source unreadable: ${quote(path)} ${error.detail}`;

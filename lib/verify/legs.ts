@@ -151,7 +151,7 @@ function holding(read: readonly Certificate[] | null | undefined, path: string):
 function readChain(path: string): readonly Certificate[] {
   const { bytes } = readFile(path, { follow: true });
   try {
-    return parseChain(bytes, quote(path), { text: "allowed" });
+    return parseChain(bytes, quote(path), "lenient");
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     return [parseFirst(bytes, quote(path))];

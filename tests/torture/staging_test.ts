@@ -13,7 +13,7 @@ import { Faults, inPlaces, sized, some, tell } from "./size.ts";
 const NAME = "mail.example.org";
 const DAY_MS = 86_400_000;
 const MAX_KIB = 100 * 1024;
-const MAX_MS = 15_000;
+const MAX_MS = 3_000;
 
 const [ca, foreign] = await Promise.all([authority("Torture"), authority("Foreign")]);
 Deno.test.afterAll(async () => {
@@ -122,11 +122,11 @@ for (const which of ["chain", "key"] as const) {
     await write(path, "");
     await Deno.truncate(path, 2 ** 40);
   });
-  special("a byte too large", (path) => write(path, new Uint8Array(2 ** 20 + 1).fill(10)));
+  special("a byte too large", (path) => write(path, new Uint8Array(2 ** 16 + 1).fill(10)));
   attack(
-    `a ${which} of 1 MiB of newlines`,
+    `a ${which} of 64 KiB of newlines`,
     /not a (certificate|private key)/,
-    (staging) => write(staging[which], new Uint8Array(2 ** 20).fill(10)),
+    (staging) => write(staging[which], new Uint8Array(2 ** 16).fill(10)),
   );
   attack(
     `an empty ${which}`,
@@ -157,7 +157,7 @@ for (const which of ["chain", "key"] as const) {
   });
   attack(
     `a ${which} cut in half`,
-    /not a (certificate|private key)|anything but/,
+    /without its end/,
     async (staging) => {
       const text = await Deno.readTextFile(staging[which]);
       await write(staging[which], text.slice(0, text.length / 2));
@@ -170,35 +170,35 @@ for (const which of ["chain", "key"] as const) {
       write(staging[which], `\x1b]0;x\x07\x1b[2J${await Deno.readTextFile(staging[which])}`),
   );
   attack(
-    `a ${which} of one line of 1 MiB`,
+    `a ${which} of one line of 64 KiB`,
     /not a (certificate|private key)|anything/,
-    (staging) => write(staging[which], "A".repeat(2 ** 20)),
+    (staging) => write(staging[which], "A".repeat(2 ** 16)),
   );
 }
 
 // The file is one, and what it holds is not right
 
 attack(
-  "a bomb of 10,000 certificates",
-  /holds 10000 certificates/,
-  ({ chain }) => write(chain, block("CERTIFICATE", "MA==").repeat(10_000)),
+  "a bomb of 1,000 certificates",
+  /holds 1000 certificates/,
+  ({ chain }) => write(chain, block("CERTIFICATE", "MA==").repeat(1_000)),
 );
 attack(
-  "a bomb of 700 real certificates",
+  "a bomb of 70 real certificates",
   /holds \d+ certificates/,
   ({ chain }) =>
     write(
       chain,
-      good.certPem.repeat(700).slice(0, 2 ** 20).replace(/-----BEGIN[^-]*$/, "").replace(
+      good.certPem.repeat(70).slice(0, 2 ** 16).replace(/-----BEGIN[^-]*$/, "").replace(
         /-----BEGIN CERTIFICATE-----[^-]*(-----END CERT[A-Z-]*)?$/,
         "",
       ),
     ),
 );
 attack(
-  "a bomb of 10,000 keys",
+  "a bomb of 1,000 keys",
   /anything but one private key/,
-  ({ key }) => write(key, block("PRIVATE KEY", "MA==").repeat(10_000)),
+  ({ key }) => write(key, block("PRIVATE KEY", "MA==").repeat(1_000)),
 );
 attack(
   "two keys in one file",
@@ -244,7 +244,7 @@ attack(
 );
 attack(
   "base64 that is none",
-  /cannot be parsed/,
+  /base64 that is none/,
   ({ chain }) => write(chain, block("CERTIFICATE", "%%%%")),
 );
 attack(
