@@ -129,11 +129,13 @@ async function report<Config, R extends Report>(
   { name, flags }: Call,
 ): Promise<Ending> {
   let config: Config | null = null;
+  let exposed: readonly string[] = [];
   let outcome: R;
   let ending: Ending;
   try {
     if (flags instanceof UsageFailure) throw flags;
-    const { readConfigFile } = await import("./lib/config/config.ts");
+    const { configWarnings, readConfigFile } = await import("./lib/config/config.ts");
+    exposed = configWarnings(flags.value("config"));
     config = command.config(await readConfigFile(flags.value("config")), flags);
     outcome = await command.run(config, makeRunContext(flags));
     ending = command.ending(outcome);
@@ -146,6 +148,7 @@ async function report<Config, R extends Report>(
     }
     if (!(error instanceof Failure)) tellStack(error);
   }
+  outcome = { ...outcome, warnings: [...exposed, ...outcome.warnings] };
   const isMisused = flags instanceof UsageFailure;
   const output = isMisused ? undefined : flags.value("output");
   const isJson = wantsJson(argv);
@@ -238,8 +241,10 @@ async function writeOutput(path: string, lines: readonly string[]): Promise<bool
     replaceFile(path, lines.map((line) => `${line}\n`).join(""), 0o644);
     return true;
   } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    terminal.diagnose(error);
+    terminal.diagnose({
+      message: messageOf(error),
+      hint: error instanceof Failure ? error.hint : undefined,
+    });
     return false;
   }
 }

@@ -23,6 +23,8 @@ export interface Demands {
   readonly trust: Trust;
   /** How messages call the key of the config file that sets `trust`. */
   readonly trustKey: "push.trust" | "deploy.trust";
+  /** What to do about a key that does not match, if not to wait. */
+  readonly mismatchHint?: string | undefined;
 }
 
 /** Why the pair must not be used, or null. `state` is where temporary files may be made. */
@@ -49,7 +51,9 @@ export async function judgePair(
       hint: `openssl reads ${leaf.fingerprint}; have the certificate issued anew`,
     });
   }
-  if (!sameKey(leaf.publicKey, keyPublic)) return mismatch(pair, paths, keyPublic);
+  if (!sameKey(leaf.publicKey, keyPublic)) {
+    return mismatch(pair, paths, keyPublic, demands.mismatchHint);
+  }
   return timeRefusal(pair.leaf, paths, context.now) ??
     nameRefusal(pair.leaf, paths, demands.domain, leaf.coversHost) ??
     (chainError && chainRefusal(pair, paths, demands, chainError)) ??
@@ -100,15 +104,18 @@ async function judgeChain(
   return await verifyChain(file, trust, context);
 }
 
-function mismatch(pair: Pair, paths: PairPaths, keyPublic: Uint8Array): Failure {
+function mismatch(
+  pair: Pair,
+  paths: PairPaths,
+  keyPublic: Uint8Array,
+  hint = "a renewal or a push may be under way; run this again in a minute",
+): Failure {
   if (pair.chain.slice(1).some(({ publicKey }) => sameKey(publicKey, keyPublic))) {
     return new Failure(`the leaf is not first in the chain file: ${quote(paths.chain)}`, {
       hint: "the certificate of the key comes first, then its intermediates, as in fullchain.pem",
     });
   }
-  return new Failure(`key does not match certificate: ${quote(paths.key)}`, {
-    hint: "a renewal or a push may be under way; run this again in a minute",
-  });
+  return new Failure(`key does not match certificate: ${quote(paths.key)}`, { hint });
 }
 
 /** Pure. */

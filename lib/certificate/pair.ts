@@ -5,7 +5,12 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { timingSafeEqual } from "@std/crypto/timing-safe-equal";
 import { Failure, quote } from "../failure.ts";
-import { syncDirectory, TEMPORARY_PREFIX, writeSynced } from "../files/write_file.ts";
+import {
+  removeTemporary,
+  syncDirectory,
+  TEMPORARY_PREFIX,
+  writeSynced,
+} from "../files/write_file.ts";
 import type { KeyForm } from "../programs/openssl.ts";
 import { formatPem, OTHER_TEXT, scanPem } from "../values/pem.ts";
 import {
@@ -128,11 +133,16 @@ function formOf(label: string, der: Bytes): KeyForm {
  * Whether the key is the leaf's, seen without a process: for waiting and for telling that all is
  * well. openssl judges what is installed, and knows curves that node:crypto does not.
  */
-export function keyFits({ leaf, keyPem }: Pair): boolean {
+export function keyFits(pair: Pair): boolean {
+  return keyFit(pair) === true;
+}
+
+/** Null for keys that node:crypto does not know. */
+export function keyFit({ leaf, keyPem }: Pair): boolean | null {
   try {
     return leaf.x509.checkPrivateKey(createPrivateKey(new TextDecoder().decode(keyPem)));
   } catch {
-    return false; // node:crypto throws for keys that it does not know
+    return null;
   }
 }
 
@@ -168,7 +178,8 @@ export function installPair(pair: Pair, directories: readonly string[]): string[
     for (const { oldKey } of places) fs.rmSync(oldKey, { force: true });
   } catch (error) {
     for (const { newKey, newCertificate, oldKey } of places) {
-      for (const path of [newKey, newCertificate, oldKey]) fs.rmSync(path, { force: true });
+      [newKey, newCertificate, oldKey].filter((path) => !isDirectory(path))
+        .forEach((path) => fs.rmSync(path, { force: true }));
     }
     throw error;
   }
@@ -190,10 +201,15 @@ function placeIn(directory: string) {
 
 type Place = ReturnType<typeof placeIn>;
 
-/** A second name for the old key, or for the link in its place, under which it can be put back. */
+/**
+ * A second name for the old key, under which it can be put back. A link is made anew: without
+ * CAP_FOWNER nobody can give a second name to that of another user.
+ */
 function keepKey({ key, oldKey }: Place): void {
-  fs.rmSync(oldKey, { force: true });
-  if (isThere(key)) fs.linkSync(key, oldKey);
+  removeTemporary(oldKey);
+  const stat = fs.lstatSync(key, { throwIfNoEntry: false });
+  if (stat?.isSymbolicLink()) fs.symlinkSync(fs.readlinkSync(key), oldKey);
+  else if (stat?.isFile()) fs.linkSync(key, oldKey);
 }
 
 function renameBoth({ key, newKey, certificate, newCertificate, oldKey }: Place): void {
@@ -202,7 +218,7 @@ function renameBoth({ key, newKey, certificate, newCertificate, oldKey }: Place)
     fs.renameSync(newCertificate, certificate);
   } catch (error) {
     if (isThere(oldKey)) fs.renameSync(oldKey, key);
-    else fs.rmSync(key); // there was none
+    else fs.rmSync(key); // there was none, or nothing that could be read
     throw error;
   }
 }
@@ -214,8 +230,12 @@ function isThere(path: string): boolean {
 
 /** A rename cannot replace a directory, and half of the renames would be done by then. */
 function checkReplaceable(path: string): void {
-  if (!fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
+  if (!isDirectory(path)) return;
   throw new Failure(`there is a directory where a file belongs: ${quote(path)}`, {
     hint: "remove it; docker makes one where a file that it should mount is missing",
   });
+}
+
+function isDirectory(path: string): boolean {
+  return fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }

@@ -51,6 +51,8 @@ export interface Mailcow {
   readonly sslDirectory: string;
   readonly deployed: Installed;
   readonly sniDirectories: readonly SniDirectory[];
+  /** What of the SSL directory nobody here can look at; null where that is nothing. */
+  readonly problem: string | null;
 }
 
 /** cert.pem and key.pem of one directory, as they are. */
@@ -85,6 +87,7 @@ export function readMailcow(directory: string): Mailcow {
       sslDirectory,
       deployed: readInstalled(sslDirectory),
       sniDirectories: readSniDirectories(sslDirectory),
+      problem: unreadableNames(sslDirectory),
     };
   } catch (error) {
     const failure = explain(error, `read ${quote(sslDirectory)}`);
@@ -168,6 +171,20 @@ function readLink(name: string, sslDirectory: string): string {
   return target.startsWith(`${MOUNTED}/`)
     ? join(sslDirectory, target.slice(MOUNTED.length))
     : join(sslDirectory, name, "outside");
+}
+
+/**
+ * Deno passes over names that are not UTF-8, and the services do not. Most file systems count the
+ * directories in one by its links; others say 1.
+ */
+function unreadableNames(sslDirectory: string): string | null {
+  const visible = fs.readdirSync(sslDirectory, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory()).length;
+  if (fs.statSync(sslDirectory).nlink <= 2 + visible) return null;
+  return `a directory in ${
+    quote(sslDirectory)
+  } has a name that is not UTF-8, so that nobody here ` +
+    "can tell what it makes mail services serve; find it with ls -b, and rename it";
 }
 
 function readSniDirectory(name: string, directory: string): SniDirectory {

@@ -2,11 +2,76 @@
 // trust.
 
 import * as fs from "node:fs";
-import { deliveredPaths, type Pair, parsePair } from "../certificate/pair.ts";
+import { deliveredPaths, keyFit, type Pair, parsePair } from "../certificate/pair.ts";
 import { explain, Failure, quote } from "../failure.ts";
+import { formatMode } from "../files/exposure.ts";
 import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
+import { pause, type RunContext } from "../run_context.ts";
 
-/** Reads each file once; what is returned are those bytes. Throws a Failure that says what is wrong. */
+/** Something is missing, or changes: there as it is while a push is under way. */
+class Unfinished extends Failure {
+  override name = "Unfinished";
+}
+
+const PUSH_MS = 60_000;
+const WAIT_MS = 15_000;
+const BETWEEN_MS = 1_000;
+
+/** The same; where it may be a push that is under way, it is looked at again for a while. */
+export async function awaitStaged(directory: string, context: RunContext): Promise<Pair | Failure> {
+  for (let waitedMs = 0;; waitedMs += BETWEEN_MS) {
+    const staged = readStagedOrWhyNot(directory);
+    const isWhole = staged instanceof Failure
+      ? !(staged instanceof Unfinished)
+      : keyFit(staged) !== false;
+    if (isWhole || waitedMs >= WAIT_MS || !isFresh(directory, context.now)) return staged;
+    if (waitedMs === 0) {
+      context.tell(
+        `a push may be under way: looking into ${quote(directory)} again for up to 15 s`,
+      );
+    }
+    await pause(BETWEEN_MS, context);
+  }
+}
+
+function readStagedOrWhyNot(directory: string): Pair | Failure {
+  try {
+    return readStaged(directory);
+  } catch (error) {
+    if (error instanceof Failure) return error;
+    throw error;
+  }
+}
+
+/** Whether it changed in the last minute. The sender sets the other times, but not this one. */
+function isFresh(directory: string, now: Date): boolean {
+  return [directory, ...Object.values(deliveredPaths(directory))].some((path) => {
+    const stat = fs.lstatSync(path, { throwIfNoEntry: false });
+    return stat !== undefined && stat.ctimeMs > now.getTime() - PUSH_MS;
+  });
+}
+
+/** What ends a mismatch that does not end by itself; undefined where it may. */
+export function mixedHint(directory: string, now: Date): string | undefined {
+  return isFresh(directory, now)
+    ? undefined
+    : "it has been so for over a minute: run on the NPM host, and where several push here on one " +
+      "alone: certsync push --force";
+}
+
+/** What is wrong with the directory itself, and the way out. */
+export function stagingWarnings(directory: string): string[] {
+  const stat = fs.lstatSync(directory, { throwIfNoEntry: false });
+  if (!stat?.isDirectory()) return [];
+  const where = `the staging directory ${quote(directory)} (mode ${formatMode(stat.mode)})`;
+  const wayOut = `run: chmod 700 ${directory}`;
+  return [
+    ...((stat.mode & 0o022) === 0 ? [] : [`others can write to ${where}; ${wayOut}`]),
+    ...((stat.mode & 0o700) === 0o700 ? [] : [`push cannot write to ${where}; ${wayOut}`]),
+  ];
+}
+
+/** Reads each file once; what is judged is their DER. Throws a Failure that says what is wrong. */
 export function readStaged(directory: string): Pair {
   const paths = deliveredPaths(directory);
   const before = identify(directory);
@@ -52,12 +117,18 @@ function readStagedFile(path: string, owner: number): Uint8Array<ArrayBuffer> {
     return file.bytes;
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
-    const hint = hintFor(error);
-    throw new Failure(`no staged cert: ${quote(path)} ${error.detail}`, { hint, cause: error });
+    const isUnfinished = error.kind === "missing" || error.kind === "changing";
+    const message = `no staged cert: ${quote(path)} ${error.detail}`;
+    throw new (isUnfinished ? Unfinished : Failure)(message, {
+      hint: hintFor(error),
+      cause: error,
+    });
   }
 }
 
-const REMOVE = { hint: "remove it, and run on the NPM host: certsync push --force" };
+const REMOVE = {
+  hint: "remove it, with all that is in it, and run on the NPM host: certsync push --force",
+};
 
 function hintFor({ kind }: FileProblem): string {
   switch (kind) {

@@ -1,9 +1,10 @@
 // What each command is to do: flags before the config file, and the config file before defaults.
 
 import { existsSync } from "node:fs";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { Flags } from "../cli/command_line.ts";
 import { quote, UsageFailure } from "../failure.ts";
+import { exposure } from "../files/exposure.ts";
 import { FileProblem, readFileIfAny } from "../files/read_file.ts";
 import { type Endpoint, parseEndpoint } from "../values/endpoint_url.ts";
 import { parseHostName } from "../values/host_name.ts";
@@ -34,6 +35,12 @@ export async function readConfigFile(named: string | undefined): Promise<ConfigF
     throw new UsageFailure(`the config file does not exist: ${quote(path)}`);
   }
   return readConfigDocument(document, path);
+}
+
+/** Who else could write what the config file says. */
+export function configWarnings(named: string | undefined): string[] {
+  const path = resolve(named ?? STANDARD_FILE);
+  return [exposure(path), exposure(dirname(path))].filter((words) => words !== null);
 }
 
 async function readYaml(path: string): Promise<unknown> {

@@ -4,9 +4,10 @@ import * as fs from "node:fs";
 import { tlsaRecord } from "../certificate/certificate.ts";
 import { deliveredPaths, installedPaths, type Pair } from "../certificate/pair.ts";
 import { type Mailcow, readInstalled, readMailcow } from "../chain/mailcow.ts";
-import { readStaged } from "../chain/staging.ts";
+import { awaitStaged, mixedHint, stagingWarnings } from "../chain/staging.ts";
 import { type DeployConfig, deployConfig } from "../config/config.ts";
 import { explain, Failure, quote, UsageFailure } from "../failure.ts";
+import { exposure } from "../files/exposure.ts";
 import { holdState } from "../files/state.ts";
 import { removeLeftovers } from "../files/write_file.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
@@ -53,25 +54,27 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
     domain: domainOf(config, mailcow),
     now: context.now,
   };
-  const candidate = readCandidate(config);
+  const candidate = await readCandidate(config, context);
+  const warnings = placeWarnings(config, mailcow);
   if (candidate instanceof Failure) {
-    const report = { ...emptyDeployReport(config), domain: situation.domain };
+    const report = { ...emptyDeployReport(config), domain: situation.domain, warnings };
     return await recover(situation, report, candidate, config, context);
   }
   const facts: DeployFacts = { ...situation, candidate };
-  const report = reportOf(facts, config);
+  const report = { ...reportOf(facts, config), warnings };
+  const standing = [...warnings, ...standingWarnings(facts)];
   if (!isForced(config) && isSettled(facts)) {
-    return { ...report, outcome: "unchanged", warnings: standingWarnings(facts) };
+    return { ...report, outcome: "unchanged", warnings: standing };
   }
 
   const decision = planDeploy(facts, await judge(facts, config, context));
   if (decision.kind === "refuse") {
     return await recover(situation, report, decision.why, config, context);
   }
-  const planned = { ...report, warnings: decision.warnings };
+  const planned = { ...report, warnings: [...warnings, ...decision.warnings] };
   // Keys of kinds that node:crypto does not know are seen to fit only now.
   if (decision.directories.length === 0 && decision.services.length === 0) {
-    return { ...planned, outcome: "unchanged", warnings: standingWarnings(facts) };
+    return { ...planned, outcome: "unchanged", warnings: standing };
   }
   if (config.dryRun) {
     return { ...planned, outcome: "would-deploy", notes: describePlan(decision, config) };
@@ -121,14 +124,14 @@ function sweep({ sslDirectory, sniDirectories }: Mailcow, state: string): void {
 }
 
 /** What is wrong with the staging is a reason to refuse, as is what is wrong with the certificate. */
-function readCandidate(config: DeployConfig): Pair | Failure {
+async function readCandidate(config: DeployConfig, context: RunContext): Promise<Pair | Failure> {
   if (config.rollback) return readPrevious(config.state) ?? noPrevious(config.state);
-  try {
-    return readStaged(config.staging);
-  } catch (error) {
-    if (error instanceof Failure) return error;
-    throw error;
-  }
+  return await awaitStaged(config.staging, context);
+}
+
+/** What is wrong with the places themselves, at every run. */
+function placeWarnings({ state, staging }: DeployConfig, { problem }: Mailcow): string[] {
+  return [exposure(state), ...stagingWarnings(staging), problem].filter((words) => words !== null);
 }
 
 function noPrevious(state: string): Failure {
@@ -168,7 +171,12 @@ async function judge(
 ) {
   // Loaded where there is work: reading it takes longer than finding that there is none.
   const { judgePair } = await import("../certificate/judgement.ts");
-  const demands = { domain, trust: config.trust, trustKey: "deploy.trust" } as const;
+  const demands = {
+    domain,
+    trust: config.trust,
+    trustKey: "deploy.trust",
+    mismatchHint: mixedHint(config.staging, context.now),
+  } as const;
   const state = config.dryRun ? null : config.state;
   const paths = config.rollback
     ? installedPaths(previousDirectory(config.state))

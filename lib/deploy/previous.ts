@@ -23,7 +23,7 @@ export function previousDirectories(state: string): string[] {
 /** The names of the SNI directories of which a pair was kept. */
 export function previousSniDirectories(state: string): string[] {
   const top = previousDirectory(state);
-  const stat = fs.statSync(top, { throwIfNoEntry: false });
+  const stat = fs.lstatSync(top, { throwIfNoEntry: false });
   if (stat === undefined) return [];
   if (!stat.isDirectory()) {
     throw new Failure(

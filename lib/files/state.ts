@@ -6,7 +6,13 @@ import { ensureDir } from "@std/fs/ensure-dir";
 import { explain, Failure, quote } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { FileProblem, isMissing, readFile } from "./read_file.ts";
-import { removeFile, replaceFile, syncDirectory, TEMPORARY_PREFIX } from "./write_file.ts";
+import {
+  removeFile,
+  removeTemporary,
+  replaceFile,
+  syncDirectory,
+  TEMPORARY_PREFIX,
+} from "./write_file.ts";
 
 const LOCK_WAIT_MS = 60_000;
 
@@ -24,7 +30,7 @@ export async function holdState(directory: string, context: RunContext): Promise
     if (isMissing(dirname(directory))) await ensureDir(dirname(directory));
     const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
     if (created !== undefined) syncDirectory(dirname(directory));
-    file = await Deno.open(join(directory, "lock"), { create: true, write: true, mode: 0o600 });
+    file = openLock(join(directory, "lock"));
   } catch (cause) {
     const deed = `use the state directory ${quote(directory)}`;
     const error = explain(cause, deed);
@@ -46,15 +52,54 @@ export async function holdState(directory: string, context: RunContext): Promise
   };
 }
 
+/** For reading too: a FIFO that somebody put there would else hold everything up. */
+function openLock(path: string): Deno.FsFile {
+  const before = fs.lstatSync(path, { throwIfNoEntry: false });
+  if (before && !(before.isFile() && isOurs(before))) throw new InTheWay(path);
+  return Deno.openSync(path, { create: true, read: true, write: true, mode: 0o600 });
+}
+
+function isOurs({ uid }: fs.Stats): boolean {
+  return uid === Deno.uid() || uid === 0;
+}
+
+/** Somebody put it where certsync keeps its own: it is neither read nor removed. */
+class InTheWay extends Failure {
+  constructor(path: string) {
+    super(`something that certsync did not make is in its state directory: ${quote(path)}`, {
+      hint: "see what it is with ls -la, and move it away, or name another state directory",
+    });
+  }
+}
+
 function clearState(directory: string): void {
   try {
     for (const name of fs.readdirSync(directory)) {
-      if (name !== SCRATCH && !name.startsWith(TEMPORARY_PREFIX)) continue;
-      fs.rmSync(join(directory, name), { recursive: true, force: true });
+      const path = join(directory, name);
+      if (name === SCRATCH) clearScratch(path, "top");
+      else if (name.startsWith(TEMPORARY_PREFIX)) removeTemporary(path);
     }
   } catch (error) {
     throw explain(error, `remove what an earlier run left in ${quote(directory)}`);
   }
+}
+
+/** What push sends, and what openssl is to verify. */
+const SCRATCH_FILES = ["fullchain.pem", "privkey.pem", "chain.pem"];
+
+/** Pairs of files, at its top or in a directory each: whatever else is there is somebody else's. */
+function clearScratch(directory: string, level: "top" | "below"): void {
+  const stat = fs.lstatSync(directory);
+  const isPrivate = level === "below" || (stat.mode & 0o7777) === 0o700;
+  if (!stat.isDirectory() || !isOurs(stat) || !isPrivate) throw new InTheWay(directory);
+  const entries = fs.readdirSync(directory, { withFileTypes: true });
+  for (const entry of entries) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory() && level === "top") clearScratch(path, "below");
+    else if (!entry.isFile() || !SCRATCH_FILES.includes(entry.name)) throw new InTheWay(path);
+  }
+  entries.filter((entry) => entry.isFile()).forEach(({ name }) => fs.rmSync(join(directory, name)));
+  fs.rmdirSync(directory);
 }
 
 async function waitForLock(
@@ -85,9 +130,11 @@ async function waitForLock(
  */
 export function readState(directory: string, name: string): string {
   const path = join(directory, name);
-  if (!fs.existsSync(path)) return ""; // as is usual; to make an error of it takes time
+  const stat = fs.lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return ""; // as is usual; to make an error of it takes time
   try {
-    return new TextDecoder().decode(readFile(path, { follow: true }).bytes);
+    if (stat.isSymbolicLink() || !isOurs(stat)) throw new InTheWay(path);
+    return new TextDecoder().decode(readFile(path, { follow: false }).bytes);
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
     throw new Failure(`what certsync remembers, ${quote(path)}, ${error.detail}`, {
@@ -101,7 +148,7 @@ export function readStateOrNothing(directory: string, name: string): string {
   try {
     return readState(directory, name);
   } catch (error) {
-    if (error instanceof Failure) return "";
+    if (error instanceof Failure && !(error instanceof InTheWay)) return "";
     throw error;
   }
 }

@@ -2,7 +2,7 @@
 
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { explain, quote } from "../failure.ts";
+import { explain, Failure, quote } from "../failure.ts";
 
 /** What our temporary files are called, so that they can be told from everything else. */
 export const TEMPORARY_PREFIX = ".certsync-";
@@ -26,13 +26,11 @@ export function prepareFile(
   mode: number,
 ): PreparedFile {
   const temporary = join(dirname(path), TEMPORARY_PREFIX + basename(path));
-  const discard = () => fs.rmSync(temporary, { force: true });
   const deed = `write ${quote(path)}`;
   try {
     const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
     writeSynced(temporary, bytes, mode);
   } catch (error) {
-    discard();
     throw explain(error, deed);
   }
   let isInPlace = false;
@@ -47,7 +45,7 @@ export function prepareFile(
       }
     },
     [Symbol.dispose]() {
-      if (!isInPlace) discard();
+      if (!isInPlace) fs.rmSync(temporary, { force: true });
     },
   };
 }
@@ -62,9 +60,12 @@ export function removeFile(path: string): void {
   }
 }
 
-/** A new file that nobody else could read at any moment, on the disk when this returns. */
+/**
+ * A new file that nobody else could read at any moment, on the disk when this returns; none where it
+ * could not be written.
+ */
 export function writeSynced(path: string, bytes: Uint8Array, mode: number): void {
-  fs.rmSync(path, { force: true }); // left by a run that was killed
+  removeTemporary(path); // left by a run that was killed
   const fd = fs.openSync(path, "wx", mode & 0o600);
   try {
     for (let offset = 0; offset < bytes.length;) {
@@ -72,8 +73,30 @@ export function writeSynced(path: string, bytes: Uint8Array, mode: number): void
     }
     fs.fchmodSync(fd, mode);
     fs.fsyncSync(fd);
+  } catch (error) {
+    fs.rmSync(path, { force: true });
+    throw error;
   } finally {
     fs.closeSync(fd);
+  }
+}
+
+/**
+ * What stands where a temporary file of ours belongs: files and links go, and a directory that is
+ * empty, which anybody can make where all may write. Throws a Failure that names a full one.
+ */
+export function removeTemporary(path: string): void {
+  if (!fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+    fs.rmSync(path, { force: true });
+    return;
+  }
+  try {
+    fs.rmdirSync(path);
+  } catch (cause) {
+    throw new Failure(`a directory is in the way: ${quote(path)}`, {
+      hint: "see what is in it and who made it, and remove it",
+      cause,
+    });
   }
 }
 
@@ -89,6 +112,6 @@ export function syncDirectory(directory: string): void {
 /** Removes from the directory what a run that was killed left there of our temporary files. */
 export function removeLeftovers(directory: string): void {
   for (const name of fs.readdirSync(directory)) {
-    if (name.startsWith(TEMPORARY_PREFIX)) fs.rmSync(join(directory, name), { force: true });
+    if (name.startsWith(TEMPORARY_PREFIX)) removeTemporary(join(directory, name));
   }
 }

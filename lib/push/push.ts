@@ -6,6 +6,7 @@ import type { Pair } from "../certificate/pair.ts";
 import { type LastPushed, readLastPushed } from "../chain/last_fp.ts";
 import { type PushConfig, pushConfig } from "../config/config.ts";
 import { Failure } from "../failure.ts";
+import { exposure } from "../files/exposure.ts";
 import { holdState } from "../files/state.ts";
 import type { RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
@@ -95,7 +96,12 @@ export async function push(config: PushConfig, context: RunContext): Promise<Pus
 }
 
 function reportOf({ directory, warnings }: Source, config: PushConfig): PushReport {
-  return { ...emptyPushReport(config), source: directory, warnings };
+  const exposed = exposure(config.state);
+  return {
+    ...emptyPushReport(config),
+    source: directory,
+    warnings: exposed === null ? warnings : [exposed, ...warnings],
+  };
 }
 
 function describeLeaf({ leaf }: Pair) {
