@@ -133,14 +133,19 @@ function formOf(label: string, der: Bytes): KeyForm {
  * Whether the key is the leaf's, seen without a process: for waiting and for telling that all is
  * well. openssl judges what is installed, and knows curves that node:crypto does not.
  */
-export function keyFits(pair: Pair): boolean {
-  return keyFit(pair) === true;
+export function keyFits({ leaf, keyPem }: Pair): boolean {
+  return fits(leaf, keyPem) === true;
+}
+
+/** Whether the key is of none of the certificates, as after one half of a push or of a renewal. */
+export function isMixed({ chain, keyPem }: Pair): boolean {
+  return chain.every((certificate) => fits(certificate, keyPem) === false);
 }
 
 /** Null for keys that node:crypto does not know. */
-export function keyFit({ leaf, keyPem }: Pair): boolean | null {
+function fits({ x509 }: Certificate, keyPem: Bytes): boolean | null {
   try {
-    return leaf.x509.checkPrivateKey(createPrivateKey(new TextDecoder().decode(keyPem)));
+    return x509.checkPrivateKey(createPrivateKey(new TextDecoder().decode(keyPem)));
   } catch {
     return null;
   }

@@ -3,6 +3,8 @@
 
 import * as fs from "node:fs";
 import { deliveredPaths, keyFit, type Pair, parsePair } from "../certificate/pair.ts";
+import { join } from "node:path";
+import { isMixed, type Pair, parsePair } from "../certificate/pair.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { formatMode } from "../files/exposure.ts";
 import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
@@ -21,9 +23,7 @@ const BETWEEN_MS = 1_000;
 export async function awaitStaged(directory: string, context: RunContext): Promise<Pair | Failure> {
   for (let waitedMs = 0;; waitedMs += BETWEEN_MS) {
     const staged = readStagedOrWhyNot(directory);
-    const isWhole = staged instanceof Failure
-      ? !(staged instanceof Unfinished)
-      : keyFit(staged) !== false;
+    const isWhole = staged instanceof Failure ? !(staged instanceof Unfinished) : !isMixed(staged);
     if (isWhole || waitedMs >= WAIT_MS || !isFresh(directory, context.now)) return staged;
     if (waitedMs === 0) {
       context.tell(

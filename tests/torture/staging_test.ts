@@ -1,43 +1,31 @@
 // Staging belongs to somebody else, who may put there whatever he likes.
 
-import { equal, match, ok } from "node:assert/strict";
+import { equal, ok } from "node:assert/strict";
 import { chmod, chown, link, lstat, symlink } from "node:fs/promises";
-import { authority, type Leaf } from "../kit/authority.ts";
-import { type CertsyncResult, startCertsync } from "../kit/certsync.ts";
-import { type MailHost, mailHost } from "../kit/mail_host.ts";
 import { need } from "../kit/programs.ts";
 import { run } from "../kit/run.ts";
-import { assertSame, snapshot } from "../kit/snapshot.ts";
-import { Faults, inPlaces, sized, some, tell } from "./size.ts";
+import {
+  assertRefused,
+  at,
+  type Attack,
+  block,
+  ca,
+  deployed,
+  derOf as der,
+  foreign,
+  good,
+  hostAttacked,
+  NAME,
+  other,
+  SHADOW,
+  stage,
+  type Staging,
+  watched,
+  write,
+} from "./attacked.ts";
+import { Faults, inPlaces, sized, tell } from "./size.ts";
 
-const NAME = "mail.example.org";
-const DAY_MS = 86_400_000;
-const MAX_KIB = 100 * 1024;
-const MAX_MS = 3_000;
-
-const [ca, foreign] = await Promise.all([authority("Torture"), authority("Foreign")]);
-Deno.test.afterAll(async () => {
-  await Promise.all([ca, foreign].map((one) => one[Symbol.asyncDispose]()));
-});
-const at = (days: number) => new Date(Date.now() + days * DAY_MS);
 const openssl = (args: string[], stdin?: string) => run(need("openssl"), args, { stdin });
-
-const deployed = await ca.issue({ names: [NAME], notBefore: at(-20) });
-const good = await ca.issue({ names: [NAME], notBefore: at(-1) });
-const other = await ca.issue({ names: [NAME], notBefore: at(-2) });
-
-interface Staging {
-  host: MailHost;
-  chain: string;
-  key: string;
-}
-
-interface Attack {
-  name: string;
-  set(staging: Staging): Promise<unknown>;
-  /** What deploy says, at least. */
-  says: RegExp;
-}
 
 const attacks: Attack[] = [];
 function attack(name: string, says: RegExp, set: Attack["set"]): void {
@@ -48,13 +36,6 @@ async function replace(path: string, put: () => Promise<unknown>): Promise<void>
   await Deno.remove(path, { recursive: true });
   await put();
 }
-const write = (path: string, text: string | Uint8Array) =>
-  typeof text === "string" ? Deno.writeTextFile(path, text) : Deno.writeFile(path, text);
-const block = (label: string, text: string) =>
-  `-----BEGIN ${label}-----\n${text}\n-----END ${label}-----\n`;
-const stage = (leaf: Pick<Leaf, "fullchainPem" | "keyPem">): Attack["set"] => ({ host }) =>
-  host.stage(leaf);
-
 // What stands there is no file of its own
 
 const NO_CERT = /no staged cert: /;
@@ -382,86 +363,8 @@ for (const subject of subjects) {
   );
 }
 
-/** What deploy might read through a link, and must not tell. */
-const SHADOW = "root:$y$j9T$KITKITKITKITKITKITKIT$tortureSecretLine0123456789:20000:0:99999:7:::\n";
-
-function der(pem: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.fromBase64(pem.replaceAll(/-----.*-----|\s/g, ""));
-}
-
-Deno.test("no attack on staging makes deploy install, read or print what it should not", async () => {
-  const secrets = [
-    ...(await Deno.readTextFile("/etc/shadow").catch(() => "")).split("\n"),
-    SHADOW.trim(),
-    ...[good, other, deployed].flatMap(({ keyPem }) => keyPem.split("\n")),
-  ].filter((line) => line.length > 20 && !line.startsWith("-----"));
-  const faults = new Faults();
-  let [largest, longest] = [0, 0];
-  const chosen = some(attacks, sized({ quick: 24, full: Infinity }));
-  await inPlaces([1, 2, 3], chosen, async ({ name, says, set }) => {
-    await faults.try(name, async () => {
-      await using host = await hostAttacked();
-      await set({
-        host,
-        chain: `${host.staging}/fullchain.pem`,
-        key: `${host.staging}/privkey.pem`,
-      });
-      const before = await snapshot(host.mailcow.root);
-      const { result, peakKib, ms } = await watched(host);
-      [largest, longest] = [Math.max(largest, peakKib), Math.max(longest, ms)];
-      const said = result.stdout + result.stderr;
-      equal(result.code, 1, said);
-      equal(result.json().outcome, "refused", said);
-      match(result.json().error, says);
-      ok(!/bug in certsync|^ +at /m.test(said), said);
-      // deno-lint-ignore no-control-regex -- what a terminal would obey
-      ok(!/[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]/.test(said), "a control character is printed");
-      equal(
-        result.stderr.split("\n").filter((line) => line !== "").length <= 2,
-        true,
-        result.stderr,
-      );
-      ok(!secrets.some((line) => said.includes(line)), "a secret is printed");
-      ok(peakKib < MAX_KIB, `${peakKib} KiB`);
-      ok(ms < MAX_MS, `${ms} ms`);
-      assertSame(before, await snapshot(host.mailcow.root));
-      equal(host.docker.calls.length, 0);
-    });
-  });
-  tell(
-    `staging: ${chosen.length} of ${attacks.length} attacks, at most ${
-      Math.round(largest / 1024)
-    } MiB ` +
-      `and ${Math.round(longest)} ms`,
-  );
-  ok(attacks.length >= 40);
-  faults.assertNone();
-});
-
-function hostAttacked(): Promise<MailHost> {
-  return mailHost({ trust: ca.rootFile, deployed, staged: good, up: [], endpoints: ["imaps"] });
-}
-
-async function watched(host: MailHost) {
-  const start = performance.now();
-  const started = startCertsync(["deploy", "--config", host.config, "--json"], {
-    path: host.docker.bin,
-    timeoutMs: MAX_MS + 5_000,
-  });
-  let peakKib = 0;
-  const timer = setInterval(() => peakKib = Math.max(peakKib, peakOf(started.pid)), 2);
-  const result: CertsyncResult = await started.result.finally(() => clearInterval(timer));
-  return { result, peakKib, ms: performance.now() - start };
-}
-
-/** The most that it ever had in memory. */
-function peakOf(pid: number): number {
-  try {
-    return Number(/^VmHWM:\s+(\d+)/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`))?.[1] ?? 0);
-  } catch {
-    return 0; // it has ended
-  }
-}
+Deno.test("no attack on staging makes deploy install, read or print what it should not", () =>
+  assertRefused("staging", attacks, 24));
 
 /** Somebody who changes the staging as fast as he can, while deploy runs again and again. */
 const races: [name: string, change: (staging: Staging, turn: number) => Promise<unknown>][] = [

@@ -1,0 +1,128 @@
+// A mail host whose staging somebody else fills, and what must hold whatever he puts there.
+
+import { equal, match, ok } from "node:assert/strict";
+import { authority, type Leaf } from "../kit/authority.ts";
+import { type CertsyncResult, startCertsync } from "../kit/certsync.ts";
+import { type MailHost, mailHost } from "../kit/mail_host.ts";
+import { assertSame, snapshot } from "../kit/snapshot.ts";
+import { Faults, inPlaces, sized, some, tell } from "./size.ts";
+
+export const NAME = "mail.example.org";
+const DAY_MS = 86_400_000;
+const MAX_KIB = 100 * 1024;
+const MAX_MS = 3_000;
+/** While half of a push may be on its way. */
+const WAIT_MS = 15_000;
+
+export const [ca, foreign] = await Promise.all([authority("Torture"), authority("Foreign")]);
+Deno.test.afterAll(async () => {
+  await Promise.all([ca, foreign].map((one) => one[Symbol.asyncDispose]()));
+});
+export const at = (days: number) => new Date(Date.now() + days * DAY_MS);
+
+export const deployed = await ca.issue({ names: [NAME], notBefore: at(-20) });
+export const good = await ca.issue({ names: [NAME], notBefore: at(-1) });
+export const other = await ca.issue({ names: [NAME], notBefore: at(-2) });
+
+export interface Staging {
+  host: MailHost;
+  chain: string;
+  key: string;
+}
+
+export interface Attack {
+  name: string;
+  set(staging: Staging): Promise<unknown>;
+  /** What deploy says, at least. */
+  says: RegExp;
+}
+
+export const write = (path: string, text: string | Uint8Array) =>
+  typeof text === "string" ? Deno.writeTextFile(path, text) : Deno.writeFile(path, text);
+export const block = (label: string, text: string) =>
+  `-----BEGIN ${label}-----\n${text}\n-----END ${label}-----\n`;
+export const stage = (leaf: Pick<Leaf, "fullchainPem" | "keyPem">): Attack["set"] => ({ host }) =>
+  host.stage(leaf);
+export function derOf(pem: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.fromBase64(pem.replaceAll(/-----.*-----|\s/g, ""));
+}
+
+/** What deploy might read through a link, and must not tell. */
+export const SHADOW =
+  "root:$y$j9T$KITKITKITKITKITKITKIT$tortureSecretLine0123456789:20000:0:99999:7:::\n";
+
+/** None makes deploy install, read or print what it should not, or take its time or memory. */
+export async function assertRefused(
+  what: string,
+  attacks: readonly Attack[],
+  quick: number,
+): Promise<void> {
+  const secrets = [
+    ...(await Deno.readTextFile("/etc/shadow").catch(() => "")).split("\n"),
+    SHADOW.trim(),
+    ...[good, other, deployed].flatMap(({ keyPem }) => keyPem.split("\n")),
+  ].filter((line) => line.length > 20 && !line.startsWith("-----"));
+  const faults = new Faults();
+  let [largest, longest] = [0, 0];
+  const chosen = some(attacks, sized({ quick, full: Infinity }));
+  await inPlaces([1, 2, 3], chosen, async ({ name, says, set }) => {
+    await faults.try(name, async () => {
+      await using host = await hostAttacked();
+      await set({
+        host,
+        chain: `${host.staging}/fullchain.pem`,
+        key: `${host.staging}/privkey.pem`,
+      });
+      const before = await snapshot(host.mailcow.root);
+      const { result, peakKib, ms } = await watched(host);
+      const said = result.stdout + result.stderr;
+      equal(result.code, 1, said);
+      equal(result.json().outcome, "refused", said);
+      match(result.json().error, says);
+      ok(!/bug in certsync|^ +at /m.test(said), said);
+      // deno-lint-ignore no-control-regex -- what a terminal would obey
+      ok(!/[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]/.test(said), "a control character is printed");
+      const lines = result.stderr.split("\n").filter((line) => line !== "");
+      const isWaiting = lines[0]?.startsWith("a push may be under way: ");
+      ok(lines.length <= (isWaiting ? 3 : 2), result.stderr);
+      ok(!secrets.some((line) => said.includes(line)), "a secret is printed");
+      ok(peakKib < MAX_KIB, `${peakKib} KiB`);
+      const ownMs = isWaiting ? ms - WAIT_MS : ms;
+      ok(ownMs < MAX_MS, `${ownMs} ms`);
+      [largest, longest] = [Math.max(largest, peakKib), Math.max(longest, ownMs)];
+      assertSame(before, await snapshot(host.mailcow.root));
+      equal(host.docker.calls.length, 0);
+    });
+  });
+  tell(
+    `${what}: ${chosen.length} of ${attacks.length} attacks, at most ${
+      Math.round(largest / 1024)
+    } MiB and ${Math.round(longest)} ms`,
+  );
+  faults.assertNone();
+}
+
+export function hostAttacked(): Promise<MailHost> {
+  return mailHost({ trust: ca.rootFile, deployed, staged: good, up: [], endpoints: ["imaps"] });
+}
+
+export async function watched(host: MailHost) {
+  const start = performance.now();
+  const started = startCertsync(["deploy", "--config", host.config, "--json"], {
+    path: host.docker.bin,
+    timeoutMs: WAIT_MS + 5 * MAX_MS,
+  });
+  let peakKib = 0;
+  const timer = setInterval(() => peakKib = Math.max(peakKib, peakOf(started.pid)), 2);
+  const result: CertsyncResult = await started.result.finally(() => clearInterval(timer));
+  return { result, peakKib, ms: performance.now() - start };
+}
+
+/** The most that it ever had in memory. */
+function peakOf(pid: number): number {
+  try {
+    return Number(/^VmHWM:\s+(\d+)/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`))?.[1] ?? 0);
+  } catch {
+    return 0; // it has ended
+  }
+}
