@@ -242,7 +242,9 @@ Deno.test("a mixture is healed from the previous pair where staging is bad or em
   await using host = await renewal();
   await host.deploy(); // keeps old as the previous pair
   const other = await issue(-1, 90, ["www.example.net"]);
-  for (const spoil of [() => host.stage(other), () => Deno.remove(`${host.staging}/privkey.pem`)]) {
+  for (
+    const spoil of [() => host.stage(other), () => Deno.remove(host.staging, { recursive: true })]
+  ) {
     await spoil();
     await mix(host);
     const result = await host.deploy(["--json"]);
@@ -263,7 +265,7 @@ Deno.test("a mixture in an SNI directory alone is healed from the top-level pair
     },
   });
   await host.deploy();
-  await Deno.remove(`${host.staging}/privkey.pem`);
+  await Deno.remove(host.staging, { recursive: true });
   await mix(host, `${host.mailcow.ssl}/${NAME}`);
   const result = await host.deploy(["--json"]);
   equal(result.code, 1);
@@ -274,7 +276,7 @@ Deno.test("a mixture in an SNI directory alone is healed from the top-level pair
 Deno.test("a dry run says of a mixture what would be put back, and leaves it", async () => {
   await using host = await renewal();
   await host.deploy();
-  await Deno.remove(`${host.staging}/privkey.pem`);
+  await Deno.remove(host.staging, { recursive: true });
   await mix(host);
   const result = await host.assertUntouched(() => host.deploy(["--dry-run", "--json"]));
   match(result.json().warnings.join(), /did not match in .*: would put /);
@@ -282,7 +284,7 @@ Deno.test("a dry run says of a mixture what would be put back, and leaves it", a
 
 Deno.test("where nothing fits together and nothing is kept, deploy only says what is wrong", async () => {
   await using host = await renewal();
-  await Deno.remove(`${host.staging}/privkey.pem`);
+  await Deno.remove(host.staging, { recursive: true });
   await mix(host);
   const result = await host.deploy(["--json"]);
   equal(result.code, 1);
@@ -399,7 +401,7 @@ Deno.test("--rollback that cannot install loses nothing, and the next run comple
 Deno.test("a healed refusal says its error once", async () => {
   await using host = await renewal();
   await host.deploy();
-  await Deno.remove(`${host.staging}/privkey.pem`);
+  await Deno.remove(host.staging, { recursive: true });
   await mix(host);
   const { stderr } = await host.deploy();
   equal(stderr.split("no staged cert").length, 2, stderr);
@@ -508,7 +510,7 @@ Deno.test("a deployed pair with text around its blocks is neither replaced by an
   const [certificate, key] = [`Bag Attributes\n${newer.fullchainPem}`, `Bag\n${newer.keyPem}`];
   await Deno.writeTextFile(`${host.mailcow.ssl}/cert.pem`, certificate);
   await Deno.writeTextFile(`${host.mailcow.ssl}/key.pem`, key);
-  await Deno.remove(`${host.staging}/privkey.pem`);
+  await Deno.remove(host.staging, { recursive: true });
   const refused = await host.deploy(["--json"]);
   deepEqual([refused.json().outcome, refused.json().warnings], ["refused", []]);
   equal(await Deno.readTextFile(`${host.mailcow.ssl}/cert.pem`), certificate);
@@ -587,7 +589,7 @@ Deno.test("a rollback is called one also where the staging is empty by then", as
   host.docker.health.dovecot = "starting";
   equal((await host.deploy(["--json"])).json().outcome, "stale");
   host.docker.health.dovecot = "";
-  await Deno.remove(`${host.staging}/fullchain.pem`);
+  await Deno.remove(host.staging, { recursive: true });
   const { code, json } = await host.deploy(["--json"]);
   const report = json();
   deepEqual([code, report.outcome], [1, "rolled-back"]);

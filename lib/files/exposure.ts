@@ -10,7 +10,7 @@ import { quote } from "../failure.ts";
  */
 export function exposure(path: string): string | null {
   const stat = statOrNothing(path);
-  if (stat === null) return null;
+  if (stat === null || !(stat.isFile() || stat.isDirectory())) return null;
   if (stat.uid !== 0 && stat.uid !== Deno.uid()) {
     return `${quote(path)} belongs to uid ${stat.uid}, who can change what certsync does; ` +
       "it should be root's";

@@ -106,6 +106,7 @@ export async function mailHost(options: MailHostOptions): Promise<MailHost> {
 
   async function stage(leaf: Served) {
     for (const line of secretLines(leaf.keyPem)) secrets.add(line);
+    await Deno.mkdir(staging, { recursive: true, mode: 0o700 });
     await Deno.writeTextFile(`${staging}/fullchain.pem`, leaf.fullchainPem);
     await Deno.writeTextFile(`${staging}/privkey.pem`, leaf.keyPem);
     await chmod(`${staging}/privkey.pem`, 0o600);

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 const PACKAGES = {
   bash: "bash",
   dash: "dash",
+  dovecot: "dovecot-imapd",
   "dpkg-deb": "dpkg",
   groff: "groff-base",
   make: "make",
@@ -12,6 +13,9 @@ const PACKAGES = {
   nsenter: "util-linux",
   openssl: "openssl",
   "prometheus-node-exporter": "prometheus-node-exporter",
+  nginx: "nginx-light",
+  openssl: "openssl",
+  postfix: "postfix",
   promtool: "prometheus",
   rsync: "rsync",
   sftp: "openssh-client",
