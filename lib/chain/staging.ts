@@ -2,9 +2,7 @@
 // trust.
 
 import * as fs from "node:fs";
-import { deliveredPaths, keyFit, type Pair, parsePair } from "../certificate/pair.ts";
-import { join } from "node:path";
-import { isMixed, type Pair, parsePair } from "../certificate/pair.ts";
+import { deliveredPaths, isMixed, type Pair, parsePair } from "../certificate/pair.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { formatMode } from "../files/exposure.ts";
 import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
