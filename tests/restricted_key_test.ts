@@ -37,12 +37,14 @@ async function withLock(use: (lock: Lock) => Promise<void>): Promise<void> {
   const push = await setup(["push", "--domain", "mail.example.org", "--to", target]);
   const command = (await push.call(`server_command '${target}'`)).trim();
   const key = server.publicKey.split(" ").slice(0, 2).join(" ");
+  const config = `${dir.path}/config.yaml`;
+  await Deno.writeTextFile(config, `deploy: {staging: ${staging}}\n`);
   const deploy = await setup([
-    "deploy",
+    ...["deploy", "--config", config],
     "--authorized-key",
     `command="${command}",restrict ${key} certsync-push@test`,
   ]);
-  const line = deploy.fed("put 644 /home/certsync/.ssh/authorized_keys") ?? "";
+  const line = deploy.fed("authorize /home/certsync/.ssh/authorized_keys") ?? "";
   await server.authorize(line);
 
   const options = [

@@ -161,11 +161,14 @@ Deno.test("rsync settings of whoever runs the script do not change the forced co
 
 Deno.test("the line that setup push prints is one that setup deploy takes", async () => {
   for (const directory of ["/home/certsync/incoming/", "/srv/in/"]) {
+    const config = `deploy: {staging: ${directory}}\n`;
     const script = await setup(["push", "--domain", "a.b", "--to", `certsync@a.b:${directory}`]);
     const asked = await script.call(`server_command 'certsync@a.b:${directory}'`);
     const line = `command="${asked.trim()}",restrict ${KEY} certsync-push@npm`;
-    const deploy = await setup(["deploy", "--authorized-key", line]);
-    equal(deploy.fed("put 644 /home/certsync/.ssh/authorized_keys"), `${line}\n`);
+    await withConfig(config, async (file) => {
+      const deploy = await setup(["deploy", "--authorized-key", line, ...file]);
+      equal(deploy.fed("authorize /home/certsync/.ssh/authorized_keys"), `${line}\n`);
+    });
   }
 });
 
@@ -198,14 +201,11 @@ Deno.test("the config files that the scripts write say what setup was told", asy
 
   const deploy = deployConfig(await config(DEPLOY), flags("deploy"));
   deepEqual(deploy, deployConfig({}, flags("deploy")));
-  const elsewhere = `command="${
-    FORCED.replace("/home/certsync/incoming/", "/srv/in/")
-  }",restrict ${KEY}`;
   const other = deployConfig(
-    await config(["deploy", "--authorized-key", elsewhere, "--mailcow", "/srv/mailcow"]),
+    await config([...DEPLOY, "--mailcow", "/srv/mailcow"]),
     flags("deploy"),
   );
-  deepEqual([other.mailcow, other.staging], ["/srv/mailcow", "/srv/in"]);
+  equal(other.mailcow, "/srv/mailcow");
 
   const monitor = await config(["monitor", "--domain", "mail.example.org"]);
   equal(verifyConfig(monitor, flags("verify")).domain, "mail.example.org");
@@ -325,7 +325,29 @@ Deno.test("what has no place in a script that root runs is refused", async () =>
     ["deploy", "--authorized-key", LINE, "--mailcow", "/srv/it's"],
     ["deploy", "--authorized-key", LINE, "--domain", "a.b;id"],
     ["monitor", "--domain", "`id`"],
-    authorized(KEY),
+    authorized(KEY.slice(0, -4)),
+    // Each lets the key write elsewhere, or gives the account what is not its own.
+    ...[
+      "-slogDtprze.iLsfxCIvu",
+      "-logDtprsze.iLsfxCIvu",
+      "-logDtprKze.iLsfxCIvu",
+      "-KlogDtpre.iLsf",
+    ]
+      .map((letters) => authorized(LINE.replace("-logDtprze.iLsfxCIvu", letters))),
+    ...["-logDtprz", "-logDtpR", "-logDtprze.iLsfxCIvu --delete", "-vlogDtprze.iLsfxC", "-e.iLsf"]
+      .map((letters) => authorized(LINE.replace("-logDtprze.iLsfxCIvu", letters))),
+    ...[
+      "/",
+      "/usr/local/bin/",
+      "/root/.ssh/",
+      "/home/certsync/",
+      "/home/certsync/incoming/../",
+      "/srv/in/",
+    ]
+      .map((directory) => authorized(LINE.replace("/home/certsync/incoming/", directory))),
+    authorized(`environment="PATH=/tmp",${LINE}`),
+    authorized(`from="$(id)",${LINE}`),
+    authorized(`no-pty,${LINE}`),
     authorized(`restrict ${KEY}`),
     authorized(`command="${FORCED}" ${KEY}`),
     authorized(`command="${FORCED}",restrict,pty ${KEY}`),
@@ -481,4 +503,63 @@ Deno.test("a host key replaces that host's entry where its name is hashed", asyn
   await run(need("ssh-keygen"), ["-H", "-f", path]);
   const hashed = await Deno.readTextFile(path);
   equal(await knownHosts(hashed), `mail.example.org ${KEY}\n${hashed.split("\n")[1]}\n`);
+});
+
+Deno.test("where and until when a key may be used is kept, and a bare key gets what all can talk to", async () => {
+  const limits = 'from="192.0.2.1,2001:db8::/32",expiry-time="20270101",';
+  const authorized = async (line: string) =>
+    (await setup(["deploy", "--authorized-key", line]))
+      .fed("authorize /home/certsync/.ssh/authorized_keys");
+  equal(await authorized(`${limits}${LINE}`), `${limits}${LINE}\n`);
+  equal(
+    await authorized(`${KEY} root@npm`),
+    'command="rsync --server -logDtprze.iLsfxC . /home/certsync/incoming/",restrict ' +
+      `${KEY} root@npm\n`,
+  );
+  const none = await certsync(["setup", "push", "--replace"]);
+  deepEqual([none.code, none.stdout], [2, ""]);
+  match(none.stderr, /has no --replace\n.*setup deploy/);
+});
+
+Deno.test("another host's key stays if it can do no more, and is set aside if it can, or with --replace", async () => {
+  await using dir = await tempDir();
+  const file = `${dir.path}/authorized_keys`;
+  const second = `${LINE.replace(KEY, OTHER_KEY)}-2`;
+  const wide = [
+    second.replace("-logDtprze", "-slogDtprze"),
+    second.replace("/home/certsync/incoming/", "/root/.ssh/"),
+    second.replace("incoming/", "incomingX/"),
+    second.replace(",restrict", ""),
+    `environment="A=b",${second}`,
+    `${second.slice(0, 120)}`,
+    `ssh-ed25519 AAAA/(.)`,
+    OTHER_KEY,
+    "stale",
+  ];
+  const lineOf = (script: Awaited<ReturnType<typeof setup>>) =>
+    script.fed("authorize /home/certsync/.ssh/authorized_keys") ?? "";
+  const authorize = async (args: string[], before: string) => {
+    await Deno.writeTextFile(file, before);
+    await Deno.remove(`${file}.disabled`).catch(() => {});
+    const script = await setup([...DEPLOY, ...args]);
+    const said = await script.call(`authorize ${file} <<'END'\n${lineOf(script)}END`);
+    const disabled = await Deno.readTextFile(`${file}.disabled`).catch(() => "");
+    return { said, keys: await Deno.readTextFile(file), disabled };
+  };
+
+  const kept = await authorize([], `# a comment\n${second}\n${LINE}\n`);
+  deepEqual([kept.keys, kept.disabled], [`${LINE}\n${second}\n`, ""]);
+  match(kept.said, /stays in .*: 256 SHA256:\S+ certsync-push@npm-2 \(ED25519\)/);
+  const [, remove = ""] = /to remove it: (.*)$/m.exec(kept.said) ?? [];
+  await run("/bin/sh", ["-c", remove]);
+  equal(await Deno.readTextFile(file), `${LINE}\n`);
+
+  for (const line of wide) {
+    const { keys, disabled, said } = await authorize([], `${line}\n`);
+    deepEqual([keys, disabled], [`${LINE}\n`, `${line}\n`]);
+    match(said, /^setup: set aside in .*\.disabled: 1 of the lines/m);
+  }
+  const replaced = await authorize(["--replace"], `${second}\n`);
+  deepEqual([replaced.keys, replaced.disabled], [`${LINE}\n`, `${second}\n`]);
+  equal((await Deno.stat(`${file}.disabled`)).mode! & 0o777, 0o600); // it is there: it was just read
 });

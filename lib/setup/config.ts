@@ -52,6 +52,8 @@ export interface DeploySetup extends CommonSetup {
   readonly staging: string;
   readonly state: string;
   readonly authorizedKeys: readonly AuthorizedKey[];
+  /** Whether no other key stays. */
+  readonly replace: boolean;
 }
 
 export interface MonitorSetup extends CommonSetup {
@@ -62,7 +64,7 @@ export interface MonitorSetup extends CommonSetup {
 
 const roles: Readonly<Record<Role, readonly string[]>> = {
   push: ["domain", "to", "host-key"],
-  deploy: ["domain", "authorized-key", "mailcow"],
+  deploy: ["domain", "authorized-key", "replace", "mailcow"],
   monitor: ["domain"],
 };
 
@@ -70,7 +72,9 @@ const roles: Readonly<Record<Role, readonly string[]>> = {
 export function setupConfig(file: ConfigFile, flags: Flags): SetupConfig {
   const role = parseRole(flags.operands[0]);
   const foreign = Object.values(roles).flat()
-    .find((name) => flags.values(name) !== undefined && !roles[role].includes(name));
+    .find((name) =>
+      (flags.has(name) || flags.values(name) !== undefined) && !roles[role].includes(name)
+    );
   if (foreign !== undefined) {
     const owners = Object.entries(roles).filter(([, names]) => names.includes(foreign));
     throw new UsageFailure(`certsync setup ${role} has no --${foreign}`, {
@@ -158,15 +162,18 @@ function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
       hint: "run certsync setup push on the NPM host first: its script prints that line",
     });
   }
-  const authorizedKeys = lines.map((line) => parseAuthorizedKey(line, "--authorized-key"));
+  const staging = resolve(deploy.staging ?? STAGING);
+  const authorizedKeys = lines.map((line) => parseAuthorizedKey(line, "--authorized-key", staging));
   const mailcowFlag = flags.value("mailcow");
   const mailcow = mailcowFlag === undefined ? deploy.mailcow ?? MAILCOW : resolve(mailcowFlag);
-  const staging = resolve(deploy.staging ?? authorizedKeys[0]?.directory ?? STAGING);
   const elsewhere = authorizedKeys.find(({ directory }) => resolve(directory) !== staging);
   if (elsewhere !== undefined) {
     throw new UsageFailure(
       `--authorized-key writes to ${quote(elsewhere.directory)}, but staging is ${quote(staging)}`,
-      { hint: "give push that directory as its target, or set deploy.staging in the config file" },
+      {
+        hint:
+          "give push that directory as its target, or first set deploy.staging in the config file",
+      },
     );
   }
   const domain = flagDomain(flags) ?? config.domain ?? null;
@@ -175,13 +182,13 @@ function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
     file: configPath(flags),
     missing: missingLines(config, "deploy", domain, [
       ["mailcow", mailcow, deploy.mailcow ?? MAILCOW],
-      ["staging", staging, resolve(deploy.staging ?? STAGING)],
     ]),
     domain,
     mailcow,
     staging,
     state: deploy.state ?? DEPLOY_STATE,
     authorizedKeys,
+    replace: flags.has("replace"),
   };
 }
 

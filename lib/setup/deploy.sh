@@ -18,6 +18,32 @@ ensure_user() {
     if [ "$did" = unchanged ]; then say "$did: user $1"; else changed "user $1: $did"; fi
 }
 
+# authorize FILE: standard input becomes that file, with those lines for other keys that can do no
+# more than receive into the staging too. Any other line is set aside.
+authorize() {
+    cat >"$work/keys"
+    : >"$work/aside"
+    before=$1
+    [ -f "$before" ] || before=/dev/null
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in '' | '#'*) continue ;; esac
+        blob=$(printf '%s\n' "$line" | sed -n 's|.* \(AAAA[A-Za-z0-9+/=]*\).*|\1|p')
+        [ -z "$blob" ] || ! tr ' ' '\n' <"$work/keys" | grep -Fqx "$blob" || continue
+        if printf '%s\n' "$line" | grep -Eq "$kept_lines" && print=$(printf '%s\n' "$line" | ssh-keygen -lf -); then
+            printf '%s\n' "$line" >>"$work/keys"
+            say "stays in $1: $print"
+            say "    to remove it: sed -i '\|$blob|d' $1"
+        else
+            printf '%s\n' "$line" >>"$work/aside"
+        fi
+    done <"$before"
+    if [ -s "$work/aside" ]; then
+        (umask 077 && cat "$work/aside" >>"$1.disabled")
+        changed "set aside in $1.disabled: $(wc -l <"$work/aside") of the lines in $1"
+    fi
+    put 644 "$1" <"$work/keys"
+}
+
 # host_key: the key by which ssh knows this host.
 host_key() {
     for file in $(sshd -T 2>/dev/null | sed -n 's/^hostkey //p') /etc/ssh/ssh_host_ed25519_key; do
@@ -31,14 +57,18 @@ main() {
     need rsync rsync
     need openssl openssl
     need sshd openssh-server
+    need ssh-keygen openssh-client
 
     ensure_user certsync /home/certsync
     directory 755 root:root /home/certsync
     parents "$staging"
+    if [ -d "$staging" ] && [ "$(stat -c %U "$staging")" != certsync ] && [ -n "$(ls -A "$staging")" ]; then
+        fail "$staging belongs to somebody else and is not empty" 'see what is in it; the staging must be a directory of its own'
+    fi
     directory 700 "certsync:$(id -gn certsync)" "$staging"
     # The account must not be able to change what it may do.
     directory 755 root:root /home/certsync/.ssh
-    put 644 /home/certsync/.ssh/authorized_keys <<END_OF_FILE
+    authorize /home/certsync/.ssh/authorized_keys <<END_OF_FILE
 $authorized_keys
 END_OF_FILE
     if [ -e /home/certsync/.ssh/authorized_keys2 ]; then

@@ -17,6 +17,7 @@ import {
   type SetupConfig,
   setupConfig,
 } from "./config.ts";
+import { keptLines } from "./ssh_public_key.ts";
 
 /** What certsync setup prints. */
 export async function setUp(flags: Flags): Promise<string> {
@@ -139,14 +140,18 @@ function pushValues(config: PushSetup): Values {
 }
 
 function deployValues(config: DeploySetup): Values {
-  const { domain, mailcow, staging, state, authorizedKeys } = config;
+  const { domain, mailcow, staging, state, authorizedKeys, replace } = config;
   return {
     title: `Makes this host deploy what is pushed to ${staging} into ${mailcow}.`,
-    settings: { mailcow, staging, state },
+    settings: {
+      ...{ mailcow, staging, state },
+      // What else may stay in authorized_keys, for grep -E.
+      kept_lines: replace ? "^$" : keptLines(staging),
+    },
     lists: {},
     texts: {
-      authorized_keys: authorizedKeys.map(({ command, type, blob, comment }) =>
-        `command="${command}",restrict ${type} ${blob} ${comment}`.trimEnd()
+      authorized_keys: authorizedKeys.map(({ options, command, type, blob, comment }) =>
+        `${options}command="${command}",restrict ${type} ${blob} ${comment}`.trimEnd()
       ).join("\n"),
       yaml_domain: domain === null ? "# domain: mail.example.org" : `domain: ${yaml(domain)}`,
       yaml_mailcow: setting("mailcow", mailcow, MAILCOW),

@@ -14,6 +14,8 @@ export interface HostKey extends PublicKey {
 }
 
 export interface AuthorizedKey extends PublicKey {
+  /** From where and until when alone it may be used, with a comma behind each; or nothing. */
+  readonly options: string;
   /** What alone this key may run. */
   readonly command: string;
   /** Where that writes. */
@@ -21,14 +23,29 @@ export interface AuthorizedKey extends PublicKey {
   readonly comment: string;
 }
 
-const KEY = "(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) ([A-Za-z0-9+/]{40,}={0,2})";
+const TYPE = "(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp256|ecdsa-sha2-nistp384|ecdsa-sha2-nistp521)";
+const KEY = `${TYPE} ([A-Za-z0-9+/]{40,}={0,2})`;
+const COMMENT = "( [A-Za-z0-9@._ -]*)?";
 
 const hostKeyLine = new RegExp(`^(?:([A-Za-z0-9.,:_|=+/[\\]-]+) )?${KEY}(?: .*)?$`);
 
-const authorizedKeyLine = new RegExp(
-  '^command="(rsync --server -[A-Za-z]+(?:\\.[A-Za-z]*)? \\. (/[A-Za-z0-9._/+@-]*))",restrict ' +
-    `${KEY}(?: ([A-Za-z0-9@._ -]*))?$`,
-);
+/**
+ * A line that lets a key do no more than receive into the directory, as a regular expression of
+ * grep -E too. Only the letters that a push asks for: -s and -K would let it write elsewhere.
+ */
+function linePattern(directory: string): string {
+  const options = '(((from|expiry-time)="[A-Za-z0-9.:,*?!/_-]+",)*)';
+  const command = `(rsync --server -logDtprz?e\\.[iLsfxCIvu]* \\. (${directory}))`;
+  return `^${options}command="${command}",restrict ${KEY}${COMMENT}$`;
+}
+
+/** For grep -E: the lines that may stay beside those that are given. */
+export function keptLines(staging: string): string {
+  return linePattern(`${staging.replace(/[.+]/g, "\\$&")}/?`);
+}
+
+const authorizedKeyLine = new RegExp(linePattern("/[A-Za-z0-9._/+@-]*"));
+const bareKeyLine = new RegExp(`^${KEY}${COMMENT}$`);
 
 /** A public key, with or without names before it and a comment behind. */
 export function parseHostKey(text: string, what: string): HostKey {
@@ -43,20 +60,34 @@ export function parseHostKey(text: string, what: string): HostKey {
   return { names: known, type, blob };
 }
 
-/** `command="rsync --server …",restrict <type> <key> <comment>`, and nothing that can do more. */
-export function parseAuthorizedKey(text: string, what: string): AuthorizedKey {
-  const [, command, directory, type, blob, comment = ""] = authorizedKeyLine.exec(text.trim()) ??
-    [];
-  if (
-    command === undefined || directory === undefined || type === undefined || blob === undefined ||
-    !isWhole({ type, blob })
-  ) {
-    throw new UsageFailure(`${what} is not one whole line that lets a key receive files alone`, {
-      hint:
-        'copy the line that the script of certsync setup push prints: command="rsync --server …",restrict ssh-ed25519 AAAA…',
-    });
-  }
-  return { command, directory, type, blob, comment };
+/**
+ * `command="rsync --server …",restrict <type> <key> <comment>`, and nothing that can do more; or a
+ * public key alone, which gets a command that old and new rsyncs can talk to.
+ */
+export function parseAuthorizedKey(text: string, what: string, staging: string): AuthorizedKey {
+  const line = text.trim();
+  const [, type = "", blob = "", comment = ""] = bareKeyLine.exec(line) ?? [];
+  const key = type !== ""
+    ? {
+      options: "",
+      command: `rsync --server -logDtprze.iLsfxC . ${staging}/`,
+      directory: staging,
+      ...{ type, blob, comment: comment.trim() },
+    }
+    : parseForcedCommand(line);
+  if (key !== null && isWhole(key)) return key;
+  throw new UsageFailure(`${what} is not one whole line that lets a key receive files alone`, {
+    hint:
+      'copy the line that the script of certsync setup push prints: command="rsync --server …",restrict ssh-ed25519 AAAA…',
+  });
+}
+
+function parseForcedCommand(line: string): AuthorizedKey | null {
+  const groups = authorizedKeyLine.exec(line);
+  if (groups === null) return null;
+  const [, options = "", , , command = "", directory = "", type = "", blob = "", comment = ""] =
+    groups;
+  return { options, command, directory, type, blob, comment: comment.trim() };
 }
 
 /** Whether the blob is complete: a row of fields, each with its length before it. RFC 4253, 6.6 */
