@@ -116,7 +116,14 @@ const keyShapes: Readonly<Record<string, readonly number[]>> = {
   "RSA PRIVATE KEY": [tags.integer, tags.integer, tags.integer],
 };
 
-const EC_PUBLIC_KEY = "1.2.840.10045.2.1";
+/** RSA, RSA-PSS, elliptic curves, Ed25519 and Ed448: of others openssl may take minutes to read one. */
+const keyAlgorithms: Readonly<Record<string, KeyKind>> = {
+  "1.2.840.113549.1.1.1": "other",
+  "1.2.840.113549.1.1.10": "other",
+  "1.2.840.10045.2.1": "ec",
+  "1.3.101.112": "other",
+  "1.3.101.113": "other",
+};
 
 /** Of RFC 5958, 5915 or 8017, as the label says: by the wrong one some readers would find another. */
 function formOf(label: string, der: Bytes): KeyForm {
@@ -126,7 +133,9 @@ function formOf(label: string, der: Bytes): KeyForm {
   const [, second] = parts;
   if (label !== "PRIVATE KEY" || !second) return label === "EC PRIVATE KEY" ? "ec" : "other";
   const [algorithm] = readElements(second.content);
-  return algorithm && objectIdentifier(algorithm.content) === EC_PUBLIC_KEY ? "ec" : "other";
+  const kind = algorithm && keyAlgorithms[objectIdentifier(algorithm.content)];
+  if (kind === undefined) throw new RangeError("a kind of key that no mail server has");
+  return kind;
 }
 
 /**

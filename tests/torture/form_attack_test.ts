@@ -140,7 +140,7 @@ key("text behind the key", /anything but one private key/, `${good.keyPem}x`);
 
 // Base64 that some take to its end, and others do not
 
-const BASE64 = /base64 that is none/;
+const BASE64 = /base64 that is none|cannot be parsed/;
 const encoded = derOf(good.certPem).toBase64();
 for (
   const [name, text] of Object.entries({
@@ -265,6 +265,41 @@ both(
   /key does not match/,
   deployed.fullchainPem,
   good.keyPem,
+);
+
+// Of which openssl alone makes minutes of work
+
+const length = (count: number) => [0x82, count >> 8, count & 255];
+const element = (tag: number, content: Uint8Array) =>
+  Uint8Array.of(
+    tag,
+    ...(content.length < 128 ? [content.length] : length(content.length)),
+    ...content,
+  );
+const joined = (...parts: Uint8Array[]) => Uint8Array.of(...parts.flatMap((part) => [...part]));
+const integer = (byteCount: number) =>
+  element(2, Uint8Array.of(1, ...crypto.getRandomValues(new Uint8Array(byteCount - 2)), 1));
+const version = element(2, Uint8Array.of(0));
+for (const [kind, oid] of [["DSA", "2a8648ce380401"], ["DH", "2a864886f70d010301"]] as const) {
+  const parameters = element(0x30, joined(integer(15_000), integer(32), integer(14_999)));
+  const algorithm = element(0x30, joined(element(6, Uint8Array.fromHex(oid)), parameters));
+  const secret = element(4, element(2, Uint8Array.of(1, ...new Uint8Array(31).fill(7))));
+  key(
+    `a ${kind} key of 120,000 bits`,
+    PARSED,
+    privateKey(element(0x30, joined(version, algorithm, secret))),
+  );
+}
+key(
+  "an RSA key of 160,000 bits",
+  /not a private key|does not match/,
+  privateKey(
+    element(
+      0x30,
+      joined(version, ...[20_000, 3, 12_000, 3_000, 3_000, 900, 900, 900].map(integer)),
+    ),
+    "RSA PRIVATE KEY",
+  ),
 );
 
 // Memory and time: as much as goes into the largest file

@@ -63,6 +63,22 @@ const TOKENS = [
   ],
   ...["y", "n", "yes", "YES", "no", "true", "false", "127.0.0.1:", "[::1]:", "::", "0.0.0.0"],
   ...["-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----"],
+  ...["-----BEGIN X509 CERTIFICATE-----", "-----END TRUSTED CERTIFICATE-----", "-----BEGIN\n"],
+  ...[
+    "\r\r\n",
+    "\n\r",
+    "\n\n",
+    "\n \t\n",
+    "\f",
+    "X: y\n\n",
+    "Proc-Type: 4,ENCRYPTED\n",
+    "==",
+    "=A",
+  ],
+  ...[
+    "-----BEGIN EC PARAMETERS-----\nBgUrgQQAIg==\n-----END EC PARAMETERS-----\n",
+    " ".repeat(255),
+  ],
   ...[
     "-----BEGIN ",
     "-----",
@@ -88,7 +104,7 @@ export function mutate(good: readonly string[], random: () => number): string {
   for (let times = 1 + Math.floor(random() * 6); times > 0; times--) {
     const [from, to] = [place(), place()].sort((a, b) => a - b) as [number, number];
     const near = Math.min(to, from + Math.floor(random() * 20));
-    switch (Math.floor(random() * 9)) {
+    switch (Math.floor(random() * 11)) {
       case 0: // leave out
         text = text.slice(0, from) + text.slice(near);
         break;
@@ -114,6 +130,16 @@ export function mutate(good: readonly string[], random: () => number): string {
         const at = Math.floor(random() * other.length);
         text = text.slice(0, from) + other.slice(at, at + Math.floor(random() * 200)) +
           text.slice(from);
+        break;
+      }
+      case 9: // other ends of lines, all of them or those of a piece
+        text = text.slice(0, from) +
+          text.slice(from, to).replaceAll("\n", pick(["\r", "\r\n", "\n\n", " \n", "\r\r\n", ""])) +
+          text.slice(to);
+        break;
+      case 10: { // another one whole, in a form of its own
+        const ends = pick(["\r", "\r\n", "\n", "\n\n", "\n "]);
+        text = pick([text, ""]) + pick(good).replaceAll("\n", ends) + pick(["", "\n"]) + text;
         break;
       }
       case 8: { // lines in another order

@@ -12,7 +12,7 @@ import { Failure } from "../../lib/failure.ts";
 import { parseLastPushed } from "../../lib/chain/last_fp.ts";
 import { parseMailcowConf } from "../../lib/chain/mailcow_conf.ts";
 import { parseChainError, parseLeafJudgement } from "../../lib/programs/openssl.ts";
-import { keyFits, parsePair } from "../../lib/certificate/pair.ts";
+import { keyFits, parsePair, samePair } from "../../lib/certificate/pair.ts";
 import { parsePushTarget } from "../../lib/values/push_target.ts";
 import { parseHandshake } from "../../lib/chain/served.ts";
 import { authority } from "../kit/authority.ts";
@@ -202,6 +202,14 @@ const BLOCK = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
 const fingerprintOf = (block: string) =>
   (createHash("sha256").update(Uint8Array.fromBase64(block.replace(/-----[^-]*-----/g, "")))
     .digest("hex").toUpperCase().match(/../g) ?? []).join(":");
+/** What some readers take for less, more or other blocks than the rest do. */
+function assertOneReading(text: string): void {
+  ok(!/\r(?!\n)|:|[^\t\n\r -~]/.test(text), "a character that not all read alike");
+  for (const block of text.match(/-----BEGIN[^]*?-----END/g) ?? []) {
+    ok(!/\n[ \t\r]*\n/.test(block), "a blank line in a block");
+    ok(!/[A-Za-z0-9+/=][ \t]+[A-Za-z0-9+/=]/.test(block.split("\n").slice(1, -1).join("\n")));
+  }
+}
 function isBlockOf({ fingerprint }: { fingerprint: string }, block: string): boolean {
   try {
     return fingerprintOf(block) === fingerprint;
@@ -221,6 +229,7 @@ torture(
       equal(fingerprint, fingerprintOf(blocks[index] ?? ""))
     );
     equal(text.replace(BLOCK, "").trim(), "");
+    assertOneReading(text);
     for (const { names, notBefore, notAfter } of chain) {
       ok(names.every((name) => typeof name === "string"));
       ok(!Number.isNaN(notBefore.getTime()) && !Number.isNaN(notAfter.getTime()));
@@ -247,7 +256,7 @@ torture(
 );
 torture(
   "a pair",
-  [leaf.keyPem, odd.keyPem],
+  [leaf.keyPem, odd.keyPem, await run(openssl, ["ec"], { stdin: leaf.keyPem })],
   (text) =>
     parsePair({ chainPem: bytes(leaf.fullchainPem), keyPem: bytes(text) }, {
       chain: "c",
@@ -255,6 +264,11 @@ torture(
     }),
   (pair, text) => {
     equal((text.match(/^-----BEGIN [A-Z ]*PRIVATE KEY-----\s*$/gm) ?? []).length, 1);
+    assertOneReading(text);
+    const again = parsePair(pair, { chain: "c", key: "k" });
+    ok(samePair(pair, again), "what was written anew reads differently");
+    const written = new TextDecoder().decode(pair.keyPem);
+    ok(/^-----BEGIN [A-Z ]+-----\n([A-Za-z0-9+/=]{1,64}\n)+-----END [A-Z ]+-----\n$/.test(written));
     const isOther = text.includes(odd.keyPem.split("\n")[2] ?? "");
     if (keyFits(pair)) ok(!isOther, "another's key was taken");
   },
