@@ -198,6 +198,51 @@ Deno.test("the key opens neither sftp nor scp", () =>
     deepEqual(Array.from(Deno.readDirSync(outside), ({ name }) => name), ["secret"]);
   }));
 
+Deno.test("the key fills staging with whatever it likes: modes, links, FIFOs and trees", () =>
+  withLock(async ({ server, outside, source, staging, rsync }) => {
+    const before = await snapshot(outside);
+    const target = server.target(`${staging}/`);
+    const hostile = `${source}/hostile`;
+    await Deno.mkdir(`${hostile}/fullchain.pem/${"deep/".repeat(100)}`, { recursive: true });
+    await Deno.symlink(`${outside}/secret`, `${hostile}/privkey.pem`);
+    await Deno.symlink(outside, `${hostile}/shop.example.net`);
+    await run("mkfifo", [`${hostile}/fifo`]);
+    await Deno.writeTextFile(`${hostile}/program`, "x");
+    await Deno.chmod(`${hostile}/program`, 0o4755);
+    await Deno.chmod(hostile, 0o777);
+
+    await rsync(["-azL", `${source}/fullchain.pem`, `${source}/privkey.pem`, target]);
+    await rsync(["-az", `${hostile}/`, target]);
+    const kinds = Object.fromEntries(
+      Array.from(Deno.readDirSync(staging), ({ name }) => {
+        const { isFile, isDirectory, isSymlink, mode } = Deno.lstatSync(`${staging}/${name}`);
+        const kind = isFile ? "file" : isDirectory ? "directory" : isSymlink ? "link" : "other";
+        return [name, `${kind}${isFile ? ` ${((mode ?? 0) & 0o7777).toString(8)}` : ""}`];
+      }),
+    );
+    // A file gives way to a directory, and all of it is staging's own user's.
+    deepEqual(kinds, {
+      "fifo": "other",
+      "fullchain.pem": "directory",
+      "privkey.pem": "link",
+      "program": "file 4755",
+      "shop.example.net": "link",
+    });
+    equal(((await Deno.lstat(staging)).mode ?? 0) & 0o7777, 0o777);
+
+    // Nothing of it leads out, also not with what it has planted.
+    await Deno.remove(hostile, { recursive: true });
+    await Deno.mkdir(`${hostile}/shop.example.net`, { recursive: true });
+    await Deno.writeTextFile(`${hostile}/shop.example.net/secret`, "another\n");
+    await Deno.writeTextFile(`${hostile}/privkey.pem`, "another\n");
+    await rsync(["-az", `${hostile}/`, target]);
+    await rsync(["-azK", `${hostile}/`, target]);
+    await rsync(["-az", "--keep-dirlinks", "--delete", "--inplace", `${hostile}/`, target]);
+    await rsync(["-az", "--remove-source-files", `${hostile}/`, target]);
+    deepEqual(await snapshot(outside), before);
+    equal(await Deno.readTextFile(`${staging}/privkey.pem`), "another\n");
+  }));
+
 function notZero({ code, stdout }: Output): void {
   equal(code !== 0 && code !== 124, true, `exit ${code}: ${stdout}`);
 }
