@@ -3,7 +3,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { stagedPaths } from "../lib/chain/staging.ts";
+import { deliveredPaths } from "../lib/certificate/pair.ts";
 import { authority, type Leaf } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
 import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
@@ -338,7 +338,7 @@ Deno.test("deploy waits for the rest of a push, and then refuses half of one, al
     await using host = await renewal();
     await host.stage(await leaf());
     const elsewhere = `${host.root}/elsewhere.pem`;
-    await set({ ...stagedPaths(host.staging), elsewhere });
+    await set({ ...deliveredPaths(host.staging), elsewhere });
     const start = performance.now();
     await assertRefused(host, error, hint, index % 2 === 0 ? ["--force"] : []);
     ok(performance.now() - start > 15_000, "it did not wait");

@@ -44,9 +44,19 @@ function readStagedOrWhyNot(directory: string): Pair | Failure {
 /** Whether it changed in the last minute. The sender sets the other times, but not this one. */
 function isFresh(directory: string, now: Date): boolean {
   return [directory, ...Object.values(deliveredPaths(directory))].some((path) => {
-    const stat = fs.lstatSync(path, { throwIfNoEntry: false });
-    return stat !== undefined && stat.ctimeMs > now.getTime() - PUSH_MS;
+    const stat = lookAt(path);
+    return stat !== null && stat.ctimeMs > now.getTime() - PUSH_MS;
   });
+}
+
+/** Null where there is nothing, or nothing that this user may see: whoever reads it says so. */
+function lookAt(path: string): fs.Stats | null {
+  try {
+    return fs.lstatSync(path);
+  } catch (error) {
+    if (error instanceof Error && "code" in error) return null;
+    throw error;
+  }
 }
 
 /** What ends a mismatch that does not end by itself; undefined where it may. */
@@ -59,7 +69,7 @@ export function mixedHint(directory: string, now: Date): string | undefined {
 
 /** What is wrong with the directory itself, and the way out. */
 export function stagingWarnings(directory: string): string[] {
-  const stat = fs.lstatSync(directory, { throwIfNoEntry: false });
+  const stat = lookAt(directory);
   if (!stat?.isDirectory()) return [];
   const where = `the staging directory ${quote(directory)} (mode ${formatMode(stat.mode)})`;
   const wayOut = `run: chmod 700 ${directory}`;

@@ -130,13 +130,13 @@ async function waitForLock(
  */
 export function readState(directory: string, name: string): string {
   const path = join(directory, name);
-  const stat = fs.lstatSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) return ""; // as is usual; to make an error of it takes time
   try {
+    const stat = fs.lstatSync(path, { throwIfNoEntry: false });
+    if (stat === undefined) return ""; // as is usual; to make an error of it takes time
     if (stat.isSymbolicLink() || !isOurs(stat)) throw new InTheWay(path);
     return new TextDecoder().decode(readFile(path, { follow: false }).bytes);
   } catch (error) {
-    if (!(error instanceof FileProblem)) throw error;
+    if (!(error instanceof FileProblem)) throw explain(error, `read ${quote(path)}`);
     throw new Failure(`what certsync remembers, ${quote(path)}, ${error.detail}`, {
       hint: "run this as root; where the file itself is damaged, remove it",
     });

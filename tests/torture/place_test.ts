@@ -81,6 +81,18 @@ Deno.test("a full directory in the place of the certificate is named, and the wa
   await host.assertInstalled(good);
 });
 
+Deno.test("a user who may not look is told so, without a stack", async () => {
+  await using host = await hostAttacked();
+  await chmod(host.root, 0o755);
+  await Deno.mkdir(host.state, { mode: 0o700 });
+  await chmod(host.mailcow.confFile, 0o644);
+  const under = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+  const { code, stderr } = await host.deploy(["--dry-run", "--json"], { under });
+  equal(code, 1);
+  match(stderr, /^ERROR: /m);
+  equal(/bug in certsync|^ +at /m.test(stderr), false, stderr);
+});
+
 // It takes more than a minute: nobody can give a file another ctime.
 if (size !== "quick") {
   Deno.test("a pair that two hosts mixed is said to be stuck, and one push ends it", async () => {
