@@ -117,7 +117,7 @@ const keyShapes: Readonly<Record<string, readonly number[]>> = {
 };
 
 /** RSA, RSA-PSS, elliptic curves, Ed25519 and Ed448: of others openssl may take minutes to read one. */
-const keyAlgorithms: Readonly<Record<string, KeyKind>> = {
+const keyAlgorithms: Readonly<Record<string, KeyForm>> = {
   "1.2.840.113549.1.1.1": "other",
   "1.2.840.113549.1.1.10": "other",
   "1.2.840.10045.2.1": "ec",
