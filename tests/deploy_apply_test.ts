@@ -571,6 +571,17 @@ Deno.test("deploy with apply: restart restarts, and leaves a stopped container s
   equal(host.services.isRunning("dovecot"), false);
 });
 
+Deno.test("deploy with apply: restart restarts once for what that does not help", async () => {
+  await using host = await renewal({ deploy: { apply: "restart", restart_timeout: "0.5s" } });
+  host.services.temper("postfix", { ignores: "restart" });
+  for (const restarts of [1, 0, 0]) {
+    host.docker.forget();
+    equal((await host.deploy(["--json"])).json().outcome, "stale");
+    const calls = host.calls().filter((call) => call === "restart postfix-mailcow");
+    equal(calls.length, restarts);
+  }
+});
+
 Deno.test("deploy asks only the endpoints that the config file names", async () => {
   await using host = await renewal();
   await host.configure({ endpoints: [host.services.url("imaps")] });

@@ -521,10 +521,10 @@ Deno.test("deploy replaces nothing where a directory is in the way", async () =>
 });
 
 Deno.test("a domain in the config file gets around a host name that is none in mailcow.conf", async () => {
-  await using host = await renewal({ conf: { MAILCOW_HOSTNAME: "mail_" } });
+  await using host = await renewal({ conf: { MAILCOW_HOSTNAME: "-mail" } });
   const result = await host.assertUntouched(() => host.deploy(["--json"]));
   equal(result.code, 2);
-  match(result.json().error, /MAILCOW_HOSTNAME in .* is not a host name: "mail_"$/);
+  match(result.json().error, /MAILCOW_HOSTNAME in .* is not a host name: "-mail"$/);
   equal((await host.deploy(["--domain", NAME])).code, 0);
 });
 

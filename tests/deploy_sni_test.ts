@@ -332,3 +332,18 @@ Deno.test("deploy restarts Postfix where its map could not be made", async () =>
   match(result.stderr, /postmap: fatal: open sni\.map/);
   equal(host.services.serves("smtps", NAME), fresh.fingerprint);
 });
+
+Deno.test("what postmap warns of is passed on, with the directory", async () => {
+  await using host = await renewal((mailcow) => mailcow.putSni(NAME, own));
+  const words =
+    "postmap: warning: /opt/postfix/conf/sni.map, line 2: open /etc/ssl/mail/x/key.pem: " +
+    "No such file or directory: skipping this entry";
+  host.docker.intercept = ({ argv }) => {
+    if (!argv.includes("postmap")) return undefined;
+    void host.services.postmap();
+    return { code: 0, stderr: `${words}\n` };
+  };
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  deepEqual(result.json().warnings, [`postfix-mailcow: ${words}`]);
+});

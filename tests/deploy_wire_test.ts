@@ -139,6 +139,12 @@ Deno.test("which endpoints are mailcow's is what docker publishes of the contain
     urls(...others).join(),
     "smtp://127.0.0.1:2525,submission://127.0.0.1:587,smtps://127.0.0.1:465",
   );
+  // What docker did not tell is not taken for "nowhere".
+  const [, { usesHostNetwork: _, ...untold }] = container(postfix ?? "");
+  for (const one of [untold, { ...untold, usesHostNetwork: true }]) {
+    const endpoints = endpointsOf(CONF, new Map([["postfix-mailcow", one], ...others]));
+    equal(endpoints.map(formatEndpoint)[0], "smtp://127.0.0.1:2525");
+  }
   const proxied = parseMailcowConf("NGINX_USE_PROXY_PROTOCOL=y", "conf");
   const nginx = container("nginx-mailcow", [443, "", 443]);
   deepEqual(

@@ -42,7 +42,10 @@ export async function applyAll(
       service,
       applyTo(service, {
         compose: scene.compose,
-        mode,
+        // Not to be restarted again for what a restart did not help.
+        mode: mode === "restart" && expectations.some(({ unhelped }) => unhelped !== null)
+          ? "reload"
+          : mode,
         hasSniDirectories: facts.mailcow.sniDirectories.some(({ name }) => !isHidden(name)),
         settleMs: isDirectoryGone(facts) ? 0 : config.settleMs,
         restartTimeoutMs: config.restartTimeoutMs,

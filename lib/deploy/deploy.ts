@@ -8,6 +8,7 @@ import { awaitStaged, mixedHint, stagingWarnings } from "../chain/staging.ts";
 import { type DeployConfig, deployConfig } from "../config/config.ts";
 import { explain, Failure, quote, UsageFailure } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
+import { isMissing } from "../files/read_file.ts";
 import { holdState } from "../files/state.ts";
 import { removeLeftovers } from "../files/write_file.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
@@ -41,7 +42,7 @@ import {
 
 /** Throws a Failure where it does not come to a decision. */
 export async function deploy(config: DeployConfig, context: RunContext): Promise<DeployReport> {
-  readMailcow(config.mailcow); // where there is none, nothing is made for it
+  if (isMissing(config.state)) readMailcow(config.mailcow); // nothing is made where there is none
   using _lock = config.dryRun ? null : await holdState(config.state, context);
 
   const mailcow = readMailcow(config.mailcow);
