@@ -210,7 +210,10 @@ export async function assertDirectory(
 
 /** No file of ours that does not belong there, and a previous pair that is one. */
 async function assertTidy(host: MailHost): Promise<void> {
-  const known = ["lock", "loaded", "rejected", "answered", "previous"];
+  const known = [
+    ...["lock", "loaded", "rejected", "answered", "previous"],
+    ...["unhelped", "unseen", "directories"],
+  ];
   deepEqual((await readdir(host.state)).filter((name) => !known.includes(name)), []);
   const paths = await filesBelow(host.root);
   deepEqual(paths.filter((path) => /\/\.[^/]*$|scratch/.test(path)), []);
