@@ -301,7 +301,10 @@ Deno.test("fake docker fails as the real one does", async () => {
   const rows = listed.stdout.trim().split("\n").map((line) => JSON.parse(line));
   deepEqual(
     rows.map(({ Service, State }) => [Service, State]),
-    [["postfix-mailcow", "exited"], ["dovecot-mailcow", "running"], ["nginx-mailcow", "running"]],
+    [
+      ...[["postfix-mailcow", "exited"], ["dovecot-mailcow", "running"]],
+      ...[["nginx-mailcow", "running"], ["acme-mailcow", "running"]],
+    ],
   );
   equal((await compose("ps", "--services")).stdout, "dovecot-mailcow\nnginx-mailcow\n");
 
