@@ -1,11 +1,11 @@
 // certsync find-npm-dir: says in which directory the certificate of a name lies.
 
 import {
+  choiceWarnings,
   chooseLineage,
   type Lineage,
   liveDirectories,
   readLineages,
-  tieWarnings,
 } from "./chain/npm_dir.ts";
 import type { Presentation } from "./cli/terminal.ts";
 import { type FindConfig, findConfig } from "./config/config.ts";
@@ -43,9 +43,8 @@ export function emptyFindReport(config: FindConfig | null): FindReport {
 export function findNpmDir({ hostName, live }: FindConfig, { now }: RunContext): FindReport {
   const directories = liveDirectories(live);
   const lineages = readLineages(directories, now);
-  const { best, equals } = hostName === null
-    ? { best: null, equals: [] }
-    : chooseLineage(lineages, hostName);
+  const choice = hostName === null ? { best: null, equals: [] } : chooseLineage(lineages, hostName);
+  const { best } = choice;
   const report: FindReport = {
     hostname: hostName,
     match: best?.directory ?? null,
@@ -53,7 +52,7 @@ export function findNpmDir({ hostName, live }: FindConfig, { now }: RunContext):
     warnings: [
       ...(lineages.length > 0 ? [] : [`no npm-* in ${directories.map(quote).join(", ")}`]),
       ...lineages.flatMap(({ problem }) => problem === null ? [] : [`skipped: ${problem}`]),
-      ...(best === null ? [] : tieWarnings(best, equals)),
+      ...choiceWarnings(lineages, hostName ?? "", choice),
       ...(best === null || best.state === "valid"
         ? []
         : [`${quote(best.directory)} is ${best.state}`]),

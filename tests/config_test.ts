@@ -23,9 +23,11 @@ const TARGET = "certsync@mail.example.org:/home/certsync/incoming/";
 Deno.test("an empty config has the defaults of the contract", () => {
   const push = pushConfig(read({}), flags(`push --domain m.example.org --to ${TARGET}`));
   deepEqual(
-    [push.live, push.source, push.port, push.identity, push.state, push.trust, push.timeoutMs],
-    [null, { kind: "auto" }, 22, null, "/var/lib/mailcow-cert-push", { kind: "system" }, 60_000],
+    [push.live, push.source, push.state, push.trust, push.timeoutMs],
+    [null, { kind: "auto" }, "/var/lib/mailcow-cert-push", { kind: "system" }, 60_000],
   );
+  // ssh's own port for that host, which an alias may name, and ssh's own keys.
+  deepEqual(push.to.map(({ ssh }) => [ssh.port, ssh.identity]), [[null, null]]);
   const deploy = deployConfig(read(null), flags("deploy"));
   deepEqual(deploy, {
     domain: null,
@@ -97,8 +99,12 @@ Deno.test("every key of the contract is read", () => {
   deepEqual(push.to.map(({ text }) => text), [TARGET]);
   deepEqual(push.source, { kind: "lineage", name: "npm-5" });
   deepEqual(push.trust, { kind: "file", path: "/etc/ca.pem" });
-  deepEqual(push.knownHosts, ["/etc/certsync/known_hosts"]);
-  deepEqual([push.port, push.timeoutMs], [2222, 90_000]);
+  deepEqual(push.to.map(({ ssh }) => ssh), [{
+    port: 2222,
+    identity: "/root/.ssh/mailcow_certsync",
+    knownHosts: ["/etc/certsync/known_hosts"],
+  }]);
+  equal(push.timeoutMs, 90_000);
   const deploy = deployConfig(file, flags("deploy"));
   deepEqual([deploy.apply, deploy.settleMs, deploy.restartTimeoutMs], ["restart", 60_000, 600_000]);
   deepEqual(deploy.endpoints, [{ protocol: "imaps", host: "127.0.0.1", port: 993 }]);
@@ -111,6 +117,23 @@ Deno.test("every key of the contract is read", () => {
   deepEqual(findConfig(file, flags("find-npm-dir")).live, [
     "/etc/nginx/letsencrypt/live",
     "/etc/letsencrypt/live",
+  ]);
+});
+
+Deno.test("targets may differ in port, identity and known_hosts, also where --to names them", () => {
+  const [one, two] = ["u@one:/in/", "u@two:/in/"];
+  const own = { port: 2222, identity: "/two", known_hosts: "/known" };
+  const file = read({
+    push: { to: [one, { to: two, ...own }], identity: "/one", known_hosts: "/k" },
+  });
+  const ofOne = { port: null, identity: "/one", knownHosts: ["/k"] };
+  const ofTwo = { port: 2222, identity: "/two", knownHosts: ["/known"] };
+  const ways = (words: string) =>
+    pushConfig(file, flags(words)).to.map(({ text, ssh }) => [text, ssh]);
+  deepEqual(ways("push --domain m.example.org"), [[one, ofOne], [two, ofTwo]]);
+  deepEqual(ways(`push --domain m.example.org --to ${two} --to u@three:/in/`), [
+    [two, ofTwo],
+    ["u@three:/in/", ofOne],
   ]);
 });
 
@@ -197,7 +220,11 @@ Deno.test("a document that cannot be right is refused with its key and its file"
     [{ domain: "müller.de" }, /is not a host name/, /xn--/],
     [{ push: { to: [] } }, /^push.to in .* is an empty list$/],
     [{ push: { to: [TARGET, "5"] } }, /^push.to in .* is not a target over SSH: "5"$/],
-    [{ push: { to: { a: 1 } } }, /^push.to in .* must be a text, not a mapping$/],
+    [{ push: { to: { a: 1 } } }, /^unknown key "push.to.a" in /],
+    [{ push: { to: { port: 2222 } } }, /^push.to in .* has an entry without its target$/],
+    [{ push: { to: [{ to: TARGET, port: "x" }] } }, /^push.to.port in .* is not a port: "x"$/],
+    [{ push: { to: [{ to: TARGET, identity: "id" }] } }, /^push.to.identity in .* absolute path/],
+    [{ push: { to: "ssh://u@h:2222/in/" } }, /^push.to in .* is a URL: /],
     [{ push: { to: "host::module" } }, /^push.to in .* names an rsync daemon/],
     [{ push: { to: "-e id h:/" } }, /^push.to in .* begins with a hyphen/],
     [{ push: { to: "u@h:/a\nb/" } }, /^push.to in .* holds a control character/],

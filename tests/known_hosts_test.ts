@@ -5,13 +5,14 @@ import { sshOptions } from "../lib/programs/ssh.ts";
 import { authority } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
 import { npmTree } from "./kit/npm_tree.ts";
+import { runContext } from "./kit/run_context.ts";
 import { sshServer } from "./kit/ssh_server.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 import { unshare } from "./kit/unshare.ts";
 
 Deno.test("ssh is told of files for host keys only where it shall not look into its own", () => {
   const file = (knownHosts: string[] | null) =>
-    sshOptions({ port: null, identity: null, knownHosts })
+    sshOptions({ port: null, identity: null, knownHosts }, runContext())
       .filter((option) => option.includes("KnownHosts"));
   deepEqual(file(null), []);
   deepEqual(file(["/a/known"]), ["UserKnownHostsFile=/a/known"]);

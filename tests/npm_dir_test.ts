@@ -1,5 +1,12 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { chooseLineage, type Lineage, namedLineage, tieWarnings } from "../lib/chain/npm_dir.ts";
+import {
+  choiceWarnings,
+  chooseLineage,
+  type Lineage,
+  maySucceed,
+  namedLineage,
+  tieWarnings,
+} from "../lib/chain/npm_dir.ts";
 
 const NAME = "mail.example.org";
 
@@ -9,6 +16,8 @@ function lineage(name: string, properties: Partial<Lineage> = {}): Lineage {
     chain: null,
     state: "valid",
     problem: null,
+    warning: null,
+    fingerprint: null,
     subject: `CN=${NAME}`,
     issuer: "CN=R11,O=Let's Encrypt,C=US",
     names: [NAME],
@@ -28,6 +37,7 @@ const expired = { state: "expired", lifeLeft: -0.1 } as const;
 const overdue = { lifeLeft: 0.2 };
 const later = { notBefore: new Date("2026-01-02") };
 const wildcard = { names: ["*.example.org"] };
+const selfSigned = { issuer: `CN=${NAME}` };
 
 const preferences: Record<string, [better: Partial<Lineage>, worse: Partial<Lineage>]> = {
   "a valid one before a later one that has expired": [{}, { ...expired, ...later }],
@@ -44,6 +54,12 @@ const preferences: Record<string, [better: Partial<Lineage>, worse: Partial<Line
     ...later,
   }],
   "an exact name before a later wildcard": [{}, { ...wildcard, ...later }],
+  "a trusted one before a later self-signed one": [{}, { ...selfSigned, ...later }],
+  "an overdue trusted wildcard before an exact self-signed one": [
+    { ...overdue, ...wildcard },
+    selfSigned,
+  ],
+  "a self-signed one before an expired one": [selfSigned, { ...expired, ...later }],
   "the later of two": [later, {}],
   "the trusted one of two that have expired": [expired, {
     ...expired,
@@ -102,4 +118,33 @@ Deno.test("only what covers the name is chosen", () => {
   const broken = lineage("npm-2", { state: "broken", names: [], notBefore: null, issuer: null });
   equal(chooseLineage([broken, lineage("npm-1")], NAME).best?.directory, "/live/npm-1");
   deepEqual(chooseLineage([], NAME), { best: null, equals: [] });
+});
+
+Deno.test("a wildcard is told where it is newer than the exact name, and as good otherwise", () => {
+  const exact = lineage("npm-1");
+  const warnings = (other: Partial<Lineage>) => {
+    const lineages = [exact, lineage("npm-2", { ...wildcard, ...other })];
+    return choiceWarnings(lineages, NAME, chooseLineage(lineages, NAME));
+  };
+  deepEqual(warnings(later), [
+    '"/live/npm-2" holds a newer wildcard certificate; "/live/npm-1" is used, because it names ' +
+    "the host itself",
+  ]);
+  for (const other of [{}, { ...later, ...expired }, { ...later, ...overdue }]) {
+    deepEqual(warnings(other), []);
+  }
+  deepEqual(warnings({ ...later, issuer: staging.issuer }), []);
+});
+
+Deno.test("what is chosen after another, deploy takes after it: newer, or the other is overdue and ends sooner", () => {
+  const served = lineage("npm-1", later);
+  const [sooner, longer] = [new Date("2026-03-01"), new Date("2026-05-01")];
+  equal(maySucceed(lineage("npm-2", later), served), true);
+  equal(maySucceed(lineage("npm-2"), served), false);
+  equal(maySucceed(lineage("npm-2", { notAfter: longer }), served), false);
+  const ending = { ...served, ...overdue };
+  equal(maySucceed(lineage("npm-2", { notAfter: longer }), ending), true);
+  equal(maySucceed(lineage("npm-2", { notAfter: sooner }), ending), false);
+  equal(maySucceed(lineage("npm-2"), { ...served, ...expired, state: "expired" }), true);
+  equal(maySucceed(lineage("npm-2"), { ...served, ...selfSigned }), true);
 });

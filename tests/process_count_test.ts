@@ -1,6 +1,7 @@
 // How many outside programs a run starts: what made the shell slow must not come back.
 
 import { deepEqual } from "node:assert/strict";
+import { programs } from "../lib/programs/run.ts";
 import { authority } from "./kit/authority.ts";
 import { certsync, type CertsyncResult } from "./kit/certsync.ts";
 import { counted } from "./kit/counted.ts";
@@ -11,7 +12,7 @@ import { sshServer } from "./kit/ssh_server.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 
 const NAME = "mail.example.org";
-const PROGRAMS = ["openssl", "rsync", "ssh", "docker", "docker-compose", "systemctl", "getent"];
+const PROGRAMS = programs;
 
 /** Runs it with every program counted; fails unless it ends with code 0. */
 async function countedRun(

@@ -42,6 +42,11 @@ Deno.test("what rsync would take for something else is refused", () => {
       ["u@mail::module/in/", /daemon/],
       ["[2001:db8::1]::module", /daemon/],
       ["rsync://mail/module", /daemon/],
+      ["ssh://u@mail:2222/in/", /is a URL/],
+      ["sftp://u@mail/in/", /is a URL/],
+      ["mail:2222:/in/", /holds a port/],
+      ["u@mail:2222/in/", /holds a port/],
+      ["u@[2001:db8::1]:2222:/in/", /holds a port/],
       ["RSYNC://mail/module", /daemon/],
       ["-oProxyCommand=id:/in/", /hyphen/],
       ["u@-oProxyCommand:/in/", /hyphen/],
@@ -58,5 +63,24 @@ Deno.test("what rsync would take for something else is refused", () => {
         error.message.startsWith("push.to ") && error.hint !== undefined,
       JSON.stringify(text),
     );
+  }
+});
+
+Deno.test("a port in the target is told where it belongs, and how the target is then written", () => {
+  for (
+    const [text, target, port] of [
+      ["ssh://u@mail:2222/in/", "u@mail:/in/", 2222],
+      ["scp://mail:2222/in/", "mail:/in/", 2222],
+      ["u@mail:2222:/in/", "u@mail:/in/", 2222],
+      ["u@[2001:db8::1]:2222:/in/", "u@[2001:db8::1]:/in/", 2222],
+      ["sftp://u@mail/in/", "u@mail:/in/", null],
+    ] as const
+  ) {
+    throws(() => parsePushTarget(text, "push.to"), (error) => {
+      const hint = error instanceof UsageFailure ? error.hint ?? "" : "";
+      parsePushTarget(target, "push.to"); // what is advised is taken
+      return hint.startsWith(`write ${target}, `) &&
+        hint.includes(port === null ? "push.port" : `(push.port: ${port})`);
+    });
   }
 });

@@ -1,9 +1,18 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { parsePushTarget } from "../lib/values/push_target.ts";
-import { explainRsync, explainSilence, parseServerCommand } from "../lib/programs/rsync.ts";
+import { explainTransfer } from "../lib/programs/rsync_words.ts";
+import { plainView } from "../lib/programs/ssh_view.ts";
+import { type Ending, parseServerCommand } from "../lib/programs/rsync.ts";
 
 const target = parsePushTarget("certsync@mail.example.org:/home/certsync/incoming/", "x");
-const SSH = { port: 22, identity: null };
+const SSH = { port: 22, identity: null as string | null, knownHosts: null };
+
+function explain(ending: Ending, to = target, options = SSH) {
+  const view = plainView(to.login, options);
+  const others = { jumps: [], keys: [], commonAlgorithms: [], configFile: "/root/.ssh/config" };
+  const peer = { ...others, view, login: to.login, options };
+  return explainTransfer(ending, { target: to, peer, timeoutMs: 60_000, greeting: null });
+}
 const LET_IN = 'Authenticated to mail.example.org ([192.0.2.1]:22) using "publickey".\n';
 const CLOSED = "rsync: connection unexpectedly closed (0 bytes received so far) [sender]\n" +
   "rsync error: error in rsync protocol data stream (code 12) at io.c(285) [sender=3.2.7]\n";
@@ -128,7 +137,7 @@ const cases: Record<string, [code: number, stderr: string, error: RegExp, hint: 
 
 for (const [what, [code, stderr, error, hint]] of Object.entries(cases)) {
   Deno.test(`rsync's words are understood: ${what}`, () => {
-    const failure = explainRsync({ code, stderr }, target, SSH);
+    const failure = explain({ code, stderr });
     match(failure.error, error);
     match(failure.hint, hint);
     equal(failure.mayBeForcedCommand, false);
@@ -146,7 +155,7 @@ Deno.test("a stream that breaks once ssh has let us in may be the forced command
       [12, "rsync: [sender] read error: Connection reset by peer (104)\n"],
     ] as const
   ) {
-    const failure = explainRsync({ code, stderr: LET_IN + words }, target, SSH);
+    const failure = explain({ code, stderr: LET_IN + words });
     equal(failure.mayBeForcedCommand, true, words);
     match(failure.error, /^the forced command on the other side does not fit/);
     match(failure.hint, /authorized_keys on mail\.example\.org.*--debug=CMD/);
@@ -154,21 +163,22 @@ Deno.test("a stream that breaks once ssh has let us in may be the forced command
 });
 
 Deno.test("silence means a firewall before ssh was let in, and a forced command after it", () => {
-  const before = explainSilence("", 60_000, target, 2222);
+  const before = explain({ code: null, stderr: "" }, target, { ...SSH, port: 2222 });
   match(before.error, /^the connection timed out: no end within 60 s$/);
   match(before.hint, /^let port 2222 inbound/);
   equal(before.mayBeForcedCommand, false);
 
-  const after = explainSilence(LET_IN, 60_000, target, 22);
+  const after = explain({ code: null, stderr: LET_IN });
   match(after.error, /^the forced command .*: no end within 60 s$/);
   equal(after.mayBeForcedCommand, true);
 });
 
 Deno.test("what is to be tried by hand is what push tries, also with an IPv6 address", () => {
   const address = parsePushTarget("certsync@[2001:db8::1]:/home/certsync/incoming/", "x");
-  const ssh = { port: 22, identity: "/root/.ssh/mailcow_certsync" };
+  const letIn = 'Authenticated to 2001:db8::1 ([2001:db8::1]:22) using "publickey".\n';
+  const ssh = { ...SSH, identity: "/root/.ssh/mailcow_certsync" };
   equal(
-    explainRsync({ code: 5, stderr: `${LET_IN}something odd\n` }, address, ssh).hint,
+    explain({ code: 5, stderr: `${letIn}something odd\n` }, address, ssh).hint,
     'try it by hand: ssh -v -p 22 -i "/root/.ssh/mailcow_certsync" certsync@2001:db8::1',
   );
 });
@@ -176,7 +186,7 @@ Deno.test("what is to be tried by hand is what push tries, also with an IPv6 add
 Deno.test("a target on another port is bracketed, as known_hosts has it", () => {
   const stderr = "Host key verification failed.\r\n";
   match(
-    explainRsync({ code: 255, stderr }, target, { ...SSH, port: 2222 }).hint,
+    explain({ code: 255, stderr }, target, { ...SSH, port: 2222 }).hint,
     /\[mail\.example\.org\]:2222 into/,
   );
 });

@@ -188,10 +188,15 @@ Deno.test("the config files that the scripts write say what setup was told", asy
 
   const push = pushConfig(await config(PUSH), flags("push"));
   deepEqual(
-    [push.domain, push.to.map(({ text }) => text), push.identity, push.knownHosts],
+    [
+      push.domain,
+      push.to.map(({ text }) => text),
+      push.to[0]?.ssh.identity,
+      push.to[0]?.ssh.knownHosts,
+    ],
     ["mail.example.org", [TARGET], "/root/.ssh/mailcow_certsync", ["/etc/certsync/known_hosts"]],
   );
-  deepEqual([push.port, push.state], [22, "/var/lib/mailcow-cert-push"]);
+  deepEqual([push.to[0]?.ssh.port, push.state], [null, "/var/lib/mailcow-cert-push"]);
   const to = ["a@b.example:/in/", "[2001:db8::1]:/in/", "1.2.3.4:/in/", "a@null:/in/"];
   for (const domain of ["mail.example.org", "1.5", "1e3", "null", "yes", "2027-01-01"]) {
     const args = ["push", "--domain", domain, ...to.flatMap((target) => ["--to", target])];

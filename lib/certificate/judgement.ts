@@ -27,6 +27,15 @@ export interface Demands {
   readonly mismatchHint?: string | undefined;
 }
 
+/** A refusal that push can do something about. */
+export class Refusal extends Failure {
+  override name = "Refusal";
+
+  constructor(readonly about: "key" | "chain", { message, hint }: Failure) {
+    super(message, { hint });
+  }
+}
+
 /** Why the pair must not be used, or null. `state` is where temporary files may be made. */
 export async function judgePair(
   pair: Pair,
@@ -56,7 +65,7 @@ export async function judgePair(
   }
   return timeRefusal(pair.leaf, paths, context.now) ??
     nameRefusal(pair.leaf, paths, demands.domain, leaf.coversHost) ??
-    (chainError && chainRefusal(pair, paths, demands, chainError)) ??
+    (chainError && new Refusal("chain", chainRefusal(pair, paths, demands, chainError))) ??
     (demands.trust.kind === "none" ? null : authorityRefusal(pair, paths));
 }
 
@@ -115,7 +124,8 @@ function mismatch(
       hint: "the certificate of the key comes first, then its intermediates, as in fullchain.pem",
     });
   }
-  return new Failure(`key does not match certificate: ${quote(paths.key)}`, { hint });
+  const refusal = new Failure(`key does not match certificate: ${quote(paths.key)}`, { hint });
+  return new Refusal("key", refusal);
 }
 
 /** Pure. */

@@ -10,8 +10,9 @@ import {
   timeState,
 } from "../certificate/certificate.ts";
 import { explain, Failure, quote } from "../failure.ts";
-import { FileProblem, isMissing, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
+import { FileProblem, isMissing } from "../files/read_file.ts";
 import { namesCover } from "../values/host_name.ts";
+import { changedMs, readLineageFile } from "./lineage_file.ts";
 
 export type LineageState = "valid" | "expired" | "not-yet-valid" | "staging" | "broken";
 
@@ -21,6 +22,9 @@ export interface Lineage {
   readonly chain: readonly [Certificate, ...Certificate[]] | null;
   readonly state: LineageState;
   readonly problem: string | null;
+  /** That a link is not taken by its word. */
+  readonly warning: string | null;
+  readonly fingerprint: string | null;
   readonly subject: string | null;
   readonly issuer: string | null;
   readonly names: readonly string[];
@@ -28,7 +32,10 @@ export interface Lineage {
   readonly notAfter: Date | null;
   /** From 1 at the beginning of its life to 0 at its end. */
   readonly lifeLeft: number;
-  /** Changed a moment ago, or since `now`: a renewal replaces its links one by one. */
+  /**
+   * Cannot be read, and changed a moment ago, or since `now`: a renewal replaces its links one by
+   * one, and an upload is written in place.
+   */
   readonly isChanging: boolean;
 }
 
@@ -69,15 +76,17 @@ const SETTLING_MS = 10_000;
 function readLineage(directory: string, now: Date): Lineage {
   const path = join(directory, "fullchain.pem");
   try {
-    const file = readFile(path, { follow: true, maxBytes: MAX_PEM_BYTES });
-    const chain = parseChain(file.bytes, quote(path));
+    const { bytes, warning } = readLineageFile(path);
+    const chain = parseChain(bytes, quote(path));
     const [leaf] = chain;
-    const { subject, issuer, names, notBefore, notAfter } = leaf;
+    const { fingerprint, subject, issuer, names, notBefore, notAfter } = leaf;
     return {
       directory,
       chain,
       state: leafState(leaf, now),
       problem: null,
+      warning,
+      fingerprint,
       subject,
       issuer,
       names,
@@ -93,6 +102,8 @@ function readLineage(directory: string, now: Date): Lineage {
       chain: null,
       state: "broken",
       problem: error instanceof FileProblem ? `${quote(path)} ${error.detail}` : error.message,
+      warning: null,
+      fingerprint: null,
       subject: null,
       issuer: null,
       names: [],
@@ -101,16 +112,6 @@ function readLineage(directory: string, now: Date): Lineage {
       lifeLeft: 0,
       isChanging: changedMs(directory) > now.getTime() - SETTLING_MS,
     };
-  }
-}
-
-/** When an entry was made or removed in it; 0 where that cannot be seen. */
-function changedMs(directory: string): number {
-  try {
-    return fs.statSync(directory).mtimeMs;
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return 0;
-    throw error;
   }
 }
 
@@ -125,20 +126,23 @@ export interface Choice {
   readonly equals: readonly Lineage[];
 }
 
+/** Those that cover the name, the best one first. Pure. */
+export function rankLineages(lineages: readonly Lineage[], hostName: string): Lineage[] {
+  return lineages.filter(({ names }) => namesCover(names, hostName) !== null)
+    .sort((a, b) =>
+      compare(merits(b, hostName), merits(a, hostName)) ||
+      compare(number(b.directory), number(a.directory))
+    );
+}
+
 /** The lineage to use for the name. Pure. */
 export function chooseLineage(lineages: readonly Lineage[], hostName: string): Choice {
-  const [best, ...others] = lineages
-    .filter(({ names }) => namesCover(names, hostName) !== null)
-    .map((lineage) => ({ lineage, merits: merits(lineage, hostName) }))
-    .sort((a, b) =>
-      compare(b.merits, a.merits) ||
-      compare(number(b.lineage.directory), number(a.lineage.directory))
-    );
+  const [best, ...others] = rankLineages(lineages, hostName);
   if (best === undefined) return { best: null, equals: [] };
+  const most = merits(best, hostName);
   return {
-    best: best.lineage,
-    equals: others.filter(({ merits }) => compare(merits, best.merits) === 0)
-      .map(({ lineage }) => lineage),
+    best,
+    equals: others.filter((other) => compare(merits(other, hostName), most) === 0),
   };
 }
 
@@ -159,17 +163,57 @@ export function tieWarnings(best: Lineage, equals: readonly Lineage[]): string[]
   );
 }
 
+/** What somebody may have expected to be used instead of the best. Pure. */
+export function choiceWarnings(
+  lineages: readonly Lineage[],
+  hostName: string,
+  { best, equals }: Choice,
+): string[] {
+  if (best === null) return [];
+  const most = merits(best, hostName);
+  const newer = lineages.find((other) => {
+    const [validity, trust, freshness, way, notBefore = 0] = merits(other, hostName);
+    return namesCover(other.names, hostName) === "wildcard" && way !== most[3] &&
+      compare([validity, trust, freshness].map(Number), most.slice(0, 3)) === 0 &&
+      notBefore > (most[4] ?? 0);
+  });
+  return [
+    ...(best.warning === null ? [] : [best.warning]),
+    ...tieWarnings(best, equals),
+    ...(newer === undefined ? [] : [
+      `${quote(newer.directory)} holds a newer wildcard certificate; ${quote(best.directory)} is ` +
+      "used, because it names the host itself",
+    ]),
+  ];
+}
+
 /** Overdue is what its owner should have renewed long ago: probably no one renews it any more. */
-const OVERDUE = 0.25;
+export const OVERDUE = 0.25;
 
 /** The first in which two lineages differ decides; more is better. */
 function merits(lineage: Lineage, hostName: string): number[] {
   return [
     lineage.state === "valid" || lineage.state === "staging",
-    !isStagingIssuer({ issuer: lineage.issuer ?? "" }),
+    isTrustworthy(lineage),
     lineage.lifeLeft >= OVERDUE,
     namesCover(lineage.names, hostName) === "exact",
   ].map(Number).concat(lineage.notBefore?.getTime() ?? 0);
+}
+
+/** Neither a testing environment's nor its own issuer's. */
+function isTrustworthy({ subject, issuer }: Lineage): boolean {
+  return !isStagingIssuer({ issuer: issuer ?? "" }) && subject !== issuer;
+}
+
+/**
+ * Whether deploy takes it where the other one is served: nothing older than that, unless that is
+ * overdue and ends sooner, or is none that it would keep. Pure.
+ */
+export function maySucceed(next: Lineage, served: Lineage): boolean {
+  if (served.state !== "valid" || !isTrustworthy(served)) return true;
+  const [begins, ends] = [Number(next.notBefore), Number(next.notAfter)];
+  return begins >= Number(served.notBefore) ||
+    (served.lifeLeft < OVERDUE && Number(served.notAfter) < ends);
 }
 
 /** `npm-5-0001` follows `npm-5`. */

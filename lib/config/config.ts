@@ -9,7 +9,7 @@ import { FileProblem, readFileIfAny } from "../files/read_file.ts";
 import { type Endpoint, parseEndpoint } from "../values/endpoint_url.ts";
 import { parseHostName } from "../values/host_name.ts";
 import { type Location, parseLocation } from "../values/location.ts";
-import { parsePushTarget, type PushTarget } from "../values/push_target.ts";
+import { parsePushTarget, type PushTarget, type SshOptions } from "../values/push_target.ts";
 import { type Age, parseAge } from "../values/time.ts";
 import {
   type ConfigFile,
@@ -17,6 +17,7 @@ import {
   parseSource,
   readConfigDocument,
   type Source,
+  type TargetEntry,
   type Trust,
 } from "./config_file.ts";
 
@@ -75,12 +76,14 @@ export interface SourceConfig {
   readonly source: Source;
 }
 
+/** A target with the way to it. */
+export interface Destination extends PushTarget {
+  readonly ssh: SshOptions;
+}
+
 export interface PushConfig extends SourceConfig {
   readonly domain: string;
-  readonly to: readonly PushTarget[];
-  readonly port: number;
-  readonly identity: string | null;
-  readonly knownHosts: readonly string[] | null;
+  readonly to: readonly Destination[];
   readonly state: string;
   readonly trust: Trust;
   readonly timeoutMs: number;
@@ -88,12 +91,18 @@ export interface PushConfig extends SourceConfig {
   readonly dryRun: boolean;
 }
 
-/** The targets that --to names, or else push.to; undefined where neither does. */
+/**
+ * The targets that --to names, with what push.to says of them, or else push.to; undefined where
+ * neither does.
+ */
 export function pushTargets(
   { push = {} }: ConfigFile,
   flags: Flags,
-): readonly PushTarget[] | undefined {
-  const to = flags.values("to")?.map((text) => parsePushTarget(text, "--to")) ?? push.to;
+): readonly TargetEntry[] | undefined {
+  const to =
+    flags.values("to")?.map((text) =>
+      push.to?.find((entry) => entry.text === text) ?? parsePushTarget(text, "--to")
+    ) ?? push.to;
   const twice = to?.find(({ text }, index) => to.findIndex((other) => other.text === text) < index);
   if (twice === undefined) return to;
   const where = flags.values("to") === undefined ? "push.to" : "--to";
@@ -111,15 +120,27 @@ export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
   return {
     ...sourceConfig(push, flags),
     domain: requiredDomain(flagDomain(flags) ?? domain),
-    to,
-    port: push.port ?? 22,
-    identity: push.identity ?? null,
-    knownHosts: push.known_hosts === undefined ? standardKnownHosts() : [push.known_hosts],
+    to: to.map((entry) => destination(entry, push)),
     state: push.state ?? PUSH_STATE,
     trust: push.trust ?? { kind: "system" },
     timeoutMs: push.timeout ?? 60_000,
     force: flags.has("force"),
     dryRun: flags.has("dry-run"),
+  };
+}
+
+function destination(
+  { port, identity, known_hosts, ...target }: TargetEntry,
+  push: NonNullable<ConfigFile["push"]>,
+): Destination {
+  const knownHosts = known_hosts ?? push.known_hosts;
+  return {
+    ...target,
+    ssh: {
+      port: port ?? push.port ?? null,
+      identity: identity ?? push.identity ?? null,
+      knownHosts: knownHosts === undefined ? standardKnownHosts() : [knownHosts],
+    },
   };
 }
 

@@ -5,7 +5,7 @@ import { quote, UsageFailure } from "../failure.ts";
 import { parseEndpoint, parsePort } from "../values/endpoint_url.ts";
 import { parseHostName } from "../values/host_name.ts";
 import { type Location, parseLocation } from "../values/location.ts";
-import { parsePushTarget } from "../values/push_target.ts";
+import { parsePushTarget, type PushTarget } from "../values/push_target.ts";
 import { parseAge, parseDuration } from "../values/time.ts";
 
 /** Where in the file a value stands: `push.port` in `/etc/certsync/config.yaml`. */
@@ -38,7 +38,7 @@ const schema = {
   push: section({
     live: list(text(parsePath)),
     source: text(parseSource),
-    to: list(text(parsePushTarget)),
+    to: list(targetEntry),
     port: text(parsePort),
     identity: text(parsePath),
     known_hosts: text(parsePath),
@@ -129,6 +129,30 @@ function list<T>(item: Reader<T>): Reader<readonly T[]> {
     if (value.length === 0) throw new UsageFailure(`${describe(place)} is an empty list`);
     return value.map((entry) => item(entry, place));
   };
+}
+
+/** A target, and what differs there from the keys of the same names beside `push.to`. */
+export interface TargetEntry extends PushTarget {
+  readonly port?: number;
+  readonly identity?: string;
+  readonly known_hosts?: string;
+}
+
+function targetEntry(value: unknown, place: Place): TargetEntry {
+  const target = text(parsePushTarget);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    return target(value, place);
+  }
+  const { to, ...settings } = section({
+    to: target,
+    port: text(parsePort),
+    identity: text(parsePath),
+    known_hosts: text(parsePath),
+  })(value, place);
+  if (to !== undefined) return { ...to, ...settings };
+  throw new UsageFailure(`${describe(place)} has an entry without its target`, {
+    hint: "write {to: user@host:/dir/, port: 2222}",
+  });
 }
 
 function kindOf(value: unknown): string {

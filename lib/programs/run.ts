@@ -7,6 +7,8 @@ import type { RunContext } from "../run_context.ts";
 const packages = {
   rsync: "rsync",
   ssh: "openssh-client",
+  "ssh-keygen": "openssh-client",
+  "ssh-add": "openssh-client",
   openssl: "openssl",
   docker: "docker-ce-cli",
   "docker-compose": "docker-compose",
@@ -15,6 +17,8 @@ const packages = {
 } as const;
 
 export type Program = keyof typeof packages;
+
+export const programs: readonly string[] = Object.keys(packages);
 
 export interface Invocation {
   readonly stdin?: Uint8Array;

@@ -1,140 +1,53 @@
 // certsync push: sends the certificate of Nginx Proxy Manager to every target that lacks it.
 
-import { join } from "node:path";
-import { timeState, tlsaRecord } from "../certificate/certificate.ts";
-import type { Pair } from "../certificate/pair.ts";
+import { timeState } from "../certificate/certificate.ts";
+import { type Pair, samePair } from "../certificate/pair.ts";
 import { type LastPushed, readLastPushed } from "../chain/last_fp.ts";
-import { type PushConfig, pushConfig } from "../config/config.ts";
-import { Failure } from "../failure.ts";
-import { exposure } from "../files/exposure.ts";
+import { type Destination, type PushConfig, pushConfig } from "../config/config.ts";
+import { Failure, quote } from "../failure.ts";
 import { holdState } from "../files/state.ts";
-import type { RunContext } from "../run_context.ts";
+import { pause, type RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
-import type { PushTarget } from "../values/push_target.ts";
-import { formatTime } from "../values/time.ts";
-import type { Sending } from "./send.ts";
-import { readSource, type Source } from "./source.ts";
-
-export interface PushReport {
-  readonly outcome: "pushed" | "unchanged" | "would-push" | "refused" | "failed";
-  readonly domain: string | null;
-  /** The directory that the certificate was read from. */
-  readonly source: string | null;
-  readonly fingerprint: string | null;
-  readonly notAfter: string | null;
-  readonly tlsa: string | null;
-  readonly targets: readonly TargetReport[];
-  readonly warnings: readonly string[];
-  readonly error?: string;
-  readonly hint?: string;
-}
-
-export interface TargetReport {
-  readonly to: string;
-  readonly outcome: PushReport["outcome"];
-  readonly error?: string;
-  readonly hint?: string;
-}
-
-/** What is reported of a run that came to nothing. */
-export function emptyPushReport(config: PushConfig | null): PushReport {
-  return {
-    outcome: "failed",
-    domain: config?.domain ?? null,
-    source: null,
-    fingerprint: null,
-    notAfter: null,
-    tlsa: null,
-    targets: [],
-    warnings: [],
-  };
-}
+import {
+  describePush,
+  emptyPushReport,
+  type PushReport,
+  refused,
+  reportOf,
+  settled,
+  summarize,
+} from "./report.ts";
+import {
+  isFresh,
+  isLasting,
+  lastingHint,
+  pathsIn,
+  readAt,
+  readSource,
+  type Source,
+} from "./source.ts";
 
 /** Throws a Failure where it does not come to a decision. */
 export async function push(config: PushConfig, context: RunContext): Promise<PushReport> {
   using _lock = config.dryRun ? null : await holdState(config.state, context);
 
-  const source = await readSource(config, context);
-  const { pair } = source;
-  if (pair instanceof Failure) return refuse(reportOf(source, config), pair, config);
-  const report = { ...reportOf(source, config), ...describeLeaf(pair) };
-
   const pushed = readLastPushed(config.state, config.to);
-  const stale = targetsLacking(pair, pushed, config);
-  const unchanged = {
-    ...report,
-    outcome: "unchanged",
-    targets: all(config.to, "unchanged"),
-  } as const;
-  if (stale.length === 0 && source.keyFits && isSound(pair, config, context.now)) return unchanged;
-
-  // Loaded where there is work: reading it takes longer than finding that there is none.
-  const { judgePair } = await import("../certificate/judgement.ts");
-  const refusal = await judgePair(
-    pair,
-    pathsIn(source),
-    {
-      domain: config.domain,
-      trust: config.trust,
-      trustKey: "push.trust",
-    },
-    config.dryRun ? null : config.state,
-    context,
-  );
-  if (refusal !== null) return refuse(report, refusal, config);
-  if (stale.length === 0) return unchanged;
-
-  if (config.dryRun) {
-    const targets = config.to.map((target) => ({
-      to: target.text,
-      outcome: stale.includes(target) ? "would-push" as const : "unchanged" as const,
-    }));
-    return { ...report, outcome: "would-push", targets };
+  const first = await readSource(config, context, new Set(pushed.values()));
+  if (isSettled(first, pushed, config, context.now)) {
+    return settled(reportOf(first, config), "unchanged", [], config);
   }
+
+  const { source, refusal } = await judge(first, config, context);
+  const { pair } = source;
+  const report = reportOf(source, config);
+  if (refusal !== null) return refused(report, refusal, config);
+  if (pair instanceof Failure) return refused(report, pair, config);
+
+  const stale = targetsLacking(pair, pushed, config);
+  if (stale.length === 0) return settled(report, "unchanged", [], config);
+  if (config.dryRun) return settled(report, "would-push", stale, config);
   const { send } = await import("./send.ts");
   return summarize(report, await send(pair, stale, pushed, config, context), config);
-}
-
-function reportOf({ directory, warnings }: Source, config: PushConfig): PushReport {
-  const exposed = exposure(config.state);
-  return {
-    ...emptyPushReport(config),
-    source: directory,
-    warnings: exposed === null ? warnings : [exposed, ...warnings],
-  };
-}
-
-function describeLeaf({ leaf }: Pair) {
-  return {
-    fingerprint: leaf.fingerprint,
-    notAfter: formatTime(leaf.notAfter),
-    tlsa: tlsaRecord(leaf),
-  };
-}
-
-function refuse(
-  report: PushReport,
-  { message: error, hint }: Failure,
-  { to }: PushConfig,
-): PushReport {
-  return {
-    ...report,
-    outcome: "refused",
-    targets: all(to, "refused"),
-    error,
-    ...(hint && { hint }),
-  };
-}
-
-function all<Outcome extends TargetReport["outcome"]>(
-  targets: readonly PushTarget[],
-  outcome: Outcome,
-): TargetReport[] {
-  return targets.map(({ text }) => ({ to: text, outcome }));
-}
-
-function pathsIn({ directory }: Source) {
-  return { chain: join(directory, "fullchain.pem"), key: join(directory, "privkey.pem") };
 }
 
 /** The targets to send to. Pure. */
@@ -142,57 +55,98 @@ function targetsLacking(
   { leaf }: Pick<Pair, "leaf">,
   pushed: LastPushed,
   { to, force }: Pick<PushConfig, "to" | "force">,
-): PushTarget[] {
+): Destination[] {
   return to.filter(({ text }) => force || pushed.get(text) !== leaf.fingerprint);
 }
 
-/** Whether an unchanged pair needs no second look. */
-function isSound(pair: Pair, { domain }: PushConfig, now: Date): boolean {
-  return timeState(pair.leaf, now) === "valid" &&
-    namesCover(pair.leaf.names, domain) !== null;
-}
-
-/** Pure. */
-function summarize(
-  report: PushReport,
-  sendings: readonly Sending[],
+/** Whether an unchanged pair needs no second look. Pure. */
+function isSettled(
+  { pair, keyFits }: Source,
+  pushed: LastPushed,
   config: PushConfig,
-): PushReport {
-  const warnings = [...report.warnings, ...sendings.flatMap(({ warning }) => warning ?? [])];
-  const targets = config.to.map(({ text }): TargetReport => {
-    const sending = sendings.find(({ target }) => target.text === text);
-    if (sending === undefined) return { to: text, outcome: "unchanged" };
-    if (sending.failure === null) return { to: text, outcome: "pushed" };
-    const { error, hint } = sending.failure;
-    return { to: text, outcome: "failed", error, ...(hint && { hint }) };
-  });
-  const failed = targets.filter(({ outcome }) => outcome === "failed");
-  if (failed.length === 0) return { ...report, outcome: "pushed", targets, warnings };
-  const hints = new Set(failed.flatMap(({ hint }) => hint ?? []));
-  return {
-    ...report,
-    outcome: "failed",
-    targets,
-    warnings,
-    error: failed.map(({ to, error }) => `${to}: ${error}`).join("; "),
-    ...(hints.size > 0 && { hint: [...hints].join("; ") }),
-  };
+  now: Date,
+): boolean {
+  return !(pair instanceof Failure) && keyFits &&
+    targetsLacking(pair, pushed, config).length === 0 &&
+    timeState(pair.leaf, now) === "valid" &&
+    namesCover(pair.leaf.names, config.domain) !== null;
 }
 
-/** The report in words, a line each. */
-export function describePush(report: PushReport): string[] {
-  const certificate = `the certificate of ${report.domain}, ${report.fingerprint}, ` +
-    `valid until ${report.notAfter}`;
-  switch (report.outcome) {
-    case "unchanged":
-      return [`nothing to do: every target has ${certificate}`];
-    case "refused":
-      return [];
-    default:
-      return report.targets.filter(({ outcome }) => outcome !== "failed").map(({ to, outcome }) => {
-        if (outcome === "unchanged") return `unchanged: ${to} has it already`;
-        return `${outcome === "pushed" ? "pushed" : "would push"} ${certificate}, to ${to}`;
-      });
+interface Judged {
+  readonly source: Source;
+  readonly refusal: Failure | null;
+}
+
+/** What may be sent: the first choice, or where its chain is refused, the next one that passes. */
+async function judge(first: Source, config: PushConfig, context: RunContext): Promise<Judged> {
+  const { Refusal } = await import("../certificate/judgement.ts"); // takes longer than finding nothing to do
+  const { source, refusal } = await judgeWritten(first, config, context);
+  if (!(refusal instanceof Refusal)) return { source, refusal };
+  if (refusal.about === "key") {
+    if (!isLasting(source, context)) return { source, refusal };
+    return { source, refusal: new Failure(refusal.message, { hint: lastingHint(source) }) };
+  }
+  for (const directory of source.others) {
+    const other = readOther(directory, source);
+    if (other === null || await refusalOf(other, config, context) !== null) continue;
+    const warning = `${quote(directory)} is used instead of ${quote(source.directory)}: ` +
+      refusal.message;
+    return { source: { ...other, warnings: [...source.warnings, warning] }, refusal: null };
+  }
+  return { source, refusal };
+}
+
+const LOOKS = 4;
+
+/** A chain that was written a moment ago may be half of it: it is refused once it stays so. */
+async function judgeWritten(
+  first: Source,
+  config: PushConfig,
+  context: RunContext,
+): Promise<Judged> {
+  const { Refusal } = await import("../certificate/judgement.ts");
+  let source = first;
+  for (let look = 1;; look++) {
+    const refusal = await refusalOf(source, config, context);
+    const mayPass = refusal instanceof Refusal && refusal.about === "chain";
+    if (!mayPass || look === LOOKS || !isFresh(source, context)) return { source, refusal };
+    await pause(1_000, context);
+    const next = await readSource(config, context);
+    if (isSame(source.pair, next.pair)) return { source, refusal };
+    source = next;
+  }
+}
+
+function isSame(a: Pair | Failure, b: Pair | Failure): boolean {
+  if (a instanceof Failure || b instanceof Failure) {
+    return a instanceof Failure && b instanceof Failure;
+  }
+  return samePair(a, b);
+}
+
+async function refusalOf(
+  { pair, directory }: Source,
+  config: PushConfig,
+  context: RunContext,
+): Promise<Failure | null> {
+  if (pair instanceof Failure) return pair;
+  const { judgePair } = await import("../certificate/judgement.ts");
+  const demands = { domain: config.domain, trust: config.trust, trustKey: "push.trust" } as const;
+  return await judgePair(
+    pair,
+    pathsIn(directory),
+    demands,
+    config.dryRun ? null : config.state,
+    context,
+  );
+}
+
+function readOther(directory: string, { others }: Source): Source | null {
+  try {
+    return readAt(directory, { warnings: [], others });
+  } catch (error) {
+    if (error instanceof Failure) return null;
+    throw error;
   }
 }
 

@@ -4,18 +4,19 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { CERTIFICATE_MODE, KEY_MODE, type Pair } from "../certificate/pair.ts";
 import { type LastPushed, lastPushedPath, writeLastPushed } from "../chain/last_fp.ts";
-import type { PushConfig } from "../config/config.ts";
+import type { Destination, PushConfig } from "../config/config.ts";
 import { explain, Failure, quote } from "../failure.ts";
-import { readFileIfAny } from "../files/read_file.ts";
 import { makeScratch } from "../files/state.ts";
 import { writeSynced } from "../files/write_file.ts";
-import { type Mode, serverCommand, transfer, type TransferFailure } from "../programs/rsync.ts";
+import { type Mode, readGreeting, serverCommand, transfer } from "../programs/rsync.ts";
+import { explainTransfer, type TransferFailure } from "../programs/rsync_words.ts";
+import { publicKeyLine } from "../programs/ssh_key.ts";
+import { judgeIdentity, readPeer } from "../programs/ssh_peer.ts";
 import { allEnded, pause, type RunContext } from "../run_context.ts";
-import type { PushTarget } from "../values/push_target.ts";
 
 export interface Sending {
-  readonly target: PushTarget;
-  readonly failure: Pick<TransferFailure, "error"> & { readonly hint?: string | undefined } | null;
+  readonly target: Destination;
+  readonly failure: { readonly error: string; readonly hint?: string | undefined } | null;
   /** Whether it went only as the documentation's forced command has it, without compression. */
   readonly isUncompressed: boolean;
   readonly warning?: string;
@@ -24,7 +25,7 @@ export interface Sending {
 /** Remembers each target as soon as it has the pair, so that nothing cuts that off. */
 export async function send(
   pair: Pair,
-  targets: readonly PushTarget[],
+  targets: readonly Destination[],
   pushed: LastPushed,
   config: PushConfig,
   context: RunContext,
@@ -43,7 +44,7 @@ export async function send(
       return { ...sending, failure: { error: `sent, but ${error.message}`, hint: error.hint } };
     }
     if (!sending.isUncompressed) return sending;
-    return { ...sending, warning: await forcedCommandWarning(target, config, context) };
+    return { ...sending, warning: await forcedCommandWarning(target, context) };
   }));
 }
 
@@ -81,49 +82,63 @@ function secondOf(path: string): number | null {
 }
 
 async function sendTo(
-  target: PushTarget,
+  target: Destination,
   from: string,
   config: PushConfig,
   context: RunContext,
 ): Promise<Sending> {
-  const attempt = (mode: Mode) =>
-    transfer(mode, {
-      files: ["fullchain.pem", "privkey.pem"],
-      from,
-      target,
-      ssh: config,
-      timeoutMs: config.timeoutMs,
-    }, context);
+  const failed = (failure: Sending["failure"]) => ({ target, failure, isUncompressed: false });
   try {
-    const first = await attempt("-azL");
+    const unusable = await judgeIdentity(target, target.ssh, context);
+    if (unusable !== null) return failed({ error: unusable.cause, hint: unusable.hint });
+    let first = await attempt("-azL", target, from, config, context);
+    for (let more = 0; more < FOR_WORDS && first?.isWordless; more++) {
+      first = await attempt("-azL", target, from, config, context);
+    }
     // The documentation of the chain gives a forced command without z for a client with it.
-    if (!first?.mayBeForcedCommand) return { target, failure: first, isUncompressed: false };
-    const second = await attempt("-aL");
-    return { target, failure: second && first, isUncompressed: second === null };
+    if (!first?.mayBeForcedCommand) return failed(first);
+    const second = await attempt("-aL", target, from, config, context);
+    if (second === null) return { target, failure: null, isUncompressed: true };
+    return failed(second.mayBeForcedCommand ? first : second);
   } catch (error) {
     if (!(error instanceof Failure) || context.stop.aborted) throw error;
-    const failure = { error: error.message, hint: error.hint };
-    return { target, failure, isUncompressed: false };
+    return failed({ error: error.message, hint: error.hint });
   }
 }
 
-async function forcedCommandWarning(
-  target: PushTarget,
-  { identity }: PushConfig,
+/** How often a failure is provoked again whose words were cut off, so that it can be explained. */
+const FOR_WORDS = 4;
+
+/** Null, or why it failed. */
+async function attempt(
+  mode: Mode,
+  target: Destination,
+  from: string,
+  { timeoutMs }: PushConfig,
   context: RunContext,
-): Promise<string> {
+): Promise<TransferFailure | null> {
+  const { ssh } = target;
+  const files = ["fullchain.pem", "privkey.pem"];
+  const ending = await transfer(mode, { files, from, target, ssh, timeoutMs }, context);
+  if (ending.code === 0) return null;
+  const peer = await readPeer(target, ssh, ending.stderr, context);
+  const facts = { target, peer, timeoutMs };
+  const failure = explainTransfer(ending, { ...facts, greeting: null });
+  // rsync swallows what it does not understand; the other attempt may still do.
+  if (!failure.mayBeExplained || (failure.mayBeForcedCommand && mode === "-azL")) {
+    return failure;
+  }
+  return explainTransfer(ending, {
+    ...facts,
+    greeting: await readGreeting({ target, ssh }, context),
+  });
+}
+
+async function forcedCommandWarning(target: Destination, context: RunContext): Promise<string> {
   const command = await serverCommand("-azL", target, context);
-  const publicKey = (identity && readPublicKey(`${identity}.pub`)) ?? "ssh-ed25519 AAAA…";
+  const { identity } = target.ssh;
+  const publicKey = (identity && publicKeyLine(`${identity}.pub`)) ?? "ssh-ed25519 AAAA…";
   return `the forced command of ${target.text} is for rsync without -z, so the pair was sent without ` +
     `compression, at the second try; this line in authorized_keys would match: ` +
     `command="${(command ?? "rsync --server …").replaceAll('"', '\\"')}",restrict ${publicKey}`;
-}
-
-function readPublicKey(path: string): string | null {
-  try {
-    const file = readFileIfAny(path, { follow: true });
-    return file && new TextDecoder().decode(file.bytes).trim();
-  } catch {
-    return null; // it only serves to print a line that can be pasted
-  }
 }

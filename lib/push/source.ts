@@ -1,17 +1,21 @@
 // The pair that push sends, read as one snapshot while a renewal may be under way.
 
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { keyFits, type Pair, parsePair } from "../certificate/pair.ts";
+import { changedMs, leftByCertbot, readLineageFile, targetOf } from "../chain/lineage_file.ts";
 import {
+  choiceWarnings,
   chooseLineage,
+  type Lineage,
   liveDirectories,
+  maySucceed,
   namedLineage,
+  rankLineages,
   readLineages,
-  tieWarnings,
 } from "../chain/npm_dir.ts";
 import type { SourceConfig } from "../config/config.ts";
 import { Failure, firstFew, quote } from "../failure.ts";
-import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
+import { FileProblem } from "../files/read_file.ts";
 import { pause, type RunContext } from "../run_context.ts";
 
 /** Where the pair was read, and the pair, or why what was read there is none. */
@@ -21,31 +25,38 @@ export interface Source {
   readonly pair: Pair | Failure;
   /** Whether key and certificate belong together, as far as can be told without a process. */
   readonly keyFits: boolean;
+  /** What else could be sent for the name, the best one first. */
+  readonly others: readonly string[];
 }
+
+type Wanted = SourceConfig & { readonly domain: string };
 
 const ATTEMPTS = 40;
 const BETWEEN_MS = 100;
 
 /**
  * certbot replaces the links of a lineage one by one, so what does not fit together is read again
- * for a few seconds. Then it is returned as it is, for the judge. Throws a Failure where there is
+ * for a few seconds, also where another lineage would do meanwhile. Then it is returned as it is,
+ * for the judge. `pushed` holds the leaves that the targets have. Throws a Failure where there is
  * nothing to read.
  */
 export async function readSource(
-  config: SourceConfig & { readonly domain: string },
+  config: Wanted,
   context: RunContext,
+  pushed: ReadonlySet<string> = new Set(),
 ): Promise<Source> {
+  const seen = new Set<string>();
   for (let attempt = 1;; attempt++) {
     const isLast = attempt === ATTEMPTS;
     try {
-      const choice = chooseDirectory(config, context.now);
+      const choice = chooseDirectory(config, pushed, context.now);
       if (isLast || !choice.isChanging) {
-        const pair = readPair(choice.directory);
-        const fits = !(pair instanceof Failure) && keyFits(pair);
-        if (isLast || fits) {
-          return { directory: choice.directory, warnings: choice.warnings, pair, keyFits: fits };
-        }
+        const better = choice.changing.find((directory) => seen.has(directory));
+        if (better !== undefined) throw beingWritten(better);
+        const source = readAt(choice.directory, choice);
+        if (isLast || source.keyFits) return source;
       }
+      seen.add(choice.directory);
     } catch (error) {
       if (isLast || !(error instanceof Passing)) throw error;
     }
@@ -58,61 +69,169 @@ class Passing extends Failure {
   override name = "Passing";
 }
 
-interface DirectoryChoice {
-  readonly directory: string;
+function beingWritten(directory: string): Passing {
+  return new Passing(`the certificate is being written at this moment: ${quote(directory)}`, {
+    hint: "run this again when that has ended",
+  });
+}
+
+interface DirectoryChoice extends Pick<Source, "directory" | "warnings" | "others"> {
+  /** Directories that cannot be read, and changed a moment ago. */
+  readonly changing: readonly string[];
   readonly isChanging: boolean;
-  readonly warnings: readonly string[];
 }
 
 function chooseDirectory(
-  { live, source, domain }: SourceConfig & { readonly domain: string },
+  { live, source, domain }: Wanted,
+  pushed: ReadonlySet<string>,
   now: Date,
 ): DirectoryChoice {
-  if (source.kind === "directory") {
-    return { directory: source.name, isChanging: false, warnings: [] };
-  }
+  const alone = { warnings: [], others: [], changing: [], isChanging: false };
+  if (source.kind === "directory") return { ...alone, directory: source.name };
   const hint = "see what is there with: certsync find-npm-dir";
   const lineages = readLineages(liveDirectories(live), now);
   if (source.kind === "lineage") {
     const lineage = namedLineage(lineages, source.name, domain);
-    if (lineage !== null) {
-      return { directory: lineage.directory, isChanging: false, warnings: [] };
-    }
+    if (lineage !== null) return { ...alone, directory: lineage.directory };
     throw new Failure(`there is no ${source.name} in the live directories`, { hint });
   }
-  const { best, equals } = chooseLineage(lineages, domain);
-  const isChanging = lineages.some((lineage) => lineage.isChanging);
+  const changing = lineages.filter(({ isChanging }) => isChanging)
+    .map(({ directory }) => directory);
+  const choice = chooseLineage(lineages, domain);
+  const { best } = choice;
   if (best !== null) {
-    return { directory: best.directory, isChanging, warnings: tieWarnings(best, equals) };
+    const ranked = rankLineages(lineages, domain);
+    const served = ranked.find((lineage) => isRefusedAfter(best, lineage, pushed));
+    const chosen = served ?? best;
+    return {
+      directory: chosen.directory,
+      warnings: served === undefined
+        ? choiceWarnings(lineages, domain, choice)
+        : [keptWarning(best, served)],
+      others: ranked.filter((lineage) => lineage !== chosen && lineage.state === "valid")
+        .map(({ directory }) => directory),
+      changing,
+      isChanging: changing.length > 0,
+    };
   }
   const skipped = lineages.flatMap(({ problem }) => problem ?? []);
   const none = `no certificate for ${quote(domain)} in the live directories` +
     (skipped.length === 0 ? "" : `; skipped: ${firstFew(skipped).join("; ")}`);
-  throw isChanging ? new Passing(none, { hint }) : new Failure(none, { hint });
+  const cut = lineages.find(({ state, directory }) =>
+    state === "broken" && leftByCertbot(directory).length > 0
+  );
+  const Kind = changing.length > 0 ? Passing : Failure;
+  throw new Kind(none, { hint: cut === undefined ? hint : whatMayEndIt(cut.directory) });
 }
 
-function readPair(directory: string): Pair | Failure {
-  const paths = { chain: join(directory, "fullchain.pem"), key: join(directory, "privkey.pem") };
-  const files = { chainPem: readSourceFile(paths.chain), keyPem: readSourceFile(paths.key) };
+function isRefusedAfter(best: Lineage, other: Lineage, pushed: ReadonlySet<string>): boolean {
+  return other.fingerprint !== null && other.fingerprint !== best.fingerprint &&
+    pushed.has(other.fingerprint) && !maySucceed(best, other);
+}
+
+function keptWarning(best: Lineage, served: Lineage): string {
+  return `${quote(best.directory)} would be chosen, but is older than what was pushed from ` +
+    `${quote(served.directory)}: deploy takes it only once that one nears its end`;
+}
+
+/** Reads the pair there once. Throws a Failure where there is nothing to read. */
+export function readAt(
+  directory: string,
+  { warnings, others }: Pick<Source, "warnings" | "others">,
+): Source {
+  const paths = pathsIn(directory);
+  const chain = readSourceFile(paths.chain), key = readSourceFile(paths.key);
+  const told = [chain.warning, key.warning].flatMap((warning) => warning ?? []);
+  const facts = { directory, others, warnings: [...new Set([...warnings, ...told])] };
   try {
-    return parsePair(files, paths);
+    const pair = parsePair({ chainPem: chain.bytes, keyPem: key.bytes }, paths);
+    return { ...facts, pair, keyFits: keyFits(pair) };
   } catch (error) {
-    if (error instanceof Failure) return error;
+    if (error instanceof Failure) return { ...facts, pair: error, keyFits: false };
     throw error;
   }
 }
 
-function readSourceFile(path: string): Uint8Array<ArrayBuffer> {
+/** The key file and the certificate file, as messages name them. */
+export function pathsIn(directory: string) {
+  return { chain: join(directory, "fullchain.pem"), key: join(directory, "privkey.pem") };
+}
+
+function readSourceFile(path: string) {
   try {
-    return readFile(path, { follow: true, maxBytes: MAX_PEM_BYTES }).bytes;
+    return readLineageFile(path);
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
     const message = `source unreadable: ${quote(path)} ${error.detail}`;
     if (error.kind === "unreadable") {
       throw new Failure(message, { hint: "live/ and archive/ are 0700: run this as root" });
     }
-    const hint = "see which directory holds the certificate with: certsync find-npm-dir";
+    const directory = join(path, "..");
+    const hint = leftByCertbot(directory).length > 0
+      ? whatMayEndIt(directory)
+      : "see which directory holds the certificate with: certsync find-npm-dir";
     const mayPass = ["missing", "symlink", "changing"].includes(error.kind);
     throw mayPass ? new Passing(message, { hint }) : new Failure(message, { hint });
   }
+}
+
+const FRESH_MS = 10_000;
+const LASTING_MS = 600_000;
+
+/** Written a moment ago, or since this run began. */
+export function isFresh({ directory }: Source, { now }: RunContext): boolean {
+  return changedMs(directory) > now.getTime() - FRESH_MS;
+}
+
+/** Of a pair that does not fit together: whether that is no renewal under way, but lasts. */
+export function isLasting({ directory }: Source, { now }: RunContext): boolean {
+  return changedMs(directory) < now.getTime() - LASTING_MS;
+}
+
+/** What ends a state that lasts: what certbot left there, and the lineage that would do instead. */
+export function lastingHint(source: Source): string {
+  const instead = source.others.find((directory) => readFits(directory));
+  return (isWritten(source.directory)
+    ? `upload certificate and key of ${basename(source.directory)} together once more, in Nginx ` +
+      "Proxy Manager"
+    : `a renewal was cut off there: ${whatEndsIt(source.directory)}`) +
+    (instead === undefined ? "" : `; or send ${quote(instead)}, which is whole: certsync push ` +
+      `--source ${quote(instead)}`);
+}
+
+function readFits(directory: string): boolean {
+  try {
+    return readAt(directory, { warnings: [], others: [] }).keyFits;
+  } catch (error) {
+    if (error instanceof Failure) return false;
+    throw error;
+  }
+}
+
+/** Whether somebody put plain files there, and not certbot its links. */
+function isWritten(directory: string): boolean {
+  return linksIn(directory).length === 0 && leftByCertbot(directory).length === 0;
+}
+
+function linksIn(directory: string): string[] {
+  return ["fullchain.pem", "privkey.pem"].flatMap((file) => {
+    const target = targetOf(join(directory, file));
+    return target === null ? [] : [`${file} leads to ${basename(target)}`];
+  });
+}
+
+function whatMayEndIt(directory: string): string {
+  return `a renewal is under way there, or was cut off; where it stays so: ${
+    whatEndsIt(directory)
+  }`;
+}
+
+function whatEndsIt(directory: string): string {
+  const left = leftByCertbot(directory);
+  const found = [
+    ...linksIn(directory),
+    ...(left.length === 0 ? [] : [`certbot left ${left.join(" ")}`]),
+  ];
+  return `${found.join(", ")}; renew ${basename(directory)} once more in Nginx Proxy Manager: ` +
+    "certbot then clears it up";
 }

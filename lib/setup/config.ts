@@ -12,7 +12,7 @@ import {
   STANDARD_FILE,
   STANDARD_KNOWN_HOSTS,
 } from "../config/config.ts";
-import type { ConfigFile } from "../config/config_file.ts";
+import type { ConfigFile, TargetEntry } from "../config/config_file.ts";
 import { quote, UsageFailure } from "../failure.ts";
 import type { PushTarget } from "../values/push_target.ts";
 import {
@@ -140,8 +140,14 @@ export function knownHostName(host: string, port: number): string {
   return port === 22 ? host : `[${host}]:${port}`;
 }
 
-function nameHostKey(key: HostKey, to: readonly PushTarget[], port: number): PushSetup["hostKey"] {
-  const names = [...new Set(to.map(({ host }) => knownHostName(host, port)))];
+function nameHostKey(
+  key: HostKey,
+  to: readonly TargetEntry[],
+  standardPort: number,
+): PushSetup["hostKey"] {
+  const names = [
+    ...new Set(to.map(({ host, port }) => knownHostName(host, port ?? standardPort))),
+  ];
   const named = key.names.length === 0 && names.length === 1
     ? names[0]
     : names.find((name) => key.names.includes(name));

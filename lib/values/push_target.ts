@@ -11,6 +11,16 @@ export interface PushTarget {
   readonly directory: string;
 }
 
+/** What ssh is to use on the way there. */
+export interface SshOptions {
+  /** Null means ssh's own for that host, which an alias in its config may name. */
+  readonly port: number | null;
+  /** Null means ssh's own. */
+  readonly identity: string | null;
+  /** Files to look for host keys in, `~` allowed; null means ssh's own. */
+  readonly knownHosts: readonly string[] | null;
+}
+
 /** `what` names the origin in a message. */
 export function parsePushTarget(text: string, what: string): PushTarget {
   const refuse = (why: string) =>
@@ -22,6 +32,7 @@ export function parsePushTarget(text: string, what: string): PushTarget {
   if (text.startsWith("-")) throw refuse("begins with a hyphen");
   // rsync takes this for a URL, in any case; the pattern below would take it for a host.
   if (/^rsync:\/\//i.test(text)) throw refuse("names an rsync daemon, which is not encrypted");
+  if (/^[A-Za-z][A-Za-z0-9+.-]*:\/\//.test(text)) throw asPort(text, `${what} is a URL`);
   const [, user, name, ipv6, directory] =
     /^(?:([A-Za-z0-9._-]+)@)?(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)\]):(.+)$/
       .exec(text) ?? [];
@@ -31,7 +42,19 @@ export function parsePushTarget(text: string, what: string): PushTarget {
     throw refuse("has an IPv6 address without brackets");
   }
   if (directory.startsWith(":")) throw refuse("names an rsync daemon, which is not encrypted");
+  if (/^\d+[:/]/.test(directory)) throw asPort(text, `${what} holds a port`);
   if (host.startsWith("-")) throw refuse("has a host that begins with a hyphen");
   if (directory.startsWith("-")) throw refuse("has a directory that begins with a hyphen");
   return { text, host, login: user === undefined ? host : `${user}@${host}`, directory };
+}
+
+/** The port has a key of its own; what is left of the text is a target. */
+function asPort(text: string, message: string): UsageFailure {
+  const [, login = "user@host", port, directory = "/dir/"] =
+    /^(?:\w[\w+.-]*:\/\/)?((?:[^@/]*@)?(?:\[[^\]]*\]|[^:/[\]]+))(?::(\d+))?:?(\/.*)?$/.exec(text) ??
+      [];
+  return new UsageFailure(`${message}: ${quote(text)}`, {
+    hint: `write ${login}:${directory}, and the port with the key push.port` +
+      (port === undefined ? ", where it is not 22" : ` (push.port: ${port})`),
+  });
 }

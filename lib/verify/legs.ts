@@ -21,7 +21,8 @@ import { Failure, quote } from "../failure.ts";
 import { FileProblem, isMissing, readFile, readFileIfAny } from "../files/read_file.ts";
 import type { Compose } from "../programs/compose.ts";
 import { lastWords } from "../programs/run.ts";
-import { explainSsh, runRemotely } from "../programs/ssh.ts";
+import { runRemotely } from "../programs/ssh.ts";
+import { causeOfDoor } from "../programs/ssh_door.ts";
 import type { RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
 import { formatLocation, type Location } from "../values/location.ts";
@@ -199,7 +200,7 @@ async function readRemote(
   );
   if (code === 0) return parseFirst(new TextEncoder().encode(stdout), quote(`${peer}:${path}`));
   if (code === SSH_FAILED) {
-    const words = [explainSsh(stderr, peer, 22)?.cause, lastWords(stderr)];
+    const words = [causeOfDoor(stderr, peer), lastWords(stderr)];
     throw new Failure(words.filter(Boolean).join(": "), {
       hint: `this must work first, and ask nothing: ssh ${peer} true`,
     });

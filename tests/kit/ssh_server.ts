@@ -5,6 +5,7 @@ import { freePort } from "./free_port.ts";
 import { need } from "./programs.ts";
 import { run, tryRun } from "./run.ts";
 import { tempDir } from "./temp_dir.ts";
+import { until } from "./until.ts";
 
 /** The documentation's forced command for `rsync -aL`, and the one for -azL. */
 export function forcedCommand(flags: "-aL" | "-azL", dir: string): string {
@@ -18,12 +19,18 @@ export interface SshServerOptions {
   /** Environment of every session, e.g. a PATH where rsync is not. */
   env?: Record<string, string>;
   address?: "127.0.0.1" | "::1";
+  /** Who logs in; default the user that runs the tests. */
+  user?: string;
+  /** Whether sshd asks PAM; default only where it must. */
+  pam?: boolean;
+  /** Further lines of sshd_config, which go before the others. */
+  settings?: string[];
 }
 
 export interface SshServer extends AsyncDisposable {
   address: string;
   port: number;
-  /** Who logs in: the user that runs the tests. */
+  /** Who logs in. */
   user: string;
   /** "user@127.0.0.1:/dir/", with brackets around an IPv6 address. */
   target(dir: string): string;
@@ -43,6 +50,10 @@ export interface SshServer extends AsyncDisposable {
   force(command?: string): Promise<void>;
   /** Replaces authorized_keys. */
   authorize(lines: string): Promise<void>;
+  /** The private host key; its public half lies beside it. */
+  hostKey: string;
+  /** Lets sshd read its config and its host keys anew, with these lines before the others. */
+  restart(settings?: string[]): Promise<void>;
   /** sshd's own log. */
   log(): string;
   /** How many connections it has accepted since it was ready. */
@@ -71,7 +82,9 @@ export async function sshServer(
   }
   await force(options.command);
 
-  const { child, port } = await start(dir.path, address, options.env ?? {});
+  // sshd reads authorized_keys as the one who logs in.
+  if (options.user !== undefined) await Deno.chmod(dir.path, 0o711);
+  const { child, port } = await start(dir.path, address, options);
   const readiness = connectionsIn(Deno.readTextFileSync(path("log")));
 
   const host = `[${address}]:${port}`;
@@ -82,7 +95,7 @@ export async function sshServer(
     Deno.writeTextFile(path("empty_known_hosts"), ""),
   ]);
 
-  const user = await userName();
+  const user = options.user ?? await userName();
   const log = () => Deno.readTextFileSync(path("log"));
   return {
     address,
@@ -97,6 +110,14 @@ export async function sshServer(
     wrongKnownHosts: path("wrong_known_hosts"),
     knownHostsLine,
     force,
+    hostKey: path("host_key"),
+    restart: async (settings = options.settings ?? []) => {
+      const begun = listeningsIn(log());
+      const config = await configuration(need("sshd"), dir.path, { ...options, settings });
+      await Deno.writeTextFile(path("sshd_config"), listening(config, address, port));
+      child.kill("SIGHUP");
+      await until(() => listeningsIn(log()) > begun);
+    },
     authorize: (lines) => Deno.writeTextFile(path("authorized_keys"), lines),
     log,
     connections: () => connectionsIn(log()) - readiness,
@@ -114,22 +135,23 @@ async function newKey(path: string): Promise<string> {
   return (await Deno.readTextFile(`${path}.pub`)).trim();
 }
 
+function listening(config: string, address: string, port: number): string {
+  return `${config}\nListenAddress ${address}\nPort ${port}\n`;
+}
+
 async function start(
   dir: string,
   address: string,
-  env: Record<string, string>,
+  options: SshServerOptions,
 ): Promise<{ child: Deno.ChildProcess; port: number }> {
   const sshd = need("sshd");
   if (Deno.uid() === 0) await Deno.mkdir("/run/sshd", { recursive: true });
-  const common = await configuration(sshd, dir, env);
+  const common = await configuration(sshd, dir, options);
 
   // Another process may take the port before sshd does.
   for (let attempt = 1;; attempt++) {
     const port = freePort([address]);
-    await Deno.writeTextFile(
-      `${dir}/sshd_config`,
-      `${common}\nListenAddress ${address}\nPort ${port}\n`,
-    );
+    await Deno.writeTextFile(`${dir}/sshd_config`, listening(common, address, port));
     await Deno.writeTextFile(`${dir}/log`, "");
     const child = new Deno.Command(sshd, {
       args: ["-D", "-f", `${dir}/sshd_config`, "-E", `${dir}/log`],
@@ -148,14 +170,15 @@ async function start(
 async function configuration(
   sshd: string,
   dir: string,
-  env: Record<string, string>,
+  { env, pam, settings = [] }: SshServerOptions,
 ): Promise<string> {
   const lines = [
+    ...settings,
     `HostKey ${dir}/host_key`,
     `AuthorizedKeysFile ${dir}/authorized_keys`,
     "PidFile none",
     "StrictModes no",
-    `UsePAM ${await isLocked() ? "yes" : "no"}`,
+    `UsePAM ${pam ?? await isLocked() ? "yes" : "no"}`,
     "PermitRootLogin yes",
     "PubkeyAuthentication yes",
     "PasswordAuthentication no",
@@ -219,4 +242,8 @@ async function userName(): Promise<string> {
 
 function connectionsIn(log: string): number {
   return log.match(/^Connection from /gm)?.length ?? 0;
+}
+
+function listeningsIn(log: string): number {
+  return log.match(/^Server listening on /gm)?.length ?? 0;
 }

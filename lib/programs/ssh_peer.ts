@@ -1,0 +1,60 @@
+// Gathers what explains ssh's words, once something went wrong: a connection that is well costs none of it.
+
+import type { RunContext } from "../run_context.ts";
+import type { PushTarget, SshOptions } from "../values/push_target.ts";
+import { run } from "./run.ts";
+import { sshEnvironment } from "./ssh.ts";
+import { refusedOffer } from "./ssh_door.ts";
+import { judgeKey, type KeyTrouble, mayDoWithout } from "./ssh_key.ts";
+import { readJumpViews, readSshView } from "./ssh_view.ts";
+import { type Peer, spokenLines } from "./ssh_words.ts";
+
+/** `stderr` is what was said: it decides what is worth a look. */
+export async function readPeer(
+  { login }: Pick<PushTarget, "login">,
+  options: SshOptions,
+  stderr: string,
+  context: RunContext,
+): Promise<Peer> {
+  const view = await readSshView(login, options, context);
+  const jumps = await readJumpViews(view, context);
+  const isDenied = /Permission denied \(|Too many authentication failures/.test(stderr);
+  const paths = isDenied ? view.identityFiles : [];
+  const keys = await Promise.all(
+    paths.map(async (path) => ({ path, trouble: await judgeKey(path, context) })),
+  );
+  return {
+    login,
+    options,
+    view,
+    jumps,
+    // Of ssh's own list most are never there.
+    keys: keys.filter(({ trouble, path }) =>
+      trouble === null || !/ does not exist$/.test(trouble.cause) || path === options.identity
+    ),
+    commonAlgorithms: await commonAlgorithms(stderr, context),
+    configFile: `${context.environment.HOME ?? "/root"}/.ssh/config`,
+  };
+}
+
+async function commonAlgorithms(stderr: string, context: RunContext): Promise<string[]> {
+  const refused = refusedOffer(spokenLines(stderr));
+  if (refused === null) return [];
+  const limits = { timeoutMs: 10_000, environment: sshEnvironment(context) };
+  const { stdout } = await run("ssh", ["-Q", refused.query], limits, context);
+  const known = stdout.split("\n");
+  return refused.offer.filter((algorithm) => known.includes(algorithm));
+}
+
+/** What is wrong with the identity that push is told to use; null where it may do. */
+export async function judgeIdentity(
+  { login }: Pick<PushTarget, "login">,
+  options: SshOptions,
+  context: RunContext,
+): Promise<KeyTrouble | null> {
+  if (options.identity === null) return null;
+  const trouble = await judgeKey(options.identity, context);
+  if (trouble === null) return null;
+  const view = await readSshView(login, options, context);
+  return await mayDoWithout(options.identity, view, context) ? null : trouble;
+}
