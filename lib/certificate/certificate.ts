@@ -91,11 +91,11 @@ function parseBlock({ der }: PemBlock, where: string): Certificate {
 }
 
 /**
- * node:crypto judges the encoding. Dates and names are read here (RFC 5280, 4.1 and 4.2.1.6), because
+ * Throws where it is none. node:crypto judges the encoding. Dates and names are read here (RFC 5280, 4.1 and 4.2.1.6), because
  * it takes years that openssl reads differently, and joins the names to one string in which one can
  * pass for several.
  */
-function parseDer(der: Uint8Array<ArrayBuffer>): Certificate {
+export function parseDer(der: Uint8Array<ArrayBuffer>): Certificate {
   const [tbs] = readElements(readElement(der).content);
   if (tbs === undefined) throw new RangeError("empty certificate");
   const x509 = new X509Certificate(der);
