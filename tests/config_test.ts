@@ -39,6 +39,8 @@ Deno.test("an empty config has the defaults of the contract", () => {
     settleMs: 30_000,
     restartTimeoutMs: 300_000,
     endpoints: null,
+    dane: "warn",
+    resolver: null,
     force: false,
     rollback: false,
     dryRun: false,
@@ -48,7 +50,7 @@ Deno.test("an empty config has the defaults of the contract", () => {
     [verify.source, verify.deployed, verify.endpoints, verify.warn, verify.critical],
     [null, null, null, { lifePart: 0.25 }, { lifePart: 0.1 }],
   );
-  equal(verify.timeoutMs, 10_000);
+  deepEqual([verify.timeoutMs, verify.resolver], [10_000, null]);
   deepEqual([verify.trust, verify.legs], [{ kind: "system" }, null]);
 });
 
@@ -64,6 +66,7 @@ Deno.test("verify takes the name as an operand, and legs in the order in which t
 Deno.test("every key of the contract is read", () => {
   const file = read({
     domain: "Mail.Example.ORG.",
+    resolver: "127.0.0.1:5353",
     push: {
       live: ["/etc/nginx/letsencrypt/live", "/etc/letsencrypt/live"],
       source: "npm-5",
@@ -84,6 +87,7 @@ Deno.test("every key of the contract is read", () => {
       settle: "1m",
       restart_timeout: "10m",
       endpoints: ["imaps://127.0.0.1:993"],
+      dane: "off",
     },
     verify: {
       source: "npm-host:/etc/letsencrypt/live/npm-5/fullchain.pem",
@@ -108,7 +112,10 @@ Deno.test("every key of the contract is read", () => {
   const deploy = deployConfig(file, flags("deploy"));
   deepEqual([deploy.apply, deploy.settleMs, deploy.restartTimeoutMs], ["restart", 60_000, 600_000]);
   deepEqual(deploy.endpoints, [{ protocol: "imaps", host: "127.0.0.1", port: 993 }]);
+  const resolver = { host: "127.0.0.1", port: 5353 };
+  deepEqual([deploy.dane, deploy.resolver], ["off", resolver]);
   const verify = verifyConfig(file, flags("verify"));
+  deepEqual(verify.resolver, resolver);
   deepEqual(verify.deployed, { kind: "local", path: "/srv/cert.pem" });
   equal(verify.source?.kind, "remote");
   deepEqual(verify.endpoints, [{ protocol: "imaps", host: "mail.example.org", port: 993 }]);
@@ -250,6 +257,9 @@ Deno.test("a document that cannot be right is refused with its key and its file"
     [{ deploy: { endpoints: ["imaps//h"] } }, /^deploy.endpoints in .* is not an endpoint/],
     [{ deploy: { endpoints: ["ftp://h"] } }, /^deploy.endpoints in .* unknown protocol/, /sieve/],
     [{ deploy: { endpoints: ["imap://h:0"] } }, /^deploy.endpoints in .* is not a port/],
+    [{ deploy: { dane: "on" } }, /^deploy.dane in .* is not warn or off: "on"$/],
+    [{ resolver: "127.0.0.1/53" }, /^resolver in .* is not a resolver: /, /127\.0\.0\.1:53/],
+    [{ resolver: "127.0.0.1:0" }, /^resolver in .* is not a port: "0"$/],
     [{ verify: { warn: "25" } }, /^verify.warn in .* is not an age: "25"$/, /25%/],
     [{ verify: { warn: "125%" } }, /^verify.warn in .* is not an age/],
     [{ verify: { critical: "soon" } }, /^verify.critical in .* is not an age/],

@@ -67,7 +67,7 @@ function isUsable({ usage, selector, matching, data }: TlsaRecord): boolean {
   return selector === SELECTORS.certificate ? asCertificate(data) !== null : isPublicKey(data);
 }
 
-function asCertificate(der: Uint8Array): Certificate | null {
+function asCertificate(der: Uint8Array<ArrayBuffer>): Certificate | null {
   try {
     readElement(der);
     return parseDer(der);

@@ -10,6 +10,7 @@ import { type Endpoint, parseEndpoint } from "../values/endpoint_url.ts";
 import { parseHostName } from "../values/host_name.ts";
 import { type Location, parseLocation } from "../values/location.ts";
 import { parsePushTarget, type PushTarget, type SshOptions } from "../values/push_target.ts";
+import type { Resolver } from "../values/resolver.ts";
 import { type Age, parseAge } from "../values/time.ts";
 import {
   type ConfigFile,
@@ -185,13 +186,20 @@ export interface DeployConfig {
   readonly restartTimeoutMs: number;
   /** Null means those that mailcow.conf publishes. */
   readonly endpoints: readonly Endpoint[] | null;
+  /** Whether DANE is looked at. */
+  readonly dane: "warn" | "off";
+  /** Null means mailcow's own, else this host's. */
+  readonly resolver: Resolver | null;
   readonly force: boolean;
   /** Put back what was served before, instead of what is staged. */
   readonly rollback: boolean;
   readonly dryRun: boolean;
 }
 
-export function deployConfig({ domain, deploy = {} }: ConfigFile, flags: Flags): DeployConfig {
+export function deployConfig(
+  { domain, resolver, deploy = {} }: ConfigFile,
+  flags: Flags,
+): DeployConfig {
   return {
     domain: flagDomain(flags) ?? domain ?? null,
     mailcow: flagPath(flags, "mailcow") ?? deploy.mailcow ?? MAILCOW,
@@ -202,6 +210,8 @@ export function deployConfig({ domain, deploy = {} }: ConfigFile, flags: Flags):
     settleMs: deploy.settle ?? 30_000,
     restartTimeoutMs: deploy.restart_timeout ?? 300_000,
     endpoints: deploy.endpoints ?? null,
+    dane: deploy.dane ?? "warn",
+    resolver: resolver ?? null,
     force: flags.has("force"),
     rollback: flags.has("rollback"),
     dryRun: flags.has("dry-run"),
@@ -255,6 +265,8 @@ export interface VerifyConfig {
   readonly warn: Age;
   readonly critical: Age;
   readonly timeoutMs: number;
+  /** Null means mailcow's own, else this host's. */
+  readonly resolver: Resolver | null;
   readonly format: Format;
   readonly knownHosts: readonly string[] | null;
   /** What this host is in the chain, as far as the config file says: null where it does not. */
@@ -296,6 +308,7 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
     warn,
     critical,
     timeoutMs: verify.timeout ?? 10_000,
+    resolver: file.resolver ?? null,
     format: parseFormat(flags.value("format") ?? "text", "--format"),
     knownHosts: standardKnownHosts(),
     push: {

@@ -6,6 +6,7 @@ import { parseEndpoint, parsePort } from "../values/endpoint_url.ts";
 import { parseHostName } from "../values/host_name.ts";
 import { type Location, parseLocation } from "../values/location.ts";
 import { parsePushTarget, type PushTarget } from "../values/push_target.ts";
+import { parseResolver } from "../values/resolver.ts";
 import { parseAge, parseDuration } from "../values/time.ts";
 
 /** Where in the file a value stands: `push.port` in `/etc/certsync/config.yaml`. */
@@ -35,6 +36,7 @@ export type Source = { readonly kind: "auto" } | {
 
 const schema = {
   domain: text(parseHostName),
+  resolver: text(parseResolver),
   push: section({
     live: list(text(parsePath)),
     source: text(parseSource),
@@ -55,6 +57,7 @@ const schema = {
     settle: text(parseDuration),
     restart_timeout: text(parseDuration),
     endpoints: list(text(parseEndpoint)),
+    dane: text(parseDane),
   }),
   verify: section({
     source: text(parseFixedLocation),
@@ -197,4 +200,9 @@ function parseTrust(value: string, what: string): Trust {
 function parseApply(value: string, what: string): "reload" | "restart" {
   if (value === "reload" || value === "restart") return value;
   throw new UsageFailure(`${what} is not reload or restart: ${quote(value)}`);
+}
+
+function parseDane(value: string, what: string): "warn" | "off" {
+  if (value === "warn" || value === "off") return value;
+  throw new UsageFailure(`${what} is not warn or off: ${quote(value)}`);
 }
