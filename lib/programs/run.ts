@@ -14,6 +14,8 @@ const packages = {
   "docker-compose": "docker-compose",
   getent: "libc-bin",
   systemctl: "systemd",
+  dig: "bind9-dnsutils",
+  delv: "bind9-dnsutils",
 } as const;
 
 export type Program = keyof typeof packages;
