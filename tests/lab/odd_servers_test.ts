@@ -235,7 +235,10 @@ Deno.test("docker says which endpoints are mailcow's: other ports, and nginx beh
       "  nginx-mailcow:\n    ports: !reset []\n",
   );
   await lab.compose("--progress", "quiet", "up", "--detach");
-  await untilAnswered(DOVECOT);
+  await untilAnswered([...DOVECOT, "submission", "smtps"]);
+  await until(async () =>
+    (await ask("smtp", HOSTNAME, { port: 2525 })).startsWith("none") ? ["smtp"] : []
+  );
   const next = await lab.issue();
   const restarted = await lab.restartedBy(async () => {
     const { code, json } = await lab.deliver(next);
