@@ -235,7 +235,7 @@ Deno.test("docker says which endpoints are mailcow's: other ports, and nginx beh
       "  nginx-mailcow:\n    ports: !reset []\n",
   );
   await lab.compose("--progress", "quiet", "up", "--detach");
-  await untilAnswered([...DOVECOT, "submission", "smtps"]);
+  await untilAnswered(DOVECOT);
   await until(async () =>
     (await ask("smtp", HOSTNAME, { port: 2525 })).startsWith("none") ? ["smtp"] : []
   );
