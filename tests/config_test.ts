@@ -129,7 +129,7 @@ Deno.test("every key of the contract is read", () => {
 
 Deno.test("targets may differ in port, identity and known_hosts, also where --to names them", () => {
   const [one, two] = ["u@one:/in/", "u@two:/in/"];
-  const own = { port: 2222, identity: "/two", known_hosts: "/known" };
+  const own = { port: "2222", identity: "/two", known_hosts: "/known" };
   const file = read({
     push: { to: [one, { to: two, ...own }], identity: "/one", known_hosts: "/k" },
   });
@@ -228,7 +228,7 @@ Deno.test("a document that cannot be right is refused with its key and its file"
     [{ push: { to: [] } }, /^push.to in .* is an empty list$/],
     [{ push: { to: [TARGET, "5"] } }, /^push.to in .* is not a target over SSH: "5"$/],
     [{ push: { to: { a: 1 } } }, /^unknown key "push.to.a" in /],
-    [{ push: { to: { port: 2222 } } }, /^push.to in .* has an entry without its target$/],
+    [{ push: { to: { port: "2222" } } }, /^push.to in .* has an entry without its target$/],
     [{ push: { to: [{ to: TARGET, port: "x" }] } }, /^push.to.port in .* is not a port: "x"$/],
     [{ push: { to: [{ to: TARGET, identity: "id" }] } }, /^push.to.identity in .* absolute path/],
     [{ push: { to: "ssh://u@h:2222/in/" } }, /^push.to in .* is a URL: /],

@@ -196,7 +196,7 @@ Deno.test("an output that cannot be written is said, and is no success though al
 
   const well = await verify("certsync.prom");
   deepEqual([well.code, well.stdout, well.stderr], [0, "", ""]);
-  match(await Deno.readTextFile(`${dir.path}/certsync.prom`), /^certsync_status 0$/m);
+  match(await Deno.readTextFile(`${dir.path}/certsync.prom`), /^certsync_status\{domain=""\} 0$/m);
 
   const cases: [output: string, error: RegExp, more: string[]][] = [
     ["missing/x.prom", /cannot write ".*\/missing\/x\.prom": no such file or directory/, []],

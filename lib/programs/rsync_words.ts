@@ -87,6 +87,13 @@ function beforeLogin(
     const timedOut = { cause: "the connection timed out", hint: hintAtFirewalls(attempt.peer) };
     return failure(timedOut, outOfTime(code, sshs, attempt));
   }
+  if (code !== null && code > 128 && code < 160 && door.line === undefined) {
+    return failure({
+      cause: `rsync was ended by signal ${code - 128} on this host`,
+      hint:
+        "see who ended it, such as the kernel for lack of memory: journalctl -k; then push again",
+    }, "");
+  }
   const words = wordsAround(sshs.length > 0 ? sshs : lines, door.line);
   return failure(door, words);
 }
