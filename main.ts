@@ -134,7 +134,7 @@ async function report<Config, R extends Report>(
   let ending: Ending;
   try {
     if (flags instanceof UsageFailure) throw flags;
-    const { configWarnings, readConfigFile } = await import("./lib/config/config.ts");
+    const { configWarnings, readConfigFile } = await import("./lib/config/config_file.ts");
     exposed = configWarnings(flags.value("config"));
     config = command.config(await readConfigFile(flags.value("config")), flags);
     outcome = await command.run(config, makeRunContext(flags));

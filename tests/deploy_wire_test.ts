@@ -8,7 +8,7 @@ import {
   judgeAnswers,
   type Probe,
 } from "../lib/deploy/wire.ts";
-import { endpointsOf } from "../lib/deploy/scene.ts";
+import { endpointsOf } from "../lib/chain/scene.ts";
 import { formatEndpoint, parseEndpoint } from "../lib/values/endpoint_url.ts";
 import { parseMailcowConf } from "../lib/chain/mailcow_conf.ts";
 import { type Container, parseContainers, parseDetails } from "../lib/programs/containers.ts";

@@ -5,7 +5,6 @@
 // either. Colour only on a terminal, and without NO_COLOR.
 
 import { explain, Failure } from "../failure.ts";
-import { formatDuration } from "../values/time.ts";
 
 /** sd-daemon(3) */
 const priorities = { error: "<3>", warning: "<4>", info: "<6>" } as const;
@@ -66,7 +65,8 @@ export function openTerminal({ stdout, stderr, toJournal, inColour, columns }: {
     if (!stderr.isTerminal()) return;
     const line = Array.from(
       waits,
-      ({ what, mostMs, seconds }) => `${what}: ${seconds}s of at most ${formatDuration(mostMs)}`,
+      ({ what, mostMs, seconds }) =>
+        `${what}: ${seconds}s of at most ${Math.round(mostMs / 1_000)}s`,
     ).join("; ");
     say(`\r\x1b[K${printable(line).slice(0, columns() - 1)}`);
   };
@@ -103,7 +103,7 @@ export function openTerminal({ stdout, stderr, toJournal, inColour, columns }: {
         one.seconds++;
         if (stderr.isTerminal()) rewrite();
         else if (one.seconds === TOLD_AFTER_S && mostMs > TOLD_AFTER_S * 1_000) {
-          tell("info", `${what}, for at most ${formatDuration(mostMs)}`);
+          tell("info", `${what}, for at most ${Math.round(mostMs / 1_000)}s`);
         }
       }, 1_000);
       return {

@@ -1,11 +1,9 @@
 // What each command is to do: flags before the config file, and the config file before defaults.
 
 import { existsSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { resolve } from "node:path";
 import type { Flags } from "../cli/command_line.ts";
 import { quote, UsageFailure } from "../failure.ts";
-import { exposure } from "../files/exposure.ts";
-import { FileProblem, readFileIfAny } from "../files/read_file.ts";
 import { type Endpoint, parseEndpoint } from "../values/endpoint_url.ts";
 import { parseHostName } from "../values/host_name.ts";
 import { type Location, parseLocation } from "../values/location.ts";
@@ -16,59 +14,16 @@ import {
   type ConfigFile,
   parsePath,
   parseSource,
-  readConfigDocument,
   type Source,
   type TargetEntry,
   type Trust,
 } from "./config_file.ts";
 
-export const STANDARD_FILE = "/etc/certsync/config.yaml";
 export const STANDARD_KNOWN_HOSTS = "/etc/certsync/known_hosts";
 export const PUSH_STATE = "/var/lib/mailcow-cert-push";
 export const DEPLOY_STATE = "/var/lib/mailcow-cert-deploy";
 export const MAILCOW = "/opt/mailcow-dockerized";
 export const STAGING = "/home/certsync/incoming";
-
-/** A missing standard file is an empty one; a missing named file is an error. */
-export async function readConfigFile(named: string | undefined): Promise<ConfigFile> {
-  const path = named ?? STANDARD_FILE;
-  const document = await readYaml(path);
-  if (document === null && named !== undefined) {
-    throw new UsageFailure(`the config file does not exist: ${quote(path)}`);
-  }
-  return readConfigDocument(document, path);
-}
-
-/** Who else could write what the config file says. */
-export function configWarnings(named: string | undefined): string[] {
-  const path = resolve(named ?? STANDARD_FILE);
-  return [exposure(path), exposure(dirname(path))].filter((words) => words !== null);
-}
-
-async function readYaml(path: string): Promise<unknown> {
-  let text: string;
-  try {
-    const file = readFileIfAny(path, { follow: true });
-    if (file === null) return null;
-    text = new TextDecoder("utf-8", { fatal: true }).decode(file.bytes);
-  } catch (error) {
-    if (error instanceof FileProblem) {
-      throw new UsageFailure(`the config file ${error.detail}: ${quote(path)}`);
-    }
-    if (error instanceof TypeError) {
-      throw new UsageFailure(`the config file is not UTF-8 text: ${quote(path)}`);
-    }
-    throw error;
-  }
-  const { parse } = await import("@std/yaml/parse"); // most runs have no config file to parse
-  try {
-    return parse(text, { schema: "failsafe" }) ?? {};
-  } catch (cause) {
-    if (!(cause instanceof Error)) throw cause;
-    const [words] = cause.message.split("\n");
-    throw new UsageFailure(`the config file is not YAML: ${quote(path)}: ${words}`, { cause });
-  }
-}
 
 /** What `push` needs, and `verify` where it looks at the source. */
 export interface SourceConfig {

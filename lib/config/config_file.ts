@@ -1,13 +1,18 @@
 // The config file: read whole, refused whole where it cannot be right.
 
+import { dirname, resolve } from "node:path";
 import { nearest } from "../cli/nearest.ts";
 import { quote, UsageFailure } from "../failure.ts";
+import { exposure } from "../files/exposure.ts";
+import { FileProblem, readFileIfAny } from "../files/read_file.ts";
 import { parseEndpoint, parsePort } from "../values/endpoint_url.ts";
 import { parseHostName } from "../values/host_name.ts";
 import { type Location, parseLocation } from "../values/location.ts";
 import { parsePushTarget, type PushTarget } from "../values/push_target.ts";
 import { parseResolver } from "../values/resolver.ts";
 import { parseAge, parseDuration } from "../values/time.ts";
+
+export const STANDARD_FILE = "/etc/certsync/config.yaml";
 
 /** Where in the file a value stands: `push.port` in `/etc/certsync/config.yaml`. */
 interface Place {
@@ -71,6 +76,47 @@ const schema = {
 };
 
 export type ConfigFile = Read<typeof schema>;
+
+/** A missing standard file is an empty one; a missing named file is an error. */
+export async function readConfigFile(named: string | undefined): Promise<ConfigFile> {
+  const path = named ?? STANDARD_FILE;
+  const document = await readYaml(path);
+  if (document === null && named !== undefined) {
+    throw new UsageFailure(`the config file does not exist: ${quote(path)}`);
+  }
+  return readConfigDocument(document, path);
+}
+
+/** Who else could write what the config file says. */
+export function configWarnings(named: string | undefined): string[] {
+  const path = resolve(named ?? STANDARD_FILE);
+  return [exposure(path), exposure(dirname(path))].filter((words) => words !== null);
+}
+
+async function readYaml(path: string): Promise<unknown> {
+  let text: string;
+  try {
+    const file = readFileIfAny(path, { follow: true });
+    if (file === null) return null;
+    text = new TextDecoder("utf-8", { fatal: true }).decode(file.bytes);
+  } catch (error) {
+    if (error instanceof FileProblem) {
+      throw new UsageFailure(`the config file ${error.detail}: ${quote(path)}`);
+    }
+    if (error instanceof TypeError) {
+      throw new UsageFailure(`the config file is not UTF-8 text: ${quote(path)}`);
+    }
+    throw error;
+  }
+  const { parse } = await import("@std/yaml/parse"); // most runs have no config file to parse
+  try {
+    return parse(text, { schema: "failsafe" }) ?? {};
+  } catch (cause) {
+    if (!(cause instanceof Error)) throw cause;
+    const [words] = cause.message.split("\n");
+    throw new UsageFailure(`the config file is not YAML: ${quote(path)}: ${words}`, { cause });
+  }
+}
 
 /** `value` is the YAML document, each scalar a text; `file` names it in messages. Pure. */
 export function readConfigDocument(value: unknown, file: string): ConfigFile {

@@ -3,6 +3,7 @@
 import { keyMatches } from "../certificate/judgement.ts";
 import type { Pair } from "../certificate/pair.ts";
 import type { Service, SniDirectory } from "../chain/mailcow.ts";
+import type { Scene } from "../chain/scene.ts";
 import { isHidden, namesServed } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/config.ts";
 import { Failure, quote } from "../failure.ts";
@@ -11,7 +12,6 @@ import { type Application, applyTo } from "./apply.ts";
 import { ask } from "./look.ts";
 import { type DeployFacts, mailHostname } from "./plan.ts";
 import { expect, type LastAnswers, probesFor } from "./questions.ts";
-import type { Scene } from "./scene.ts";
 import { leafOf, NO_LEAF, type ServiceOutcome } from "./wire.ts";
 
 /** One that takes minutes to come back delays none but Postfix, which asks Dovecot for logins. */

@@ -2,6 +2,7 @@
 
 import { tlsaRecord } from "../certificate/certificate.ts";
 import { readMailcow } from "../chain/mailcow.ts";
+import { readScene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/config.ts";
 import { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
@@ -14,7 +15,6 @@ import { askBefore, type LastAnswers } from "./questions.ts";
 import { remember } from "./remember.ts";
 import { type DeployReport, failed, summarize } from "./report.ts";
 import { failingServices, formerPair, rollBack } from "./rollback.ts";
-import { readScene } from "./scene.ts";
 
 export interface Deed {
   readonly plan: Plan;

@@ -1,6 +1,7 @@
 // Which questions are asked on the wire, and what is to come of each.
 
 import { type Service, serviceOf } from "../chain/mailcow.ts";
+import type { Scene } from "../chain/scene.ts";
 import { keyKindOf } from "../chain/served.ts";
 import { rightLeaves } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/config.ts";
@@ -8,7 +9,6 @@ import type { RunContext } from "../run_context.ts";
 import { ask } from "./look.ts";
 import { readAnswered } from "./memory.ts";
 import { type DeployFacts, mailHostname, servedPlaces } from "./plan.ts";
-import type { Scene } from "./scene.ts";
 import { type Answered, type Expectation, formatProbe, type Probe } from "./wire.ts";
 
 /** When a handshake last gave a certificate, by its name. */

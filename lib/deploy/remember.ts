@@ -2,6 +2,7 @@
 
 import { samePair } from "../certificate/pair.ts";
 import { type Service, serviceNames } from "../chain/mailcow.ts";
+import type { Scene } from "../chain/scene.ts";
 import {
   readMemory,
   type Unhelped,
@@ -13,7 +14,6 @@ import {
 } from "./memory.ts";
 import type { DeployFacts } from "./plan.ts";
 import { type LastAnswers, probesFor } from "./questions.ts";
-import type { Scene } from "./scene.ts";
 import { formatProbe, leafOf, NO_LEAF, type ServiceOutcome, type Verdict } from "./wire.ts";
 
 export interface Run {

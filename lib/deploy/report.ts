@@ -1,11 +1,11 @@
 // What deploy reports, to machines and in words.
 
+import type { Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/config.ts";
 import type { Failure } from "../failure.ts";
 import { composeCommand } from "../programs/compose.ts";
 import { formatEndpoint } from "../values/endpoint_url.ts";
 import type { DeployFacts, Plan } from "./plan.ts";
-import type { Scene } from "./scene.ts";
 import {
   type Check,
   describeChecks,

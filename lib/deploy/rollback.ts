@@ -3,6 +3,7 @@
 import { keyMatches } from "../certificate/judgement.ts";
 import type { Pair } from "../certificate/pair.ts";
 import { processNames, readMailcow, type Service, serviceNames } from "../chain/mailcow.ts";
+import type { Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/config.ts";
 import { type Compose, composeExec } from "../programs/compose.ts";
 import { readContainerState } from "../programs/containers.ts";
@@ -17,7 +18,6 @@ import { readPrevious } from "./previous.ts";
 import type { LastAnswers } from "./questions.ts";
 import { hasServed, remember } from "./remember.ts";
 import { type DeployReport, describeSilence, summarize } from "./report.ts";
-import type { Scene } from "./scene.ts";
 import { isBlamed, isDumb, type ServiceOutcome } from "./wire.ts";
 
 /**

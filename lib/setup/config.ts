@@ -9,10 +9,9 @@ import {
   PUSH_STATE,
   pushTargets,
   STAGING,
-  STANDARD_FILE,
   STANDARD_KNOWN_HOSTS,
 } from "../config/config.ts";
-import type { ConfigFile, TargetEntry } from "../config/config_file.ts";
+import { type ConfigFile, STANDARD_FILE, type TargetEntry } from "../config/config_file.ts";
 import { quote, UsageFailure } from "../failure.ts";
 import type { PushTarget } from "../values/push_target.ts";
 import {

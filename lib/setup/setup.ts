@@ -1,14 +1,8 @@
 // certsync setup: prints the script that makes this host a part of the chain, and changes nothing.
 
 import type { Flags } from "../cli/command_line.ts";
-import {
-  DEPLOY_STATE,
-  MAILCOW,
-  PUSH_STATE,
-  readConfigFile,
-  STAGING,
-  STANDARD_FILE,
-} from "../config/config.ts";
+import { DEPLOY_STATE, MAILCOW, PUSH_STATE, STAGING } from "../config/config.ts";
+import { readConfigFile, STANDARD_FILE } from "../config/config_file.ts";
 import {
   type DeploySetup,
   knownHostName,

@@ -14,9 +14,9 @@ import {
   readLineages,
   standardLiveDirectories,
 } from "../chain/npm_dir.ts";
+import { readScene } from "../chain/scene.ts";
 import { readStaged } from "../chain/staging.ts";
 import { legNames, type VerifyConfig } from "../config/config.ts";
-import { readScene } from "../deploy/scene.ts";
 import { Failure, quote } from "../failure.ts";
 import { FileProblem, isMissing, readFile, readFileIfAny } from "../files/read_file.ts";
 import type { Compose } from "../programs/compose.ts";

@@ -1,8 +1,6 @@
 // What a run deals with besides files: which docker compose there is, and which endpoints are mailcow's.
 
 import * as fs from "node:fs";
-import { type Mailcow, type Service, serviceNames, serviceOf, services } from "../chain/mailcow.ts";
-import { isYes, type MailcowConf } from "../chain/mailcow_conf.ts";
 import type { DeployConfig } from "../config/config.ts";
 import { quote } from "../failure.ts";
 import type { Compose } from "../programs/compose.ts";
@@ -15,6 +13,8 @@ import {
 } from "../programs/containers.ts";
 import type { RunContext } from "../run_context.ts";
 import { type Endpoint, type Protocol, protocols } from "../values/endpoint_url.ts";
+import { type Mailcow, type Service, serviceNames, serviceOf, services } from "./mailcow.ts";
+import { isYes, type MailcowConf } from "./mailcow_conf.ts";
 
 export interface Scene {
   readonly compose: Compose;
