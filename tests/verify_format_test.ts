@@ -187,6 +187,7 @@ Deno.test("an output that cannot be written is said, and is no success though al
   const leaf = await issue(ca, -2, 90);
   await Deno.writeTextFile(`${dir.path}/leaf.pem`, leaf.fullchainPem);
   await Deno.mkdir(`${dir.path}/directory`);
+  await Deno.mkdir(`${dir.path}/another`);
   // No name and no endpoint: two files are the whole chain.
   const verify = (output: string, ...more: string[]) =>
     certsync([
@@ -201,7 +202,7 @@ Deno.test("an output that cannot be written is said, and is no success though al
   const cases: [output: string, error: RegExp, more: string[]][] = [
     ["missing/x.prom", /cannot write ".*\/missing\/x\.prom": no such file or directory/, []],
     ["directory", /cannot write ".*\/directory": it is a directory/, []],
-    ["directory", /cannot write ".*\/directory": it is a directory/, ["--json"]],
+    ["another", /cannot write ".*\/another": it is a directory/, ["--json"]],
     // A chain that is not well is no better known to whoever waits for the file.
     ["missing/x.prom", /cannot write/, ["--endpoint", "imaps://127.0.0.1:1"]],
   ];
@@ -211,5 +212,5 @@ Deno.test("an output that cannot be written is said, and is no success though al
     match(stderr, new RegExp(`^ERROR: ${error.source}`, "m"));
   }));
   const names = Array.from(Deno.readDirSync(dir.path), ({ name }) => name).sort();
-  deepEqual(names, ["certsync.prom", "directory", "leaf.pem"]);
+  deepEqual(names, ["another", "certsync.prom", "directory", "leaf.pem"]);
 });

@@ -239,12 +239,13 @@ async function restartRunning(
   return isThere.kind === "done" ? await restart(service, application, context) : isThere;
 }
 
-function restart(
+async function restart(
   service: Service,
   { compose, restartTimeoutMs }: Application,
   context: RunContext,
 ): Promise<ComposeResult> {
-  return composeRestart(compose, service, restartTimeoutMs, context).catch(asResult);
+  using _wait = context.wait(`waiting for ${service} to be restarted`, restartTimeoutMs);
+  return await composeRestart(compose, service, restartTimeoutMs, context).catch(asResult);
 }
 
 async function stateOf(

@@ -1,5 +1,6 @@
 // Looks at the wire until all of a service is right, or the time is over.
 
+import { serviceOf } from "../chain/mailcow.ts";
 import { keyKindOf, readAllServed } from "../chain/served.ts";
 import type { KeyKind } from "../programs/openssl.ts";
 import { pause, type RunContext } from "../run_context.ts";
@@ -57,7 +58,8 @@ export async function lookUntilRight(
   { waitMs, settleMs }: Patience,
   context: RunContext,
 ): Promise<Seen> {
-  if (expectations.length === 0) return { checks: [], wasAway: false };
+  const [one] = expectations;
+  if (one === undefined) return { checks: [], wasAway: false };
   const start = performance.now();
   const mayGoOn = (checks: readonly Check[]) =>
     performance.now() - start < (checks.some(isBlamed) ? waitMs : Math.min(waitMs, settleMs));
@@ -70,7 +72,12 @@ export async function lookUntilRight(
   const second = await look(withoutSni, context);
   let checks = judgeAnswers([...second, ...first.filter(({ probe }) => probe.sni !== null)]);
   let wasAway = isAway(checks);
+  if (isSettled(checks)) return { checks: inOrder(checks, expectations), wasAway };
 
+  using _wait = context.wait(
+    `waiting for the right certificate from ${serviceOf(one.probe.endpoint.protocol)}`,
+    checks.some(isBlamed) ? waitMs : Math.min(waitMs, settleMs),
+  );
   for (
     let betweenMs = BETWEEN_ROUNDS_MS.first;
     !isSettled(checks) && mayGoOn(checks);
@@ -85,10 +92,11 @@ export async function lookUntilRight(
     await pause(BETWEEN_LOOKS_MS, context);
     checks = await look(expectations, context);
   }
-  const inOrder = expectations.flatMap(({ probe }) =>
-    checks.filter((check) => check.probe === probe)
-  );
-  return { checks: inOrder, wasAway };
+  return { checks: inOrder(checks, expectations), wasAway };
+}
+
+function inOrder(checks: readonly Check[], expectations: readonly Expectation[]): Check[] {
+  return expectations.flatMap(({ probe }) => checks.filter((check) => check.probe === probe));
 }
 
 function isAway(checks: readonly Check[]): boolean {
