@@ -172,11 +172,29 @@ Deno.test("of several digests for one usage and selector the strongest alone cou
 
 Deno.test("the line to publish is one that a name server takes", async () => {
   await using ca = await authority();
-  const leaf = await ca.issue({ names: ["mail.example.org"] });
-  const [first] = chainOf(leaf.fullchainPem);
+  const [old, leaf] = await Promise.all([
+    ca.issue({ names: ["mail.example.org"] }),
+    ca.issue({ names: ["mail.example.org"] }),
+  ]);
+  const chain = chainOf(leaf.fullchainPem);
+  const [first] = chain;
   if (first === undefined) throw new Error("no leaf");
-  equal(
-    tlsaLine("mail.example.org", first),
-    `_25._tcp.mail.example.org. IN TLSA ${await tlsa(leaf)}`,
-  );
+  const owner = "_25._tcp.mail.example.org";
+  equal(tlsaLine(owner, first), `${owner}. IN TLSA ${await tlsa(leaf)}`);
+  // Whatever stands beside it, it fits.
+  const before = (usage: number, form: string) => record(usage, form, old.certPem);
+  const cases: [published: string[], form: string][] = [
+    [[before(3, "1 1")], "3 1 1"],
+    [[before(3, "1 2")], "3 1 2"],
+    [[before(3, "1 1"), before(3, "1 2")], "3 1 2"],
+    [[before(3, "1 0")], "3 1 1"],
+    [["3 1 2 abcd", before(2, "1 2"), before(3, "0 2"), before(1, "1 2")], "3 1 1"],
+  ];
+  for (const [published, form] of cases) {
+    const line = tlsaLine(owner, first, parsed(published));
+    const added = line.slice(`${owner}. IN TLSA `.length);
+    equal(added, record(3, form.slice(2), leaf.certPem));
+    const judged = judgeDane(parsed([...published, added]), chain, "mail.example.org", new Date());
+    equal(judged.kind, "fits", line);
+  }
 });

@@ -94,6 +94,8 @@ function assertAnswers(lookup: TlsaLookup, whom: RegExp): void {
   );
   const one = lookup.answers.get("one.example.org");
   equal(one?.kind === "secure" && one.ttlSeconds, 1800);
+  const alias = lookup.answers.get("cname.example.org");
+  equal(alias?.kind === "secure" && alias.owner, "_25._tcp.one.example.org");
 }
 
 function configured({ address, port }: Resolver): Resolvers {
@@ -277,6 +279,7 @@ Deno.test("words that are no reply are none", () => {
     status: "NOERROR",
     isAuthentic: true,
     records: [ONE],
+    owner: "_25._tcp.mail.example.org",
     ttlSeconds: 60,
   });
   for (const part of ["", head, head + flags, head + asked + record, flags + asked + record]) {

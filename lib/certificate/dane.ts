@@ -3,7 +3,7 @@
 import { Buffer } from "node:buffer";
 import { createHash, createPublicKey } from "node:crypto";
 import { namesCover } from "../values/host_name.ts";
-import { type Certificate, parseDer, timeState, tlsaRecord } from "./certificate.ts";
+import { type Certificate, parseDer, timeState } from "./certificate.ts";
 import { readElement } from "./der.ts";
 
 export interface TlsaRecord {
@@ -16,6 +16,7 @@ export interface TlsaRecord {
 const USAGES = { trustAnchor: 2, endEntity: 3 } as const;
 const SELECTORS = { certificate: 0, publicKey: 1 } as const;
 const FULL = 0;
+const WEAKEST = 1;
 
 /** By matching type; the higher type is the stronger digest, as senders rank them. */
 const digests: Readonly<Record<number, { readonly name: string; readonly bytes: number }>> = {
@@ -41,9 +42,25 @@ export function formatTlsaRecord({ usage, selector, matching, data }: TlsaRecord
   return `${usage} ${selector} ${matching} ${data.toHex()}`;
 }
 
-/** The line of a zone file that lets senders take this key at the name's port 25. */
-export function tlsaLine(name: string, leaf: Certificate): string {
-  return `_25._tcp.${name}. IN TLSA ${tlsaRecord(leaf)}`;
+/**
+ * The line of a zone file that lets senders take this key, beside what is published at that place.
+ * There a weaker digest than the strongest would be passed over.
+ */
+export function tlsaLine(
+  owner: string,
+  { publicKey }: Pick<Certificate, "publicKey">,
+  published: readonly TlsaRecord[] = [],
+): string {
+  const { endEntity: usage } = USAGES, { publicKey: selector } = SELECTORS;
+  const matching = Math.max(
+    WEAKEST,
+    ...countedRecords(published)
+      .filter((record) => record.usage === usage && record.selector === selector)
+      .map((record) => record.matching),
+  );
+  const digest = createHash(digests[matching]?.name ?? "").update(publicKey).digest();
+  const data = Uint8Array.from(digest);
+  return `${owner}. IN TLSA ${formatTlsaRecord({ usage, selector, matching, data })}`;
 }
 
 /**

@@ -19,6 +19,8 @@ import { isYes, type MailcowConf } from "./mailcow_conf.ts";
 export interface Scene {
   readonly compose: Compose;
   readonly endpoints: readonly Endpoint[];
+  /** Where mailcow's services are to be had here, whatever the config file names. */
+  readonly published: readonly Endpoint[];
   readonly notes: readonly string[];
   readonly warnings: readonly string[];
   /** Other files than mailcow's that a service's container reads in their place, in words. */
@@ -45,6 +47,7 @@ export async function readScene(
   return {
     compose,
     endpoints: endpoints ?? published,
+    published,
     notes: unpublished.map((service) =>
       `${service} is published nowhere on this host: it was told, and not looked at`
     ),

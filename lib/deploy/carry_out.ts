@@ -1,8 +1,7 @@
 // Carries out what deploy decided: installs, has it loaded, looks at the wire, and goes back.
 
-import { tlsaRecord } from "../certificate/certificate.ts";
 import { readMailcow } from "../chain/mailcow.ts";
-import { readScene } from "../chain/scene.ts";
+import { readScene, type Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/config.ts";
 import { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
@@ -13,7 +12,7 @@ import { type DeployFacts, type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import { askBefore, type LastAnswers } from "./questions.ts";
 import { remember } from "./remember.ts";
-import { type DeployReport, failed, summarize } from "./report.ts";
+import { type DeployReport, describeKey, failed, summarize } from "./report.ts";
 import { failingServices, formerPair, rollBack } from "./rollback.ts";
 
 export interface Deed {
@@ -21,18 +20,20 @@ export interface Deed {
   readonly facts: DeployFacts;
   /** The leaves that must not be kept or put back: when the run began, and since it was decided. */
   readonly rejected: Record<"before" | "now", Rejected>;
+  /** Where it was looked at before. */
+  readonly scene?: Scene | undefined;
 }
 
 /** Installs what the plan says, has it loaded, looks at the wire, and goes back where it must. */
 export async function carryOut(
-  { plan, facts, rejected }: Deed,
+  { plan, facts, rejected, scene: known }: Deed,
   report: DeployReport,
   config: DeployConfig,
   context: RunContext,
 ): Promise<DeployReport> {
   let soFar = report;
   try {
-    const scene = await readScene(facts.mailcow, config, context);
+    const scene = known ?? await readScene(facts.mailcow, config, context);
     const answered = await askBefore(plan.services, facts, scene, config, context);
     const installations = planInstallations(
       { ...facts, memory: { ...facts.memory, rejected: rejected.now } },
@@ -48,14 +49,11 @@ export async function carryOut(
     const installed = installAll(installations);
     if (config.rollback) await keep();
     if (installed.length > 0) context.tell(`installed ${installed.join(" ")}`);
-    const tlsa = keyChanged(facts)
-      ? [`TLSA 3 1 1 changed with the key: it is ${tlsaRecord(facts.candidate.leaf)}`]
-      : [];
     const done = {
       ...report,
       installed,
       warnings: [...report.warnings, ...scene.warnings],
-      notes: [...tlsa, ...scene.notes],
+      notes: [...describeKey(facts, "is"), ...scene.notes],
     };
     soFar = done;
 
@@ -91,9 +89,4 @@ export async function carryOut(
 function prepare(answered: LastAnswers, state: string): void {
   writeLoaded(state, new Map());
   writeAnswered(state, [...answered.keys()]);
-}
-
-function keyChanged({ mailcow, candidate }: DeployFacts): boolean {
-  const old = mailcow.deployed.pair?.leaf.publicKey;
-  return old !== undefined && old.toString() !== candidate.leaf.publicKey.toString();
 }

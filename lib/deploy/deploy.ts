@@ -18,6 +18,7 @@ import {
   type DeployFacts,
   isOlder,
   isSettled,
+  type Plan,
   planDeploy,
   planHealing,
   planRecovery,
@@ -34,6 +35,7 @@ import {
   type DeployReport,
   describeDeploy,
   describeHealing,
+  describeKey,
   describePlan,
   emptyDeployReport,
   failed,
@@ -77,8 +79,11 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
   if (decision.directories.length === 0 && decision.services.length === 0) {
     return { ...planned, outcome: "unchanged", warnings: standing };
   }
+  const dane = config.dane === "off" ? null : await lookAtDane(facts, config, context);
   if (config.dryRun) {
-    return { ...planned, outcome: "would-deploy", notes: describePlan(decision, config) };
+    const notes = [...describePlan(decision, config), ...describeKey(facts, "will be")];
+    const planning: DeployReport = { ...planned, outcome: "would-deploy", notes };
+    return dane?.beforehand(planning) ?? planning;
   }
   const { carryOut } = await import("./carry_out.ts");
   const left = config.rollback && decision.changesLeaf ? mailcow.deployed.pair : null;
@@ -86,12 +91,27 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
   const now = isForced(config)
     ? changeRejected(before, { add: left, remove: candidate }, context.now, config.state)
     : before;
-  return await carryOut(
-    { plan: decision, facts, rejected: { before, now } },
+  const done = await carryOut(
+    { plan: decision, facts, rejected: { before, now }, scene: dane?.scene },
     planned,
     config,
     context,
   );
+  return dane?.afterwards(done, decision) ?? done;
+}
+
+/** What senders will make of a new key, to be told before or after, and what was seen for that. */
+async function lookAtDane(facts: DeployFacts, config: DeployConfig, context: RunContext) {
+  // Loaded where there is work, as judging is.
+  const [{ readScene }, { foreseeDane, renewalOf, withForesight, withWarning }] = await Promise
+    .all([import("../chain/scene.ts"), import("./dane.ts")]);
+  const scene = await readScene(facts.mailcow, config, context);
+  const foreseen = await foreseeDane(renewalOf(facts), scene, config, context);
+  return {
+    scene,
+    beforehand: (report: DeployReport) => withWarning(report, foreseen),
+    afterwards: (report: DeployReport, plan: Plan) => withForesight(report, plan, foreseen),
+  };
 }
 
 /** Who forces it wants what did not help tried again. */

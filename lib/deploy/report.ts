@@ -1,5 +1,6 @@
 // What deploy reports, to machines and in words.
 
+import { tlsaRecord } from "../certificate/certificate.ts";
 import type { Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/config.ts";
 import type { Failure } from "../failure.ts";
@@ -85,6 +86,17 @@ export function describePlan({ directories, services }: Plan, { apply }: DeployC
     ...directories.map((directory) => `would install cert.pem and key.pem in ${directory}`),
     ...services.map((service) => `would ${apply} ${service}`),
   ];
+}
+
+/** What a new key has for its record; nothing where it is the old one. Pure. */
+export function describeKey(
+  { mailcow, candidate }: Pick<DeployFacts, "mailcow" | "candidate">,
+  verb: "is" | "will be",
+): string[] {
+  const old = mailcow.deployed.pair?.leaf.publicKey;
+  if (old === undefined || old.toString() === candidate.leaf.publicKey.toString()) return [];
+  const changes = verb === "is" ? "changed" : "changes";
+  return [`TLSA 3 1 1 ${changes} with the key: it ${verb} ${tlsaRecord(candidate.leaf)}`];
 }
 
 /** What is done although the candidate is refused, as a warning. */

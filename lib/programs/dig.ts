@@ -14,6 +14,8 @@ export type TlsaAnswer =
     readonly kind: "secure" | "insecure";
     /** As they are published: `3 1 1 hex`. */
     readonly records: readonly string[];
+    /** Where they stand: a CNAME may lead elsewhere than where was asked. */
+    readonly owner: string;
     /** How long senders may go on with what was there before. */
     readonly ttlSeconds: number;
   }
@@ -199,6 +201,7 @@ export interface DigReply {
   /** The resolver says that it has validated all of it. */
   readonly isAuthentic: boolean;
   readonly records: readonly string[];
+  readonly owner: string;
   readonly ttlSeconds: number;
 }
 
@@ -216,13 +219,15 @@ export function parseDig(stdout: string): ReadonlyMap<string, DigReply> {
 }
 
 /** The TLSA records in the lines of an answer, whatever a CNAME calls their owner. */
-function parseRecords(text: string): Pick<DigReply, "records" | "ttlSeconds"> {
+function parseRecords(text: string): Pick<DigReply, "records" | "owner" | "ttlSeconds"> {
   const records: string[] = [];
+  let owner = "";
   const ttls: number[] = [];
   for (const line of text.split("\n")) {
-    const [, ttl, type, data = ""] = /^[^;\s]\S*\s+(\d+)\s+IN\s+(TLSA|RRSIG)\s+(.+)$/.exec(line) ??
-      [];
+    const [, place = "", ttl, type, data = ""] =
+      /^([^;\s]\S*)\s+(\d+)\s+IN\s+(TLSA|RRSIG)\s+(.+)$/.exec(line) ?? [];
     if (type === "TLSA") {
+      owner = place.toLowerCase().replace(/\.$/, "");
       const [usage, selector, matching, ...hex] = data.trim().split(/\s+/);
       records.push(`${usage} ${selector} ${matching} ${hex.join("").toLowerCase()}`);
       ttls.push(Number(ttl));
@@ -231,7 +236,7 @@ function parseRecords(text: string): Pick<DigReply, "records" | "ttlSeconds"> {
       if (original !== undefined) ttls.push(Number(original));
     }
   }
-  return { records, ttlSeconds: Math.max(0, ...ttls) };
+  return { records, owner, ttlSeconds: Math.max(0, ...ttls) };
 }
 
 /** Pure. That it is bogus is certain only once the same question succeeds with `+cd`. */
@@ -242,13 +247,13 @@ function answerIn(
 ): TlsaAnswer {
   const reply = replies.get(question(name));
   if (reply === undefined) return { kind: "no-answer", words: digWords(completion) };
-  const { status, isAuthentic, records, ttlSeconds } = reply;
+  const { status, isAuthentic, records, owner, ttlSeconds } = reply;
   if (status === "SERVFAIL") return { kind: "bogus", words: "DNSSEC validation fails" };
   if (status !== "NOERROR" && status !== "NXDOMAIN") {
     return { kind: "no-answer", words: statusWords(reply) };
   }
   if (records.length === 0) return { kind: "none" };
-  return { kind: isAuthentic ? "secure" : "insecure", records, ttlSeconds };
+  return { kind: isAuthentic ? "secure" : "insecure", records, owner, ttlSeconds };
 }
 
 function statusWords({ status }: DigReply): string {

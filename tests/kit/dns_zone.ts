@@ -25,6 +25,8 @@ export interface DnsZone extends AsyncDisposable {
   trusting: Resolver;
   /** For `delv -a`: the key of this root. */
   anchorFile: string;
+  /** Has these lines stand in the zones in the place of those that were there, and be seen. */
+  publish(records: string[]): Promise<void>;
 }
 
 export interface DnsZoneOptions {
@@ -40,9 +42,11 @@ const LOOPBACK = "127.0.0.1";
 export async function dnsZone(options: DnsZoneOptions): Promise<DnsZone> {
   await using stack = new AsyncDisposableStack();
   const { path } = stack.use(await tempDir());
-  const server = { address: LOOPBACK, port: freePort() };
-  const keys = await writeZones(path, server, options.records);
-  await start(stack, "knotd", ["-c", `${path}/knot.conf`], path, server);
+  const nameServer = { address: LOOPBACK, port: freePort() };
+  const keys = await writeZones(path, nameServer, options.records);
+  const running = [
+    await start(stack, "knotd", ["-c", `${path}/knot.conf`], path, nameServer),
+  ];
 
   const anchor = keys["."] ?? "";
   const validating = options.validating ?? { address: LOOPBACK, port: freePort() };
@@ -53,8 +57,12 @@ export async function dnsZone(options: DnsZoneOptions): Promise<DnsZone> {
       ["trusting", trusting, 'module-config: "iterator"'],
     ] as const
   ) {
-    await Deno.writeTextFile(`${path}/${name}.conf`, unboundConf(path, resolver, server, module));
-    await start(stack, "unbound", ["-d", "-c", `${path}/${name}.conf`], path, resolver);
+    await Deno.writeTextFile(
+      `${path}/${name}.conf`,
+      unboundConf(path, resolver, nameServer, module),
+    );
+    const args = ["-d", "-c", `${path}/${name}.conf`];
+    running.push(await start(stack, "unbound", args, path, resolver));
   }
   const anchorFile = `${path}/anchor`;
   const [, , tag, algorithm, type, digest] = anchor.split(" ");
@@ -62,8 +70,24 @@ export async function dnsZone(options: DnsZoneOptions): Promise<DnsZone> {
     anchorFile,
     `trust-anchors { . static-ds ${tag} ${algorithm} ${type} "${digest}"; };\n`,
   );
+  let edition = 1;
+  async function publish(records: string[]) {
+    edition++;
+    await writeTexts(path, records, keys, edition);
+    const [server, ...resolvers] = running;
+    server?.kill("SIGHUP");
+    const apex = ["-r", "+noall", "+answer", ZONES.secure, "SOA"];
+    const asked = (resolver: Resolver) =>
+      tryRun(need("dig"), [`@${resolver.address}`, "-p", String(resolver.port), ...apex]);
+    const isSeen = async (resolver: Resolver) =>
+      (await asked(resolver)).stdout.includes(` edition${edition}. `);
+    await until(() => isSeen(nameServer));
+    for (const resolver of resolvers) resolver.kill("SIGHUP"); // which forgets what it knew
+    await until(async () => await isSeen(validating) && await isSeen(trusting));
+  }
   const owned = stack.move();
   return {
+    publish,
     validating,
     trusting,
     anchorFile,
@@ -85,23 +109,35 @@ async function writeZones(
   const keys: Record<string, string> = {};
   for (const zone of SIGNED) keys[zone] = await makeKey(`${path}/knot.conf`, zone);
 
+  await writeTexts(path, records, keys, 1);
+  return keys;
+}
+
+async function writeTexts(
+  path: string,
+  records: string[],
+  keys: Record<string, string>,
+  edition: number,
+): Promise<void> {
   const delegations = Object.values(ZONES).map((zone) => `${zone}. NS ns.`);
   const wrong = keys[ZONES.bogus]?.replace(/ [0-9a-f]{8}(?=[0-9a-f]*$)/, " 00000000");
   const texts: Record<string, string[]> = {
     ".": ["ns. A 127.0.0.1", ...delegations, keys[ZONES.secure] ?? "", wrong ?? ""],
   };
-  for (const zone of served.slice(1)) {
+  for (const zone of [ZONES.secure, ZONES.insecure, ZONES.bogus]) {
     texts[zone] = records.filter((line) => line.split(/\s/)[0]?.endsWith(`.${zone}.`));
   }
   for (const [zone, lines] of Object.entries(texts)) {
     const apex = zone === "." ? "." : `${zone}.`;
-    const start = [`${apex} SOA ns. hostmaster. 1 3600 600 86400 60`, `${apex} NS ns.`];
+    // knot goes on from here by itself when it signs.
+    const serial = 100 * edition;
+    const soa = `SOA ns. edition${edition}. ${serial} 3600 600 86400 60`;
+    const start = [`${apex} ${soa}`, `${apex} NS ns.`];
     await Deno.writeTextFile(
       zoneFile(path, zone),
       ["$TTL 3600", ...start, ...lines, ""].join("\n"),
     );
   }
-  return keys;
 }
 
 function zoneFile(path: string, zone: string): string {
@@ -184,7 +220,7 @@ async function start(
   args: string[],
   path: string,
   { address, port }: Resolver,
-): Promise<void> {
+): Promise<Deno.ChildProcess> {
   const log = `${path}/${program}-${port}.log`;
   const output = await Deno.open(log, { write: true, create: true });
   const child = new Deno.Command(need(program), {
@@ -206,4 +242,5 @@ async function start(
     if (ended) throw new Error(`${program} ended: ${await Deno.readTextFile(log)}`);
     return (await tryRun(need("dig"), question)).stdout.includes("status: NOERROR");
   });
+  return child;
 }

@@ -34,6 +34,8 @@ export interface MailHostOptions extends MailServicesOptions {
   endpoints?: readonly Endpoint[] | undefined;
   /** Over the `deploy` section of the config file. */
   deploy?: Record<string, unknown>;
+  /** Who is asked for TLSA records, "127.0.0.1:5353"; without one nobody is: `dane: off`. */
+  resolver?: string;
   /** More of the tree, before the services start. */
   prepare?: (mailcow: MailcowTree) => Promise<unknown>;
 }
@@ -93,7 +95,9 @@ export async function mailHost(options: MailHostOptions): Promise<MailHost> {
     await Deno.writeTextFile(
       config,
       JSON.stringify({
+        ...(options.resolver && { resolver: options.resolver }),
         deploy: {
+          ...(options.resolver === undefined && { dane: "off" }),
           ...{ mailcow: mailcow.root, staging, state, trust: options.trust },
           ...{ settle: "0.5s", restart_timeout: "2s" },
           ...(options.endpoints && { endpoints: options.endpoints.map(services.url) }),
