@@ -305,7 +305,7 @@ Deno.test("what contradicts itself or lacks what a command needs is refused", ()
     [
       () => verifyConfig(read({}), flags("verify --leg leaf")),
       /^--leg is not a leg: "leaf"$/,
-      /^the legs are source, pushed, staged, deployed, sni, served$/,
+      /^the legs are source, pushed, staged, deployed, sni, served, tlsa$/,
     ],
     [() => verifyConfig(read({}), flags("verify --warn x")), /^--warn is not an age: "x"$/, /25%/],
     [

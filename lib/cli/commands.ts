@@ -125,7 +125,7 @@ export const commands = {
         name: "leg",
         argument: "NAME",
         repeatable: true,
-        help: "look at it alone: source, pushed, staged, deployed, sni, served",
+        help: "look at it alone: source, pushed, staged, deployed, sni, served, tlsa",
       },
       { name: "warn", argument: "AGE", help: "warn with less than this left: 25% or 21d (25%)" },
       { name: "critical", argument: "AGE", help: "critical with less than this left (10%)" },

@@ -195,7 +195,15 @@ function parseFormat(text: string, what: string): Format {
 }
 
 /** In the order of the chain. */
-export const legNames = ["source", "pushed", "staged", "deployed", "sni", "served"] as const;
+export const legNames = [
+  "source",
+  "pushed",
+  "staged",
+  "deployed",
+  "sni",
+  "served",
+  "tlsa",
+] as const;
 
 export type LegName = typeof legNames[number];
 
@@ -230,7 +238,7 @@ export interface VerifyConfig {
     readonly to: readonly PushTarget[] | null;
     readonly state: string;
   };
-  readonly deploy: Pick<DeployConfig, "mailcow" | "staging" | "state" | "endpoints"> & {
+  readonly deploy: Pick<DeployConfig, "mailcow" | "staging" | "state" | "endpoints" | "dane"> & {
     readonly isConfigured: boolean;
   };
 }
@@ -279,6 +287,7 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
       staging: deploy.staging ?? STAGING,
       state: deploy.state ?? DEPLOY_STATE,
       endpoints: deploy.endpoints ?? null,
+      dane: deploy.dane ?? "warn",
     },
   };
 }

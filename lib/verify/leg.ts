@@ -49,8 +49,17 @@ export interface Leg {
   readonly ip?: string;
   /** Also served there, to clients that know no other kind of key. */
   readonly beside?: Certificate | null;
+  /** Of the DANE records of port 25: whether they fit what is given there. */
+  readonly dane?: DaneSight;
   /** Whether something else than mailcow may answer such a question: another site. */
   readonly mayBeAnother?: boolean;
+}
+
+export interface DaneSight {
+  readonly fit: "fits" | "misfit" | "unknown";
+  readonly words: string;
+  /** What to do about a misfit: the record that is lacking; else nothing. */
+  readonly publish: string;
 }
 
 export type LegFacts = Partial<Leg> & Pick<Leg, "leg" | "where">;

@@ -23,12 +23,13 @@ import type { Compose } from "../programs/compose.ts";
 import { lastWords } from "../programs/run.ts";
 import { runRemotely } from "../programs/ssh.ts";
 import { causeOfDoor } from "../programs/ssh_door.ts";
-import type { RunContext } from "../run_context.ts";
+import { allEnded, type RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
 import { formatLocation, type Location } from "../values/location.ts";
 import { judgeChains } from "./chains.ts";
 import { attempt, type Leg, makeLeg, unread } from "./leg.ts";
 import { servedLegs } from "./served_legs.ts";
+import { tlsaLegs } from "./tlsa_leg.ts";
 
 export interface Sight {
   readonly domain: string | null;
@@ -55,7 +56,7 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
   };
   const wanted = config.legs ?? legNames;
   const filed = Promise.all(
-    wanted.map((name) => name === "served" ? [] : readers[name]()),
+    wanted.map((name) => name === "served" || name === "tlsa" ? [] : readers[name]()),
   ).then((legs) => legs.flat());
   filed.catch(() => {}); // whoever waits for it is told
   const ours = mailcow instanceof Failure ? null : mailcow;
@@ -63,18 +64,32 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
   const scene = ours !== null && isAsked && wanted.includes("served")
     ? await readScene(ours, { endpoints: null }, context)
     : null;
-  const served = wanted.includes("served")
-    ? await servedLegs({ config, own: scene?.endpoints ?? null, domain, filed }, context)
-    : [];
+  const compose = scene?.compose.version ?? ours?.conf.composeVersion ?? "native";
+  const [served, tlsa] = await allEnded([
+    wanted.includes("served")
+      ? servedLegs({ config, own: scene?.endpoints ?? null, domain, filed }, context)
+      : [],
+    wanted.includes("tlsa")
+      ? tlsaLegs({
+        config,
+        names: domain === null ? [] : [domain],
+        mailcow: ours && { directory: ours.directory, version: compose },
+        ports: (scene?.published ?? ours?.conf.endpoints ?? [])
+          .filter(({ protocol }) => protocol === "smtp"),
+        filed,
+      }, context)
+      : [],
+  ]);
   const read = await filed;
-  const inOrder = wanted.flatMap((name) => [...read, ...served].filter(({ leg }) => leg === name));
+  const all = [...read, ...served, ...tlsa];
+  const inOrder = wanted.flatMap((name) => all.filter(({ leg }) => leg === name));
   const { legs, warnings } = await judgeChains(inOrder, config.trust, context);
   const { push, deploy } = config;
   return {
     domain,
     legs,
     mailcow: ours,
-    compose: scene?.compose.version ?? ours?.conf.composeVersion ?? "native",
+    compose,
     warnings,
     roles: {
       push: push.isConfigured || read.some(({ leg }) => leg === "pushed") ||

@@ -7,8 +7,8 @@ import type { Leg } from "./leg.ts";
 import type { Finding, LegVerdict, Verdict } from "./verdict.ts";
 
 export interface Step {
-  readonly host: "Nginx Proxy Manager" | "NPM host" | "mail host" | "this host, as root";
-  /** In words where no command does it: in Nginx Proxy Manager. */
+  readonly host: "Nginx Proxy Manager" | "NPM host" | "mail host" | "DNS" | "this host, as root";
+  /** In words where no command does it: in Nginx Proxy Manager, and in the DNS. */
   readonly command: string;
 }
 
@@ -34,6 +34,9 @@ export function nextSteps(verdict: Verdict, knowledge: Knowledge): readonly Step
   return repair.length > 0 ? repair : [
     ...reviveSteps(verdict.legs, knowledge),
     ...clearSteps(wrong, knowledge),
+    ...wrong.flatMap(({ findings }) => findings).flatMap(({ kind, advice }) =>
+      kind === "dane" && advice !== undefined ? [{ host: "DNS", command: advice } as const] : []
+    ),
   ];
 }
 
@@ -212,6 +215,7 @@ export function formatSteps(steps: readonly Step[]): string {
   return steps.map(({ host, command }, index) => {
     const then = index === 0 ? "" : "; then ";
     if (host === "Nginx Proxy Manager") return `${then}in ${host}: ${command}`;
+    if (host === "DNS") return `${then}in the ${host}: ${command}`;
     const where = host.startsWith("this") ? `on ${host}` : `on the ${host}`;
     return `${then}${index === 0 ? "run " : ""}${where}: ${command}`;
   }).join("");

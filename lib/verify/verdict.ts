@@ -7,7 +7,7 @@ import type { LegName } from "../config/config.ts";
 import { quote, quoteAll } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
 import type { Age } from "../values/time.ts";
-import type { Leg } from "./leg.ts";
+import type { DaneSight, Leg } from "./leg.ts";
 
 export const statuses = ["ok", "warning", "critical", "unknown"] as const;
 
@@ -25,6 +25,7 @@ export type FindingKind =
   | "near-end"
   | "not-yet-valid"
   | "own"
+  | "dane"
   | "abandoned";
 
 export interface Finding {
@@ -76,7 +77,9 @@ export interface Expectations {
 const PROPAGATION_MS = 24 * 3_600_000;
 
 export function judgeLegs(legs: readonly Leg[], expectations: Expectations): Verdict {
-  const reference = legs.find((leg) => leg.fingerprint !== null && !isForeign(leg)) ?? null;
+  const reference =
+    legs.find((leg) => leg.fingerprint !== null && leg.dane === undefined && !isForeign(leg)) ??
+      null;
   const chain: Chain = { legs, reference, ...expectations };
   const verdicts = legs.map((leg) => judgeLeg(leg, chain));
   const status = worst(verdicts.map(({ status }) => status));
@@ -104,6 +107,7 @@ interface Chain extends Expectations {
 }
 
 function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
+  if (leg.dane !== undefined) return judgeRecords(leg, leg.dane, chain);
   const noted = passedOver(leg, chain);
   if (noted !== null) {
     const nothing = { match: null, isNoted: true, isStale: false, findings: [] };
@@ -136,6 +140,17 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
     words: gravest?.words ?? (isOwn ? "its own certificate" : "ok"),
     findings,
   };
+}
+
+/** Published records hold no certificate that could be late, or near its end. */
+function judgeRecords(leg: Leg, dane: DaneSight, { isComparing }: Chain): LegVerdict {
+  const { fit, words, publish: advice } = dane;
+  const match = isComparing && fit !== "unknown" ? fit === "fits" : null;
+  const findings: Finding[] = fit === "misfit"
+    ? [{ kind: "dane", status: "critical", words, advice }]
+    : [];
+  const status = findings[0]?.status ?? "ok";
+  return { leg, match, isNoted: fit === "unknown", isStale: false, status, words, findings };
 }
 
 /** An SNI directory of other names than this one's. */
