@@ -5,6 +5,7 @@ import { programs } from "../lib/programs/run.ts";
 import { authority } from "./kit/authority.ts";
 import { certsync, type CertsyncResult } from "./kit/certsync.ts";
 import { counted } from "./kit/counted.ts";
+import { freePort } from "./kit/free_port.ts";
 import { mailHost } from "./kit/mail_host.ts";
 import { ENDPOINT_NAMES } from "./kit/mail_services.ts";
 import { npmTree } from "./kit/npm_tree.ts";
@@ -71,6 +72,26 @@ Deno.test("deploy starts three openssl, one handshake a question, one docker a s
   deepEqual(await deploy(), {});
 });
 
+Deno.test("for DANE deploy starts one handshake and one dig more, verify one dig, where nobody answers", async () => {
+  await using ca = await authority();
+  await using host = await mailHost({
+    trust: ca.rootFile,
+    deployed: await ca.issue({ names: [NAME] }),
+    staged: await ca.issue({ names: [NAME] }),
+    endpoints: ["smtp"],
+    resolver: `127.0.0.1:${freePort()}`,
+  });
+  const run = (...args: string[]) =>
+    countedRun(
+      (path) =>
+        certsync([...args, "--config", host.config], { path: `${path}:${host.docker.bin}` }),
+      host.docker.bin,
+    );
+  deepEqual(await run("deploy"), { openssl: 3 + 2 * 2 + 1, docker: 2 + 3, dig: 1 });
+  deepEqual(await run("deploy"), {});
+  deepEqual(await run("verify", "--leg", "tlsa"), { dig: 1, systemctl: 1 });
+});
+
 Deno.test("verify starts one handshake a question, verifies each chain once, and looks at the timers once", async () => {
   await using dir = await tempDir();
   await using ca = await authority();
@@ -79,14 +100,17 @@ Deno.test("verify starts one handshake a question, verifies each chain once, and
   const config = `${dir.path}/config.yaml`;
   await Deno.writeTextFile(
     config,
-    JSON.stringify({ domain: NAME, verify: { trust: ca.rootFile } }),
+    JSON.stringify({
+      ...{ domain: NAME, resolver: `127.0.0.1:${freePort()}` },
+      verify: { trust: ca.rootFile },
+    }),
   );
   const endpoints = ENDPOINT_NAMES.flatMap((name) => ["--endpoint", host.services.url(name)]);
   const { systemctl: _, ...others } = await countedRun((path) =>
     certsync(["verify", "--config", config, ...endpoints], { path })
   );
-  // All of them serve one chain.
-  deepEqual(others, { openssl: 2 * ENDPOINT_NAMES.length + 1 });
+  // All of them serve one chain; for DANE one look, since nobody answers there.
+  deepEqual(others, { openssl: 2 * ENDPOINT_NAMES.length + 1, dig: 1 });
 });
 
 Deno.test("find-npm-dir starts nothing, however many directories there are", async () => {

@@ -9,6 +9,7 @@ import {
   tlsaLine,
   type TlsaRecord,
 } from "../certificate/dane.ts";
+import type { Scene } from "../chain/scene.ts";
 import { readServed, type Served } from "../chain/served.ts";
 import { claimants } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/config.ts";
@@ -20,7 +21,6 @@ import { type Endpoint, formatAddress } from "../values/endpoint_url.ts";
 import { formatDuration } from "../values/time.ts";
 import { carriers, type DeployFacts, type Plan, servedPlaces } from "./plan.ts";
 import type { DeployReport } from "./report.ts";
-import type { Scene } from "../chain/scene.ts";
 
 /** A name with the chain that port 25 is to give for it. */
 export interface Renewal {

@@ -95,7 +95,7 @@ export async function mailHost(options: MailHostOptions): Promise<MailHost> {
     await Deno.writeTextFile(
       config,
       JSON.stringify({
-        ...(options.resolver && { resolver: options.resolver }),
+        ...(options.resolver && { resolver: options.resolver, verify: { trust: options.trust } }),
         deploy: {
           ...(options.resolver === undefined && { dane: "off" }),
           ...{ mailcow: mailcow.root, staging, state, trust: options.trust },

@@ -1,0 +1,412 @@
+// DANE beside deploy and verify: real signed zones, and what senders would make of each renewal.
+
+import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import { parseChain } from "../lib/certificate/certificate.ts";
+import { foreseeDane, foretell, type Other, withForesight } from "../lib/deploy/dane.ts";
+import { emptyDeployReport } from "../lib/deploy/report.ts";
+import type { TlsaAnswer } from "../lib/programs/dig.ts";
+import { type Authority, authority, type Leaf, tlsa } from "./kit/authority.ts";
+import { certsync } from "./kit/certsync.ts";
+import { record } from "./kit/dane_states.ts";
+import { type DnsZone, dnsZone, type Resolver } from "./kit/dns_zone.ts";
+import { freePort } from "./kit/free_port.ts";
+import { type MailHost, mailHost } from "./kit/mail_host.ts";
+import { need } from "./kit/programs.ts";
+import { runContext } from "./kit/run_context.ts";
+import { smtpServer } from "./kit/smtp_server.ts";
+import { tempDir } from "./kit/temp_dir.ts";
+
+const NAME = "mail.example.org";
+const ELSEWHERE = ["mail.example.com", "mail.example.net", "mail.example.edu"];
+const OWNER = `_25._tcp.${NAME}`;
+
+const at = ({ address, port }: Resolver) => `${address}:${port}`;
+const lines = (owner: string, records: string[]) =>
+  records.map((record) => `${owner}. TLSA ${record}`);
+
+/** What deploy says besides its progress. */
+function trouble(stderr: string): string[] {
+  return stderr.split("\n").filter((line) => line !== "" && !line.startsWith("installed "));
+}
+
+interface Scene extends AsyncDisposable {
+  zone: DnsZone;
+  host: MailHost;
+  /** On PATH: the real dig and delv. */
+  programs: string;
+  issue(more?: { keyPem: string }): Promise<Leaf>;
+  /** Serves the one, and stages the other. */
+  renew(installed: Leaf, next: Leaf): Promise<void>;
+  deploy(...args: string[]): ReturnType<MailHost["deploy"]>;
+  verify(...args: string[]): ReturnType<MailHost["deploy"]>;
+}
+
+async function scene(ca: Authority, records: string[] = []): Promise<Scene> {
+  await using stack = new AsyncDisposableStack();
+  const zone = stack.use(await dnsZone({ records }));
+  const { path: programs } = stack.use(await tempDir());
+  for (const name of ["dig", "delv"] as const) {
+    await Deno.symlink(need(name), `${programs}/${name}`);
+  }
+  const issue = (more = {}) => ca.issue({ names: [NAME, ...ELSEWHERE], ...more });
+  const host = stack.use(
+    await mailHost({
+      trust: ca.rootFile,
+      deployed: await issue(),
+      endpoints: ["smtp"],
+      resolver: at(zone.validating),
+    }),
+  );
+  const owned = stack.move();
+  const path = `${programs}:${host.docker.bin}`;
+  return {
+    ...{ zone, host, programs, issue },
+    renew: async (installed, next) => {
+      await host.mailcow.put(installed);
+      await host.services.restart("postfix");
+      await host.stage(next);
+    },
+    deploy: (...args) => host.deploy(args, { path }),
+    verify: (...args) => certsync(["verify", "--config", host.config, ...args], { path }),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+Deno.test("deploy tells once which record a new key lacks, and verify until it is published", async (t) => {
+  await using ca = await authority();
+  await using all = await scene(ca);
+  const { zone, host } = all;
+  const key = (leaf: Leaf, form = "1 1") => record(3, form, leaf.certPem);
+  let installed = await all.issue();
+  const renewal = async (published: (old: Leaf, next: Leaf) => string[]) => {
+    const [old, next] = [installed, await all.issue()];
+    const records = published(old, next);
+    await Promise.all([all.renew(old, next), zone.publish(lines(OWNER, records))]);
+    installed = next;
+    return { next, records };
+  };
+
+  const breaking: [what: string, form: string, published: (old: Leaf, next: Leaf) => string[]][] = [
+    ["the old key alone", "1 1", (old) => [key(old)]],
+    ["the old key in the stronger digest", "1 2", (old, next) => [key(next), key(old, "1 2")]],
+  ];
+  for (const [what, form, published] of breaking) {
+    await t.step(`${what}: the alert with the record, once, and the cure`, async () => {
+      const { next, records } = await renewal(published);
+      const lacking = key(next, form);
+      const before = await all.deploy("--dry-run", "--json");
+      equal(before.code, 0);
+      equal(before.json().outcome, "would-deploy");
+      match(
+        before.json().warnings.join("\n"),
+        new RegExp(`publish ${OWNER}\\. IN TLSA ${lacking};`),
+      );
+      equal(
+        before.json().notes.includes(`TLSA 3 1 1 changes with the key: it will be ${key(next)}`),
+        true,
+      );
+
+      const { code, stdout, stderr } = await all.deploy();
+      equal(code, 1);
+      match(stdout, /^deployed the certificate of /);
+      match(
+        stderr.split("\n").find((line) => line.startsWith("ERROR: ")) ?? "",
+        new RegExp(
+          `^ERROR: no TLSA record fits the new key: publish ${OWNER}\\. IN TLSA ${lacking}; .*TTL 1h`,
+        ),
+      );
+      match(
+        stderr,
+        /^hint: .* reuse_key = True right below \[renewalparams\] .* certsync find-npm-dir mail\.example\.org$/m,
+      );
+      await host.assertInstalled(next);
+
+      const again = await all.deploy();
+      deepEqual([again.code, trouble(again.stderr)], [0, []]);
+      doesNotMatch(again.stdout, /TLSA|DANE/);
+
+      const wrong = await all.verify();
+      equal(wrong.code, 2, wrong.stdout + wrong.stderr);
+      match(wrong.stdout, /^tlsa +_25\._tcp\.mail\.example\.org .* no record fits$/m);
+      const advice =
+        / in the DNS: publish (\S+) IN (TLSA [0-9a-f ]+) \(seen by all after 1h, its TTL\)$/
+          .exec(wrong.stdout.trimEnd());
+      equal(advice?.[2], `TLSA ${lacking}`);
+      // To the letter, beside what stands there.
+      await zone.publish([...lines(OWNER, records), `${advice?.[1]} ${advice?.[2]}`]);
+      const mended = await all.verify();
+      equal(mended.code, 0, mended.stdout + mended.stderr);
+      match(mended.stdout, /^tlsa +_25\._tcp\.mail\.example\.org .* ok$/m);
+    });
+  }
+
+  const quiet: [
+    what: string,
+    published: (old: Leaf, next: Leaf) => string[],
+    leg: string | null,
+  ][] = [
+    ["nothing published", () => [], null],
+    ["both keys", (old, next) => [key(old), key(next)], "ok"],
+    ["the issuer", (old) => [record(2, "1 1", old.chainPem)], "ok"],
+    [
+      "usages 0 and 1 alone",
+      (old) => [record(1, "1 1", old.certPem), record(0, "1 1", old.chainPem)],
+      "no record that senders go by",
+    ],
+  ];
+  for (const [what, published, leg] of quiet) {
+    await t.step(`${what}: no word`, async () => {
+      const { next } = await renewal(published);
+      const { code, stdout, stderr } = await all.deploy();
+      deepEqual([code, trouble(stderr)], [0, []]);
+      doesNotMatch(stdout.replace(/^TLSA 3 1 1 changed .*/m, ""), /TLSA|DANE/);
+      await host.assertInstalled(next);
+      const { code: verdict, json } = await all.verify("--json");
+      const legs = json().legs.filter((each: { leg: string }) => each.leg === "tlsa");
+      equal(verdict, 0);
+      deepEqual(legs.map((each: { verdict: string }) => each.verdict), leg === null ? [] : [leg]);
+    });
+  }
+
+  await t.step("a record of nobody's key: a warning, and it is deployed", async () => {
+    const { next } = await renewal(() => [`3 1 1 ${"ab".repeat(32)}`]);
+    const { code, stderr } = await all.deploy();
+    equal(code, 0);
+    match(
+      stderr,
+      new RegExp(
+        `WARNING: no TLSA record of ${NAME} fits, before or with the new key: publish ${OWNER}\\. IN TLSA ${
+          key(next)
+        };`,
+      ),
+    );
+    equal((await all.verify("--leg", "tlsa")).code, 2);
+  });
+
+  await t.step("a record behind an alias is to be published where the alias leads", async () => {
+    const [old, next] = [installed, await all.issue()];
+    const alias = "_dane.example.org";
+    await Promise.all([
+      all.renew(old, next),
+      zone.publish([`${OWNER}. CNAME ${alias}.`, ...lines(alias, [key(old)])]),
+    ]);
+    match((await all.deploy()).stderr, new RegExp(`publish ${alias}\\. IN TLSA ${key(next)};`));
+    installed = next;
+  });
+
+  await t.step("a key that is kept: nobody is asked", async () => {
+    const next = await all.issue({ keyPem: installed.keyPem });
+    await Promise.all([all.renew(installed, next), zone.publish(lines(OWNER, [key(installed)]))]);
+    const { code, stderr } = await all.deploy("--verbose");
+    equal(code, 0);
+    doesNotMatch(stderr, /\bdig\b|TLSA|DANE/);
+    installed = next;
+    equal((await all.verify("--leg", "tlsa")).code, 0);
+  });
+
+  await t.step("dane: off, nobody is asked", async () => {
+    await renewal((old) => [key(old)]);
+    await host.configure({ dane: "off" });
+    const { code, stderr } = await all.deploy("--verbose");
+    equal(code, 0);
+    doesNotMatch(stderr, /\bdig\b|TLSA|DANE/);
+    doesNotMatch((await all.verify()).stdout, /tlsa/);
+    equal((await all.verify("--leg", "tlsa")).code, 2);
+    await host.configure({});
+  });
+
+  await t.step(
+    "port 25 published nowhere here: a note that the records are another host's",
+    async () => {
+      await renewal((old) => [key(old)]);
+      host.docker.published = { smtps: { address: "127.0.0.1", port: host.services.ports.smtps } };
+      const { code, stdout, stderr } = await all.deploy();
+      deepEqual([code, trouble(stderr)], [0, []]);
+      match(
+        stdout,
+        /^the TLSA records of mail\.example\.org are another host's: port 25 .* nowhere/m,
+      );
+      host.docker.published = undefined;
+    },
+  );
+
+  await t.step("where port 25 is silent verify takes what is deployed, and says so", async () => {
+    await renewal((old) => [key(old)]);
+    await all.deploy();
+    await host.services.behave("smtp", "closed");
+    const wrong = await all.verify("--leg", "tlsa", "--leg", "deployed");
+    equal(wrong.code, 2);
+    match(wrong.stdout, /no record fits what is deployed: port 25 cannot be reached from here$/m);
+    await zone.publish(lines(OWNER, [key(installed)]));
+    const right = await all.verify("--json", "--leg", "tlsa", "--leg", "deployed");
+    deepEqual(
+      [right.code, right.json().legs[0].verdict, right.json().legs[0].match],
+      [0, "fits what is deployed: port 25 cannot be reached from here", true],
+    );
+    await host.services.behave("smtp", "normal");
+  });
+
+  await t.step("every format tells it", async () => {
+    await zone.publish(lines(OWNER, [`3 1 1 ${"ab".repeat(32)}`]));
+    const nagios = await all.verify("--format", "nagios");
+    equal(nagios.code, 2);
+    match(nagios.stdout, /^CERTSYNC CRITICAL - .*: in the DNS: publish _25.* mismatched=1;;;0$/m);
+    const { stdout } = await all.verify("--format", "prometheus");
+    match(stdout, /^certsync_match\{.*leg="tlsa",where="_25\._tcp\.mail\.example\.org".*\} 0$/m);
+    match(stdout, /^certsync_status\{.*\} 2$/m);
+  });
+});
+
+Deno.test("what cannot be validated or asked is a note to deploy and to verify, and no more", async (t) => {
+  await using ca = await authority();
+  const old = await ca.issue({ names: [NAME, ...ELSEWHERE] });
+  const records = ELSEWHERE.flatMap((name) =>
+    lines(`_25._tcp.${name}`, [record(3, "1 1", old.certPem)])
+  );
+  await using all = await scene(ca, [...records, ...lines(OWNER, [record(3, "1 1", old.certPem)])]);
+  const cases: [name: string, deployed: RegExp, verified: string][] = [
+    [
+      "mail.example.com",
+      /^DANE: the TLSA records of \S+ are not signed/m,
+      "not signed: senders pass it over",
+    ],
+    [
+      "mail.example.net",
+      /^DANE of \S+ is not known: DNSSEC validation fails$/m,
+      "not known: DNSSEC validation fails",
+    ],
+    [
+      "mail.example.edu",
+      /^DANE of \S+ is not known: .*SERVFAIL$/m,
+      "not known: the resolver cannot find it out: SERVFAIL",
+    ],
+  ];
+  for (const [name, deployed, verified] of cases) {
+    await t.step(name, async () => {
+      await all.renew(old, await all.issue());
+      const { code, stdout, stderr } = await all.deploy("--domain", name);
+      deepEqual([code, trouble(stderr)], [0, []]);
+      match(stdout, deployed);
+      const { code: verdict, json } = await all.verify("--json", "--domain", name);
+      const leg = json().legs.find((each: { leg: string }) => each.leg === "tlsa");
+      deepEqual([verdict, leg.verdict, leg.noted, leg.match], [0, verified, true, null]);
+    });
+  }
+  const unasked: [what: string, resolver: () => string, words: RegExp][] = [
+    ["a resolver that does not validate", () => at(all.zone.trusting), /does not validate DNSSEC/],
+    ["a resolver that is not there", () => `127.0.0.1:${freePort()}`, /connection refused/],
+  ];
+  for (const [what, resolver, words] of unasked) {
+    await t.step(what, async () => {
+      const config = JSON.parse(await Deno.readTextFile(all.host.config));
+      await Deno.writeTextFile(
+        all.host.config,
+        JSON.stringify({ ...config, resolver: resolver() }),
+      );
+      await all.renew(old, await all.issue());
+      const { code, stdout, stderr } = await all.deploy();
+      deepEqual([code, trouble(stderr)], [0, []]);
+      match(stdout, /^DANE is not known here: the resolver /m);
+      match(stdout, words);
+      const silent = await all.verify();
+      deepEqual([silent.code, silent.stderr], [0, ""]);
+      doesNotMatch(silent.stdout, /tlsa/);
+      match((await all.verify("--leg", "tlsa")).stdout, words);
+    });
+  }
+  await t.step(
+    "no dig and no delv: no word, and mailcow's own resolver was asked first",
+    async () => {
+      const { resolver: _, ...config } = JSON.parse(await Deno.readTextFile(all.host.config));
+      await Deno.writeTextFile(all.host.config, JSON.stringify(config));
+      await all.renew(old, await all.issue());
+      all.host.docker.forget();
+      await Promise.all(["dig", "delv"].map((name) => Deno.remove(`${all.programs}/${name}`)));
+      await using bare = await tempDir();
+      for (const name of ["bash", "openssl"] as const) {
+        await Deno.symlink(need(name), `${bare.path}/${name}`);
+      }
+      const env = { PATH: `${all.host.docker.bin}:${bare.path}` };
+      const { code, stdout, stderr } = await all.host.deploy([], { env });
+      deepEqual([code, trouble(stderr)], [0, []]);
+      doesNotMatch(stdout.replace(/^TLSA 3 1 1 changed .*/m, ""), /TLSA|DANE/);
+      const asked = all.host.calls().filter((call) => call.includes("unbound-mailcow"));
+      match(asked.join("\n"), /^exec -T unbound-mailcow dig -r @127\.0\.0\.1 [^\n]*$/);
+    },
+  );
+});
+
+function chainOf(leaf: Leaf) {
+  return parseChain(new TextEncoder().encode(leaf.fullchainPem), "the chain");
+}
+
+Deno.test("of two names the one that is affected is told", async () => {
+  await using ca = await authority();
+  const names = [NAME, "mail2.example.org"];
+  const [old, next] = await Promise.all([ca.issue({ names }), ca.issue({ names })]);
+  const [before, after] = await Promise.all([tlsa(old), tlsa(next)]);
+  await using zone = await dnsZone({
+    records: [
+      ...lines(OWNER, [before, after]),
+      ...lines("_25._tcp.mail2.example.org", [before]),
+    ],
+  });
+  const port = freePort();
+  await using _server = await smtpServer([{ address: "127.0.0.1", port, pair: old }]);
+  const scene = {
+    published: [{ protocol: "smtp", host: "127.0.0.1", port }],
+    compose: { directory: "/", version: "native" },
+  } as const;
+  const { address, port: dns } = zone.validating;
+  const { errors, hint, warnings, notes } = await foreseeDane(
+    names.map((name) => ({ name, next: chainOf(next), deployed: null })),
+    scene,
+    { resolver: { host: address, port: dns } },
+    runContext(),
+  );
+  equal(errors.length, 1);
+  match(
+    errors[0] ?? "",
+    new RegExp(`: publish _25\\._tcp\\.mail2\\.example\\.org\\. IN TLSA ${after};`),
+  );
+  match(hint ?? "", /find-npm-dir mail2\.example\.org$/);
+  deepEqual([warnings, notes], [[], []]);
+});
+
+Deno.test("records that fit another host's port 25 are its own, and only noted", async () => {
+  await using ca = await authority();
+  const [old, next, gateway] = await Promise.all(
+    [[NAME], [NAME], ["gateway.example.com"]].map((names) => ca.issue({ names })),
+  );
+  if (!old || !next || !gateway) throw new Error("three leaves");
+  const answer: TlsaAnswer = {
+    ...{ kind: "secure", owner: OWNER, ttlSeconds: 3600 },
+    records: [await tlsa(gateway)],
+  };
+  const change = { name: NAME, next: chainOf(next), installed: chainOf(old) };
+  const told = (others: Other[]) => foretell(change, answer, { isHere: true, others }, new Date());
+  const other = { ip: "192.0.2.25", chain: chainOf(gateway) };
+  deepEqual(told([other]), {
+    kind: "note",
+    words: `the TLSA records of ${NAME} are another host's: they fit what 192.0.2.25:25 gives`,
+  });
+  equal(told([]).kind, "warning");
+  equal(told([{ ...other, chain: chainOf(old) }]).kind, "warning");
+});
+
+Deno.test("what was foreseen of a pair that is not there is not told", () => {
+  const foreseen = { errors: ["publish it"], hint: "keep it", warnings: [], notes: [] };
+  const report = { ...emptyDeployReport(null), outcome: "deployed", installed: ["x"] } as const;
+  const plan = { directories: ["/ssl"] };
+  const told = (more: Parameters<typeof withForesight>[0]) => {
+    const { error, hint } = withForesight(more, plan, foreseen);
+    return [error, hint];
+  };
+  deepEqual(told(report), ["publish it", "keep it"]);
+  deepEqual(told({ ...report, outcome: "rolled-back", error: "silent" }), ["silent", undefined]);
+  deepEqual(told({ ...report, outcome: "failed", installed: [], error: "no" }), ["no", undefined]);
+  deepEqual(told({ ...report, outcome: "stale", error: "old one", hint: "look" }), [
+    "old one; publish it",
+    "look; keep it",
+  ]);
+});
