@@ -58,6 +58,7 @@ deploy:
   mailcow: ${mailcow.root}
   staging: ${incoming}
   state: ${dir.path}/deploy-state
+  dane: off # nobody in the world is asked
   trust: ${ca.rootFile}
 verify:
   trust: ${ca.rootFile}

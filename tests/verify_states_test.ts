@@ -73,6 +73,16 @@ const pushed = (held: Certificate) =>
   });
 const empty = (name: LegName) => leg(name, null, { obstacle: "empty", error: "does not exist" });
 
+const LACKING = "publish _25._tcp.mail.example.org. IN TLSA 3 1 1 ab";
+const records = (dane: Leg["dane"] & object, seen = renewed) =>
+  leg("tlsa", null, {
+    ...{ dane, obstacle: null, error: null },
+    fingerprint: dane.fit === "unknown" ? null : seen.fingerprint,
+  });
+const fitting = { fit: "fits", words: "ok", publish: "" } as const;
+const lacking = { fit: "misfit", words: "no record fits", publish: LACKING } as const;
+const unknown = { fit: "unknown", words: "not known: SERVFAIL", publish: "" } as const;
+
 /** With what openssl says of the chain that was seen: the issuers are beside the leaf. */
 function chained(
   name: LegName,
@@ -169,6 +179,41 @@ const leftAlone: SniDirectory = {
 const mailcow = { directory: "/opt/mailcow", compose: "docker compose" };
 
 const cases: Case[] = [
+  {
+    name: "mail host: the published records fit",
+    legs: [...onMailHost(renewed, renewed), records(fitting)],
+    status: "ok",
+    words: ["ok", "ok", "ok", "ok", "ok"],
+  },
+  {
+    name: "mail host: no published record fits",
+    legs: [...onMailHost(renewed, renewed), records(lacking)],
+    status: "critical",
+    words: ["ok", "ok", "ok", "ok", "no record fits"],
+    next: `in the DNS: ${LACKING}`,
+  },
+  {
+    name: "mail host: no published record fits, and what was staged is not deployed",
+    legs: [...onMailHost(renewed, former), records(lacking, former)],
+    status: "critical",
+    staleAt: "deployed",
+    words: ["ok", behind, behind, behind, "no record fits"],
+    next: DEPLOY, // and then see whether that one fits
+  },
+  {
+    name: "mail host: what is published cannot be validated",
+    legs: [...onMailHost(renewed, renewed), records(unknown)],
+    status: "ok",
+    words: ["ok", "ok", "ok", "ok", "not known: SERVFAIL"],
+  },
+  {
+    name: "laptop: the records alone, of which no one fits",
+    legs: [records(lacking)],
+    expect: { isComparing: false },
+    status: "critical",
+    words: ["no record fits"],
+    next: `in the DNS: ${LACKING}`,
+  },
   {
     name: "one machine: all legs hold one certificate",
     legs: onOneMachine(renewed, [renewed, renewed, renewed]),

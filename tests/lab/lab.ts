@@ -132,6 +132,7 @@ async function build(options: LabOptions, stack: AsyncDisposableStack): Promise<
       trust: ca.rootFile,
       settle: options.settle ?? "5s",
       restart_timeout: options.restartTimeout ?? "30s",
+      dane: "off", // there is no resolver in the lab
       ...deploy,
     }).map(([key, value]) => `  ${key}: ${value}\n`);
     await Deno.writeTextFile(config, `deploy:\n${lines.join("")}`);
