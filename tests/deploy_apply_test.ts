@@ -315,7 +315,7 @@ Deno.test("deploy waits for a restarted service to answer again", async () => {
 });
 
 Deno.test("deploy ends stale where even a restart does not help, and looks again without another", async () => {
-  await using host = await renewal({ deploy: { restart_timeout: "0.5s" } });
+  await using host = await renewal({ deploy: { restart_timeout: "1s" } });
   host.services.temper("postfix", { ignores: "restart" });
   const stale = await host.deploy(["--json"]);
   equal(stale.code, 1);
@@ -375,7 +375,7 @@ Deno.test("deploy ends stale where even a restart does not help, and looks again
 });
 
 Deno.test("deploy ends stale where a restarted service is still starting at its deadline", async () => {
-  await using host = await renewal({ deploy: { restart_timeout: "0.5s" } });
+  await using host = await renewal({ deploy: { restart_timeout: "1s" } });
   host.services.temper("dovecot", { ignores: "reload", startDelayMs: 2_500 });
   host.docker.health.dovecot = "starting";
   const result = await host.deploy(["--json"]);
@@ -386,7 +386,7 @@ Deno.test("deploy ends stale where a restarted service is still starting at its 
 });
 
 Deno.test("an endpoint that falls silent while others of its service serve the new one is its own trouble", async () => {
-  await using host = await renewal({ ...ALL, deploy: { restart_timeout: "0.5s" } });
+  await using host = await renewal({ ...ALL, deploy: { restart_timeout: "1s" } });
   host.docker.intercept = ({ argv }) => {
     if (argv.includes("dovecot-mailcow")) host.services.behave("sieve", "hangs-up");
     return undefined;
@@ -401,7 +401,7 @@ Deno.test("an endpoint that falls silent while others of its service serve the n
 });
 
 Deno.test("what gives an old leaf is stale, whatever others of its service give", async () => {
-  await using host = await renewal({ ...ALL, deploy: { restart_timeout: "0.5s" } });
+  await using host = await renewal({ ...ALL, deploy: { restart_timeout: "1s" } });
   const other = Deno.listen({ hostname: "127.0.0.1", port: 0 }); // another container, say
   const relay = `imaps://127.0.0.1:${other.addr.port}`;
   const keeps = await mailHost({ trust: ca.rootFile, deployed: old });
@@ -414,7 +414,7 @@ Deno.test("what gives an old leaf is stale, whatever others of its service give"
       ]);
     }
   })();
-  await host.configure({ endpoints: [host.services.url("imap"), relay], restart_timeout: "0.5s" });
+  await host.configure({ endpoints: [host.services.url("imap"), relay], restart_timeout: "1s" });
   const result = await host.deploy(["--json"]);
   other.close();
   await relaying;
@@ -572,7 +572,7 @@ Deno.test("deploy with apply: restart restarts, and leaves a stopped container s
 });
 
 Deno.test("deploy with apply: restart restarts once for what that does not help", async () => {
-  await using host = await renewal({ deploy: { apply: "restart", restart_timeout: "0.5s" } });
+  await using host = await renewal({ deploy: { apply: "restart", restart_timeout: "1s" } });
   host.services.temper("postfix", { ignores: "restart" });
   for (const restarts of [1, 0, 0]) {
     host.docker.forget();

@@ -29,7 +29,7 @@ function renewal(options: Partial<MailHostOptions> = {}): Promise<MailHost> {
     deployed: old,
     staged: fresh,
     endpoints: ["smtps", "imaps", "https"],
-    deploy: { settle: "0.5s", restart_timeout: "0.5s" },
+    deploy: { settle: "0.5s", restart_timeout: "1s" },
     ...options,
   });
 }

@@ -31,7 +31,7 @@ const NONE_UP = { up: [] };
 
 function host(options: Partial<MailHostOptions>): Promise<MailHost> {
   const endpoints = ["smtps", "imaps", "https"] as const;
-  const deploy = { settle: "0.5s", restart_timeout: "0.5s" };
+  const deploy = { settle: "0.5s", restart_timeout: "1s" };
   return mailHost({ trust: ca.rootFile, endpoints, deploy, ...options });
 }
 

@@ -34,7 +34,7 @@ function renewal(options: Partial<MailHostOptions> = {}): Promise<MailHost> {
     staged: fresh,
     endpoints: ["smtps", "imaps", "https"],
     ...options,
-    deploy: { settle: "0.5s", restart_timeout: "0.5s", ...options.deploy },
+    deploy: { settle: "0.5s", restart_timeout: "1s", ...options.deploy },
   });
 }
 
@@ -143,7 +143,7 @@ Deno.test("an endpoint that fell silent is remembered over a run that ended in b
   await new Promise((resolve) => setTimeout(resolve, 300));
   run.kill("SIGKILL");
   await run.result;
-  await host.configure({ settle: "0.5s", restart_timeout: "0.5s" });
+  await host.configure({ settle: "0.5s", restart_timeout: "1s" });
   const next = await host.deploy(["--json"]);
   equal(next.json().outcome, "rolled-back", next.stderr);
   assertServed(host, old);
@@ -324,7 +324,7 @@ Deno.test("a rollback after a run that was cut off gives SNI directories back wh
   await until(() => host.calls().includes("restart dovecot-mailcow"));
   run.kill("SIGKILL");
   await run.result;
-  await host.configure({ settle: "0.5s", restart_timeout: "0.5s" });
+  await host.configure({ settle: "0.5s", restart_timeout: "1s" });
   const next = await host.deploy(["--json"]);
   equal(next.json().outcome, "rolled-back", next.stderr);
   await host.assertInstalled(wideOwn, `${host.mailcow.ssl}/x`);
@@ -448,7 +448,7 @@ Deno.test("a crash loop is rolled back also by the run after one that was killed
   await until(() => host.calls().includes("restart nginx-mailcow"));
   killed.kill("SIGKILL");
   await killed.result;
-  await host.configure({ settle: "0.5s", restart_timeout: "0.5s" });
+  await host.configure({ settle: "0.5s", restart_timeout: "1s" });
   host.docker.containers.nginx = "restarting";
   const result = await host.deploy(["--json"]);
   deepEqual([result.code, result.json().outcome], [1, "rolled-back"]);

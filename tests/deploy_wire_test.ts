@@ -32,7 +32,7 @@ const [old, fresh, foreign] = await Promise.all([
 function renewal(options: Partial<MailHostOptions> = {}): Promise<MailHost> {
   return mailHost({
     ...{ trust: ca.rootFile, deployed: old, staged: fresh, ...options },
-    deploy: { settle: "0.5s", restart_timeout: "0.5s", ...options.deploy },
+    deploy: { settle: "0.5s", restart_timeout: "1s", ...options.deploy },
   });
 }
 

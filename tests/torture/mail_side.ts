@@ -129,7 +129,7 @@ export function tortureHost(): Promise<MailHost> {
     deployed: old,
     staged: fresh,
     endpoints: ENDPOINTS,
-    deploy: { settle: "0.1s", restart_timeout: "0.8s" },
+    deploy: { settle: "0.1s", restart_timeout: "1.5s" },
     prepare: (mailcow) => mailcow.putSni(NAME, old, [NAME]),
   });
 }
