@@ -20,7 +20,7 @@ dist/certsync: $(SOURCES) .tools/built_with
 
 man: dist/certsync.1 ## print the man page into dist/certsync.1
 
-dist/certsync.1: $(SOURCES) tools/print_man_page.ts .tools/built_with
+dist/certsync.1: $(SOURCES) tools/print_man_page.ts tools/man_page.ts .tools/built_with
 	@mkdir -p dist
 	tools/deno run --no-check tools/print_man_page.ts >$@
 

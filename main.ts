@@ -55,6 +55,9 @@ const commands: Record<CommandName, (call: Call) => Promise<Ending>> = {
     await script((await import("./lib/cli/completion.ts")).complete, call),
 };
 
+/** What help and tables take where there is no terminal. */
+const STANDARD_COLUMNS = 80;
+
 const argv = Deno.args;
 const now = new Date();
 const terminal = openTerminal({
@@ -64,9 +67,6 @@ const terminal = openTerminal({
   inColour: Deno.stdout.isTerminal() && !Deno.noColor,
   columns: () => Deno.stderr.isTerminal() ? Deno.consoleSize().columns : STANDARD_COLUMNS,
 });
-/** What help and tables take where there is no terminal. */
-const STANDARD_COLUMNS = 80;
-
 function widthOfStdout(): number {
   return Deno.stdout.isTerminal() && Deno.consoleSize().columns || STANDARD_COLUMNS;
 }
@@ -76,52 +76,55 @@ async function main(): Promise<number> {
   switch (line.kind) {
     case "bare":
       overview(STANDARD_COLUMNS).forEach((words) => terminal.tell("info", words));
-      return exitCode("misused");
+      return exitCode("misused", null);
     case "help": {
       const columns = widthOfStdout();
       const help = line.command === null ? overview(columns) : commandHelp(line.command, columns);
       help.forEach(terminal.print);
-      return exitCode("done");
+      return exitCode("done", null);
     }
     case "version":
       terminal.print(await (await import("./lib/cli/version.ts")).describeBuild());
-      return exitCode("done");
+      return exitCode("done", null);
     case "run":
-      return exitCode(await commands[line.command]({ name: line.command, flags: line.flags }));
+      return exitCode(
+        await commands[line.command]({ name: line.command, flags: line.flags }),
+        line.command,
+      );
     case "misuse":
       if (line.command !== null) {
-        return exitCode(await commands[line.command]({ name: line.command, flags: line.why }));
+        return exitCode(
+          await commands[line.command]({ name: line.command, flags: line.why }),
+          line.command,
+        );
       }
       if (wantsJson(argv)) printJson(null, failedReport({ warnings: [] }, line.why));
       terminal.diagnose(line.why);
-      return exitCode("misused");
+      return exitCode("misused", null);
   }
 }
 
-function exitCode(ending: Ending): number {
-  const isPlugin = argv[0] === "verify";
+const codes = {
+  done: 0,
+  idle: 0,
+  ok: 0,
+  failed: 1,
+  warning: 1,
+  misused: 2,
+  critical: 2,
+  unknown: 3,
+};
+/** https://www.monitoring-plugins.org/doc/guidelines.html */
+const pluginCodes = { ...codes, failed: 3, misused: 3 };
+
+function exitCode(ending: Ending, command: CommandName | null): number {
+  const isPlugin = command === "verify";
   const why = terminal.whyNotPrinted();
-  if (why !== null) {
-    terminal.diagnose(why);
-    if (isPlugin) return 3; // who waits for the report must not take its absence for a good one
-    if (ending === "done") return 1;
-  }
-  switch (ending) {
-    case "done":
-    case "idle":
-    case "ok":
-      return 0;
-    case "failed":
-      return isPlugin ? 3 : 1;
-    case "warning":
-      return 1;
-    case "misused":
-      return isPlugin ? 3 : 2;
-    case "critical":
-      return 2;
-    case "unknown":
-      return 3;
-  }
+  if (why !== null) terminal.diagnose(why);
+  const code = (isPlugin ? pluginCodes : codes)[ending];
+  // Who waits for a report must not take its absence for a good one.
+  if (why === null) return code;
+  return isPlugin ? pluginCodes.unknown : Math.max(code, codes.failed);
 }
 
 async function report<Config, R extends Report>(
@@ -241,10 +244,10 @@ async function writeOutput(path: string, lines: readonly string[]): Promise<bool
     replaceFile(path, lines.map((line) => `${line}\n`).join(""), 0o644);
     return true;
   } catch (error) {
-    terminal.diagnose({
-      message: messageOf(error),
-      hint: error instanceof Failure ? error.hint : undefined,
-    });
+    if (!(error instanceof Failure)) tellStack(error);
+    terminal.diagnose(
+      error instanceof Failure ? error : { message: messageOf(error), hint: undefined },
+    );
     return false;
   }
 }

@@ -431,6 +431,18 @@ Deno.test("a host key may come with its host's name and a comment", async () => 
   }
 });
 
+Deno.test("a target's own port is in the name under which its host key is sought and written", async () => {
+  const config = 'push: {to: [{to: "u@mail.example.org:/in/", port: 2222}]}\n';
+  const args = ["push", "--domain", "a.b", "--host-key", KEY];
+  const { text } = await withConfig(config, (file) => setup([...args, ...file]));
+  deepEqual(
+    new Set(text.match(/\[mail\.example\.org\]:\d+/g)),
+    new Set(["[mail.example.org]:2222"]),
+  );
+  match(text, /^ *known_host '\[mail\.example\.org\]:2222' /m);
+  match(text, /tell_mail_hosts .*'\[mail\.example\.org\]:2222'/);
+});
+
 Deno.test("a host key is for the name that ssh looks for, with a port in brackets", async () => {
   const known = async (port: string, to: string, line: string) => {
     const config = `push: {port: ${port}}\n`;

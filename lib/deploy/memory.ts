@@ -49,7 +49,7 @@ export function parseLoaded(text: string): Map<Service, string> {
 }
 
 /**
- * `<fingerprint> <time>` a line. Versions before 0.2 wrote no time, and rolled back what was not to
+ * `<fingerprint> <time>` a line. Versions before this one wrote no time, and rolled back what was not to
  * blame: such a leaf is tried once more.
  */
 export function parseRejected(text: string): Map<string, string> {

@@ -34,7 +34,7 @@ interface CommonSetup {
 export interface PushSetup extends CommonSetup {
   readonly role: "push";
   readonly domain: string;
-  readonly to: readonly PushTarget[];
+  readonly to: readonly TargetEntry[];
   readonly port: number;
   readonly identity: string;
   readonly knownHosts: string;

@@ -121,7 +121,10 @@ function pushValues(config: PushSetup): Values {
       host_key: hostKey === null
         ? []
         : [hostKey.name, `${hostKey.key.type} ${hostKey.key.blob}`, knownHosts],
-      targets: to.flatMap(({ text, host }) => [text, knownHostName(host, port)]),
+      targets: to.flatMap((target) => [
+        target.text,
+        knownHostName(target.host, target.port ?? port),
+      ]),
     },
     texts: {
       yaml_domain: yaml(domain),
