@@ -79,6 +79,7 @@ async function couldMatch(pair: Pair, context: RunContext): Promise<boolean> {
   try {
     return await keyMatches(pair, context);
   } catch (error) {
+    context.stop.throwIfAborted();
     if (error instanceof Failure) return true;
     throw error;
   }
