@@ -73,7 +73,7 @@ export function facts(circumstances: Circumstances = {}): DeployFacts {
       directory: "/opt/mailcow-dockerized",
       conf: parseMailcowConf(conf, "mailcow.conf"),
       sslDirectory: SSL,
-      problem: null,
+      problems: [],
       deployed: circumstances.deployed ?? installed(fresh),
       sniDirectories: circumstances.sniDirectories ?? [],
     },

@@ -251,6 +251,23 @@ Deno.test("deploy leaves a directory alone that names nobody", async () => {
   match(result.stderr, /^WARNING: .*nobody" keeps its own certificate.*names none/m);
 });
 
+Deno.test("an SNI directory that is no good is told of by every run, also with nothing to do", async () => {
+  await using host = await renewal(async (mailcow) => {
+    await mailcow.putSni("mixed", { ...own, keyPem: old.keyPem }, ["mx.net"]);
+    await mailcow.putSni("garbage", { ...own, keyPem: "x" }, ["mx.net"]);
+    await Deno.remove(`${await mailcow.putSni("half", own, ["mx.net"])}/key.pem`);
+  }, { endpoints: ["imaps"], up: ["dovecot"] });
+  for (const outcome of ["deployed", "unchanged"]) {
+    const report = (await host.deploy(["--json"])).json();
+    equal(report.outcome, outcome);
+    const said = report.warnings.join("\n");
+    match(said, /mixed" holds no pair: its key does not match.*nginx would not start/);
+    match(said, /garbage" holds no pair: not a private key.*nginx would not start/);
+    match(said, /half" is served for nobody without ".*\/half\/key\.pem": put that there, or/);
+    equal(report.warnings.length, 3, said);
+  }
+});
+
 Deno.test("deploy passes over what is no SNI directory, and calls no postmap for it", async () => {
   await using host = await renewal(async (mailcow) => {
     const backups = await mailcow.putSni("backups", own);

@@ -109,6 +109,13 @@ const cases: Record<string, Case> = {
     make: (state, elsewhere) => symlink(`${elsewhere}/lock`, `${state}/lock`),
     stays: "lock",
   },
+  "a lock with a second name": {
+    make: async (state, elsewhere) => {
+      await file(`${state}/lock`);
+      await Deno.link(`${state}/lock`, `${elsewhere}/lock`);
+    },
+    stays: "lock",
+  },
   "a lock that is a directory": { make: (state) => directory(`${state}/lock`), stays: "lock" },
   "a lock of another user": {
     make: async (state) => {
@@ -118,6 +125,77 @@ const cases: Record<string, Case> = {
     stays: "lock",
   },
 };
+
+const places: Record<string, (state: string, elsewhere: string) => Promise<unknown>> = {
+  "previous": (state) => chown(`${state}/previous`, 65534, 65534),
+  "previous/a": (state) =>
+    directory(`${state}/previous/a`).then(() => chmod(`${state}/previous/a`, 0o777)),
+  "previous/cert.pem": (state, elsewhere) => symlink(elsewhere, `${state}/previous/cert.pem`),
+  "previous/key.pem": async (state, elsewhere) => {
+    await file(`${elsewhere}/key`);
+    await Deno.link(`${elsewhere}/key`, `${state}/previous/key.pem`);
+  },
+  "loaded": (state) => run("mkfifo", [`${state}/loaded`]),
+  "unseen": (state) => directory(`${state}/unseen`),
+};
+
+Deno.test("deploy names what somebody put into its state directory, and touches nothing", async () => {
+  for (const [name, plant] of Object.entries(places)) {
+    await using dir = await tempDir();
+    const [mailcow, state, elsewhere] = ["mailcow", "state", "elsewhere"].map((name) =>
+      `${dir.path}/${name}`
+    ) as [string, string, string];
+    await directory(`${mailcow}/data/assets/ssl`);
+    await Deno.writeTextFile(
+      `${mailcow}/mailcow.conf`,
+      "MAILCOW_HOSTNAME=mail.example.org\nSKIP_LETS_ENCRYPT=y\n",
+    );
+    const leftover = `${mailcow}/data/assets/ssl/.certsync-key.pem`;
+    for (const path of [`${state}/previous`, elsewhere]) await directory(path);
+    await file(leftover);
+    await plant(state, elsewhere);
+    await Deno.writeTextFile(
+      `${dir.path}/config.yaml`,
+      JSON.stringify({ deploy: { mailcow, state, staging: `${dir.path}/in` } }),
+    );
+    const result = await certsync(["deploy", "--config", `${dir.path}/config.yaml`]);
+    equal(result.code, 1, name);
+    match(
+      result.stderr,
+      new RegExp(`^ERROR: something that certsync did not make .*/${name}"`, "m"),
+    );
+    ok(existsSync(leftover), name);
+    await Deno.lstat(`${state}/${name}`);
+  }
+});
+
+Deno.test("a state directory that mailcow serves, or where push writes, is a usage error", async () => {
+  await using dir = await tempDir();
+  const [mailcow, staging] = [`${dir.path}/mailcow`, `${dir.path}/home/incoming`];
+  await directory(`${mailcow}/data/assets/ssl`);
+  await directory(staging);
+  await symlink(`${mailcow}/data/assets/ssl`, `${dir.path}/link`);
+  const cases = {
+    mailcow: [
+      `${mailcow}/data/assets/ssl`,
+      `${mailcow}/data/assets/ssl/state`,
+      `${dir.path}/link/x`,
+    ],
+    staging: [staging, `${staging}/state`, `${dir.path}/home`],
+  };
+  for (const [key, states] of Object.entries(cases)) {
+    for (const state of states) {
+      await Deno.writeTextFile(
+        `${dir.path}/config.yaml`,
+        JSON.stringify({ deploy: { mailcow, state, staging } }),
+      );
+      const result = await certsync(["deploy", "--config", `${dir.path}/config.yaml`]);
+      equal(result.code, 2, result.stderr);
+      match(result.stderr, new RegExp(`^ERROR: deploy\\.state .*deploy\\.${key}.*not apart`, "m"));
+    }
+  }
+  deepEqual([...Deno.readDirSync(`${mailcow}/data/assets/ssl`), ...Deno.readDirSync(staging)], []);
+});
 
 Deno.test("what certsync made itself goes from a state directory, and nothing else", async () => {
   for (const [what, { make, goes, stays }] of Object.entries(cases)) {

@@ -3,7 +3,7 @@
 import { createHash, X509Certificate } from "node:crypto";
 import { Failure } from "../failure.ts";
 import { OTHER_TEXT, type PemBlock, scanPem } from "../values/pem.ts";
-import { objectIdentifier, readElement, readElements, readTime, tags } from "./der.ts";
+import { MAX_PARTS, objectIdentifier, readElement, readElements, readTime, tags } from "./der.ts";
 
 export interface Certificate {
   readonly der: Uint8Array<ArrayBuffer>;
@@ -98,7 +98,6 @@ function parseBlock({ der }: PemBlock, where: string): Certificate {
 export function parseDer(der: Uint8Array<ArrayBuffer>): Certificate {
   const [tbs] = readElements(readElement(der).content);
   if (tbs === undefined) throw new RangeError("empty certificate");
-  const x509 = new X509Certificate(der);
   const fields = readElements(tbs.content);
   if (fields[0]?.tag === 0xa0) fields.shift(); // version
   const [, , issuer, validity, subject, publicKey] = fields;
@@ -109,12 +108,14 @@ export function parseDer(der: Uint8Array<ArrayBuffer>): Certificate {
   if (!notBefore || !notAfter) throw new RangeError("certificate lacks a time");
   const extensions = fields.find((field) => field.tag === 0xa3);
   const sans = extensions ? readDnsNames(extensions.content) : [];
+  const [subjectName, issuerName] = [formatName(subject.content), formatName(issuer.content)];
+  const x509 = new X509Certificate(der); // last: what is too large for us is not decoded there
   return {
     der,
     x509,
     fingerprint: x509.fingerprint256,
-    subject: formatName(subject.content),
-    issuer: formatName(issuer.content),
+    subject: subjectName,
+    issuer: issuerName,
     names: sans.length > 0 ? sans : commonNames(subject.content),
     notBefore,
     notAfter,
@@ -164,8 +165,11 @@ interface Attribute {
 
 /** The relative distinguished names, in the order of the encoding. */
 function readName(name: Uint8Array): Attribute[][] {
-  return readElements(name).map((rdn) =>
-    readElements(rdn.content).map((attribute) => {
+  const rdns = readElements(name).map((rdn) => readElements(rdn.content));
+  const count = rdns.reduce((sum, rdn) => sum + rdn.length, 0);
+  if (count > MAX_PARTS) throw new RangeError("a name of too many attributes");
+  return rdns.map((rdn) =>
+    rdn.map((attribute) => {
       const [oid, value] = readElements(attribute.content);
       if (oid === undefined || value === undefined) throw new RangeError("attribute lacks a part");
       return { oid: objectIdentifier(oid.content), value: decodeString(value.tag, value.content) };

@@ -17,10 +17,17 @@ export const tags = {
   sequence: 0x30,
 } as const;
 
-/** Throws a RangeError where the bytes are no DER. */
+/**
+ * Of one element's parts. No public CA puts more than some hundred names into a certificate (Let's
+ * Encrypt 100), and each takes a thousand times the memory of its two bytes.
+ */
+export const MAX_PARTS = 1_000;
+
+/** Throws a RangeError where the bytes are no DER, or more parts than any CA issues. */
 export function readElements(bytes: Uint8Array): Element[] {
   const elements: Element[] = [];
   for (let start = 0; start < bytes.length;) {
+    if (elements.length === MAX_PARTS) throw new RangeError("DER of too many parts");
     const header = readHeader(bytes, start);
     const end = header.contentStart + header.length;
     if (end > bytes.length) throw new RangeError("DER element runs past its end");

@@ -146,6 +146,11 @@ export function keyFits({ leaf, keyPem }: Pair): boolean {
   return fits(leaf, keyPem) === true;
 }
 
+/** Whether the key is seen to be another's; of kinds that openssl alone knows none is. */
+export function keyIsAnothers({ leaf, keyPem }: Pair): boolean {
+  return fits(leaf, keyPem) === false;
+}
+
 /** Whether the key is of none of the certificates, as after one half of a push or of a renewal. */
 export function isMixed({ chain, keyPem }: Pair): boolean {
   return chain.every((certificate) => fits(certificate, keyPem) === false);

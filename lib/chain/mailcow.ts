@@ -51,8 +51,8 @@ export interface Mailcow {
   readonly sslDirectory: string;
   readonly deployed: Installed;
   readonly sniDirectories: readonly SniDirectory[];
-  /** What of the SSL directory nobody here can look at; null where that is nothing. */
-  readonly problem: string | null;
+  /** What of the SSL directory needs a person, whatever is deployed. */
+  readonly problems: readonly string[];
 }
 
 /** cert.pem and key.pem of one directory, as they are. */
@@ -87,7 +87,7 @@ export function readMailcow(directory: string): Mailcow {
       sslDirectory,
       deployed: readInstalled(sslDirectory),
       sniDirectories: readSniDirectories(sslDirectory),
-      problem: unreadableNames(sslDirectory),
+      problems: [...unreadableNames(sslDirectory), ...halfDirectories(sslDirectory)],
     };
   } catch (error) {
     const failure = explain(error, `read ${quote(sslDirectory)}`);
@@ -177,14 +177,29 @@ function readLink(name: string, sslDirectory: string): string {
  * Deno passes over names that are not UTF-8, and the services do not. Most file systems count the
  * directories in one by its links; others say 1.
  */
-function unreadableNames(sslDirectory: string): string | null {
+function unreadableNames(sslDirectory: string): string[] {
   const visible = fs.readdirSync(sslDirectory, { withFileTypes: true })
     .filter((entry) => entry.isDirectory()).length;
-  if (fs.statSync(sslDirectory).nlink <= 2 + visible) return null;
-  return `a directory in ${
-    quote(sslDirectory)
-  } has a name that is not UTF-8, so that nobody here ` +
-    "can tell what it makes mail services serve; find it with ls -b, and rename it";
+  if (fs.statSync(sslDirectory).nlink <= 2 + visible) return [];
+  return [
+    `a directory in ${quote(sslDirectory)} has a name that is not UTF-8, so that nobody here ` +
+    "can tell what it makes mail services serve; find it with ls -b, and rename it",
+  ];
+}
+
+/** What served such a directory before cannot be reloaded any more, and after a restart it is not served. */
+function halfDirectories(sslDirectory: string): string[] {
+  return fs.readdirSync(sslDirectory, { withFileTypes: true }).flatMap(({ name }) => {
+    const directory = join(sslDirectory, name);
+    const missing = Object.values(installedPaths(directory)).filter((file) => !fs.existsSync(file));
+    if (missing.length === 0 || !fs.existsSync(join(directory, "domains"))) return [];
+    return [
+      `${quote(directory)} is served for nobody without ${
+        missing.map(quote).join(", ")
+      }: put that ` +
+      `there, or move the directory out of data/assets/ssl, and restart ${serviceNames.join(" ")}`,
+    ];
+  });
 }
 
 function readSniDirectory(name: string, directory: string): SniDirectory {

@@ -19,9 +19,10 @@ const BETWEEN_MS = 1_000;
 
 /** The same; where it may be a push that is under way, it is looked at again for a while. */
 export async function awaitStaged(directory: string, context: RunContext): Promise<Pair | Failure> {
+  let look: Look | null = null;
   for (let waitedMs = 0;; waitedMs += BETWEEN_MS) {
-    const staged = readStagedOrWhyNot(directory);
-    const isWhole = staged instanceof Failure ? !(staged instanceof Unfinished) : !isMixed(staged);
+    look = lookInto(directory, look);
+    const { staged, isWhole } = look;
     if (isWhole || waitedMs >= WAIT_MS || !isFresh(directory, context.now)) return staged;
     if (waitedMs === 0) {
       context.tell(
@@ -32,13 +33,31 @@ export async function awaitStaged(directory: string, context: RunContext): Promi
   }
 }
 
-function readStagedOrWhyNot(directory: string): Pair | Failure {
+interface Look {
+  /** Null where they could not be read. */
+  readonly files: PairFiles | null;
+  readonly staged: Pair | Failure;
+  readonly isWhole: boolean;
+}
+
+/** The same bytes are not parsed again: a minute of pushes must not take more memory than one. */
+function lookInto(directory: string, last: Look | null): Look {
+  let files: PairFiles | null = null;
   try {
-    return readStaged(directory);
+    files = readFiles(directory);
+    if (last?.files && sameFiles(files, last.files)) return last;
+    const staged = parsePair(files, deliveredPaths(directory));
+    return { files, staged, isWhole: !isMixed(staged) };
   } catch (error) {
-    if (error instanceof Failure) return error;
-    throw error;
+    if (!(error instanceof Failure)) throw error;
+    return { files, staged: error, isWhole: !(error instanceof Unfinished) };
   }
+}
+
+function sameFiles(one: PairFiles, other: PairFiles): boolean {
+  const isSame = (a: Uint8Array, b: Uint8Array) =>
+    a.length === b.length && a.every((byte, index) => byte === b[index]);
+  return isSame(one.chainPem, other.chainPem) && isSame(one.keyPem, other.keyPem);
 }
 
 /** Whether it changed in the last minute. The sender sets the other times, but not this one. */
@@ -79,8 +98,17 @@ export function stagingWarnings(directory: string): string[] {
   ];
 }
 
-/** Reads each file once; what is judged is their DER. Throws a Failure that says what is wrong. */
+/** What is judged is the DER of what was read once. Throws a Failure that says what is wrong. */
 export function readStaged(directory: string): Pair {
+  return parsePair(readFiles(directory), deliveredPaths(directory));
+}
+
+interface PairFiles {
+  readonly chainPem: Uint8Array<ArrayBuffer>;
+  readonly keyPem: Uint8Array<ArrayBuffer>;
+}
+
+function readFiles(directory: string): PairFiles {
   const paths = deliveredPaths(directory);
   const before = identify(directory);
   const chainPem = readStagedFile(paths.chain, before.uid);
@@ -89,7 +117,7 @@ export function readStaged(directory: string): Pair {
   if (after.dev !== before.dev || after.ino !== before.ino) {
     throw new Failure(`the staging directory was replaced while it was read: ${quote(directory)}`);
   }
-  return parsePair({ chainPem, keyPem }, paths);
+  return { chainPem, keyPem };
 }
 
 function identify(directory: string): fs.Stats {

@@ -6,6 +6,7 @@ import { deliveredPaths, installedPaths, type Pair } from "../certificate/pair.t
 import { type Mailcow, readInstalled, readMailcow } from "../chain/mailcow.ts";
 import { awaitStaged, mixedHint, stagingWarnings } from "../chain/staging.ts";
 import { type DeployConfig, deployConfig } from "../config/config.ts";
+import { checkPlaces } from "../config/places.ts";
 import { explain, Failure, quote, UsageFailure } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
 import { isMissing } from "../files/read_file.ts";
@@ -44,16 +45,19 @@ import {
 
 /** Throws a Failure where it does not come to a decision. */
 export async function deploy(config: DeployConfig, context: RunContext): Promise<DeployReport> {
+  checkPlaces(config);
   if (isMissing(config.state)) readMailcow(config.mailcow); // nothing is made where there is none
   using _lock = config.dryRun ? null : await holdState(config.state, context);
 
   const mailcow = readMailcow(config.mailcow);
   checkReadable(mailcow);
+  const memory = memoryFor(config);
+  const taken = new Set(previousSniDirectories(config.state));
   if (!config.dryRun) sweep(mailcow, config.state);
   const situation: Situation = {
     mailcow,
-    memory: memoryFor(config),
-    taken: new Set(previousSniDirectories(config.state)),
+    memory,
+    taken,
     domain: domainOf(config, mailcow),
     now: context.now,
   };
@@ -151,8 +155,8 @@ async function readCandidate(config: DeployConfig, context: RunContext): Promise
 }
 
 /** What is wrong with the places themselves, at every run. */
-function placeWarnings({ state, staging }: DeployConfig, { problem }: Mailcow): string[] {
-  return [exposure(state), ...stagingWarnings(staging), problem].filter((words) => words !== null);
+function placeWarnings({ state, staging }: DeployConfig, { problems }: Mailcow): string[] {
+  return [exposure(state), ...stagingWarnings(staging), ...problems].filter((words) => words !== null);
 }
 
 function noPrevious(state: string): Failure {

@@ -1,7 +1,7 @@
 // The whole policy of deploy: what is to be installed where, or why nothing is. Pure.
 
 import { timeState } from "../certificate/certificate.ts";
-import { keyFits, type Pair, samePair } from "../certificate/pair.ts";
+import { keyFits, keyIsAnothers, type Pair, samePair } from "../certificate/pair.ts";
 import {
   type Installed,
   type Mailcow,
@@ -9,7 +9,6 @@ import {
   serviceNames,
   type SniDirectory,
 } from "../chain/mailcow.ts";
-import { keyKindOf } from "../chain/served.ts";
 import { belongsInto, isHidden, type ServedPlaces, uncovered } from "../chain/sni.ts";
 import { Failure, quote, quoteAll } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
@@ -290,8 +289,7 @@ function sniWarnings(facts: DeployFacts): string[] {
 
 function problemIn({ pair, problem }: SniDirectory): string | null {
   if (pair === null) return problem;
-  const isMismatch = keyKindOf(pair.leaf) !== null && !keyFits(pair);
-  return isMismatch ? "its key does not match its certificate" : null;
+  return keyIsAnothers(pair) ? "its key does not match its certificate" : null;
 }
 
 function keptWarning({ directory, domains, pair }: SniDirectory, facts: DeployFacts): string {

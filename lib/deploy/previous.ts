@@ -1,11 +1,12 @@
 // The pair that was served before the one that is deployed, kept for going back to it.
 
 import * as fs from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { CERTIFICATE_MODE, installedPaths, KEY_MODE, type Pair } from "../certificate/pair.ts";
 import { readInstalled } from "../chain/mailcow.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { isMissing } from "../files/read_file.ts";
+import { checkOwn } from "../files/state.ts";
 import { prepareFile, removeFile, syncDirectory } from "../files/write_file.ts";
 
 /** Outside of mailcow's SSL directory, where it would be served. */
@@ -23,20 +24,23 @@ export function previousDirectories(state: string): string[] {
 /** The names of the SNI directories of which a pair was kept. */
 export function previousSniDirectories(state: string): string[] {
   const top = previousDirectory(state);
-  const stat = fs.lstatSync(top, { throwIfNoEntry: false });
-  if (stat === undefined) return [];
-  if (!stat.isDirectory()) {
-    throw new Failure(
-      `there is something else where the previous certificate belongs: ${quote(top)}`,
-      {
-        hint: "remove it; it is nothing of certsync's",
-      },
-    );
-  }
   try {
-    return fs.readdirSync(top, { withFileTypes: true })
+    const stat = fs.lstatSync(top, { throwIfNoEntry: false });
+    if (stat === undefined) return [];
+    if (!stat.isDirectory()) {
+      throw new Failure(
+        `there is something else where the previous certificate belongs: ${quote(top)}`,
+        {
+          hint: "remove it; it is nothing of certsync's",
+        },
+      );
+    }
+    const names = fs.readdirSync(top, { withFileTypes: true })
       .filter((entry) => entry.isDirectory())
       .map(({ name }) => name);
+    const files = Object.values(installedPaths("")).map((path) => basename(path));
+    [top, ...names.map((name) => join(top, name))].forEach((place) => checkOwn(place, files));
+    return names;
   } catch (error) {
     throw explain(error, `look into ${quote(top)}`);
   }

@@ -55,7 +55,9 @@ export async function holdState(directory: string, context: RunContext): Promise
 /** For reading too: a FIFO that somebody put there would else hold everything up. */
 function openLock(path: string): Deno.FsFile {
   const before = fs.lstatSync(path, { throwIfNoEntry: false });
-  if (before && !(before.isFile() && isOurs(before))) throw new InTheWay(path);
+  if (before && !(before.isFile() && isOurs(before) && before.nlink === 1)) {
+    throw new InTheWay(path);
+  }
   return Deno.openSync(path, { create: true, read: true, write: true, mode: 0o600 });
 }
 
@@ -63,12 +65,28 @@ function isOurs({ uid }: fs.Stats): boolean {
   return uid === Deno.uid() || uid === 0;
 }
 
+/**
+ * The directory that certsync made in its state directory, and in it the files of these names: real
+ * ones of ours that nobody else can write to. Throws a Failure that names what is something else.
+ */
+export function checkOwn(directory: string, names: readonly string[]): void {
+  for (const path of [directory, ...names.map((name) => join(directory, name))]) {
+    const stat = fs.lstatSync(path, { throwIfNoEntry: false });
+    if (stat === undefined) continue;
+    const isRight = path === directory ? stat.isDirectory() : stat.isFile() && stat.nlink === 1;
+    if (!isRight || !isOurs(stat) || (stat.mode & 0o022) !== 0) throw new InTheWay(path);
+  }
+}
+
 /** Somebody put it where certsync keeps its own: it is neither read nor removed. */
-class InTheWay extends Failure {
-  constructor(path: string) {
-    super(`something that certsync did not make is in its state directory: ${quote(path)}`, {
-      hint: "see what it is with ls -la, and move it away, or name another state directory",
-    });
+export class InTheWay extends Failure {
+  constructor(path: string, detail = "") {
+    super(
+      `something that certsync did not make is in its state directory: ${quote(path)}${detail}`,
+      {
+        hint: "see what it is with ls -la, and move it away, or name another state directory",
+      },
+    );
   }
 }
 
@@ -134,6 +152,7 @@ export function readState(directory: string, name: string): string {
     const stat = fs.lstatSync(path, { throwIfNoEntry: false });
     if (stat === undefined) return ""; // as is usual; to make an error of it takes time
     if (stat.isSymbolicLink() || !isOurs(stat)) throw new InTheWay(path);
+    if (!stat.isFile()) throw new InTheWay(path, " is not a regular file");
     return new TextDecoder().decode(readFile(path, { follow: false }).bytes);
   } catch (error) {
     if (!(error instanceof FileProblem)) throw explain(error, `read ${quote(path)}`);

@@ -324,6 +324,24 @@ for (
     },
   });
 }
+// As much as 64 KiB hold, looked at again and again as for half a push, and deployed already
+const flood = new Uint8Array(43_000).map((_, index) => index % 2 === 0 ? 0x82 : 0);
+const [floodPem = "", floodKeyPem = ""] = await selfSigned(
+  ["CN=x"],
+  `DER:${sequence(flood).toHex()}`,
+);
+const FLOODED = "all the names that there is room for";
+for (const [how, keyPem] of [["", floodKeyPem], [", half pushed", good.keyPem]] as const) {
+  both(`${FLOODED}${how}`, /cannot be parsed/, floodPem, keyPem);
+}
+attacks.push({
+  name: `${FLOODED}, deployed too`,
+  says: /cannot be parsed/,
+  set: async ({ host, chain, key }) => {
+    for (const path of [chain, host.mailcow.certFile]) await write(path, floodPem);
+    for (const path of [key, host.mailcow.keyFile]) await write(path, floodKeyPem);
+  },
+});
 attacks.push({
   name: "a subject of as many attributes as there is room for",
   says: /does not cover|does not verify|not a certificate|cannot be parsed/,
@@ -374,4 +392,7 @@ async function selfSigned(subject: string[], san: string): Promise<[string, stri
 }
 
 Deno.test("what two readers could read differently is refused", () =>
-  assertRefused("forms", attacks, 16));
+  assertRefused("forms", attacks.filter(({ name }) => !name.startsWith(FLOODED)), 16));
+
+Deno.test("a certificate of more names than any CA issues takes neither memory nor time", () =>
+  assertRefused("floods", attacks.filter(({ name }) => name.startsWith(FLOODED)), Infinity));
