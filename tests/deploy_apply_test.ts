@@ -517,6 +517,8 @@ Deno.test("a failed apply says why, and the next run does it although the files 
       equal(report.outcome, "failed");
       match(report.error, error);
       equal(report.error.match(new RegExp(error.source, "g")).length, 1, "once is enough");
+      doesNotMatch(failed.stderr, /restarting it/);
+      deepEqual(host.calls().filter((call) => call.startsWith("restart")), []);
       match(report.hint, hint);
       deepEqual(report.installed, [host.mailcow.certFile, host.mailcow.keyFile]);
       await host.assertInstalled(fresh);

@@ -83,6 +83,8 @@ export function facts(circumstances: Circumstances = {}): DeployFacts {
       rejected: new Map(circumstances.rejected?.map((leaf) => [leaf, "2026-05-02T00:00:00Z"])),
       unhelped: new Map(),
       unseen: new Set(),
+      unpublished: new Set(),
+      isAcmeBehind: false,
       directories: new Set(),
     },
     taken: new Set(circumstances.taken),

@@ -48,8 +48,12 @@ Deno.test("what was written is read again, for nobody else's eyes", async () => 
     leaf: A,
   }] as const;
   writeUnhelped(dir.path, [line]);
-  writeUnseen(dir.path, new Set(["dovecot-mailcow"]));
-  const { loaded, rejected, unhelped, unseen } = readMemory(dir.path);
+  writeUnseen(dir.path, {
+    unseen: new Set(["dovecot-mailcow"]),
+    unpublished: new Set(["nginx-mailcow"]),
+  });
+  const { loaded, rejected, unhelped, unseen, unpublished } = readMemory(dir.path);
+  deepEqual([...unpublished], ["nginx-mailcow"]);
   deepEqual([...loaded], [["nginx-mailcow", A]]);
   deepEqual([...rejected.keys()], [A, B]);
   deepEqual([...unhelped], [[line.probe, line]]);
@@ -73,13 +77,20 @@ Deno.test("nothing loaded is no file, and no directory is no memory", async () =
   equal(loaded.size + rejected.size, 0);
 });
 
-Deno.test("what is garbage or cannot be read was not loaded; what was rejected must be known", async () => {
+Deno.test("what is garbage was not loaded; what is no file is named", async () => {
   await using dir = await tempDir();
-  await Deno.mkdir(`${dir.path}/loaded`);
+  await Deno.writeFile(`${dir.path}/loaded`, new Uint8Array([0, 255, 10, 128]));
   await Deno.writeFile(`${dir.path}/rejected`, new Uint8Array([0, 255, 10, 128]));
   const { loaded, rejected } = readMemory(dir.path);
   equal(loaded.size + rejected.size, 0);
-  await Deno.remove(`${dir.path}/rejected`);
-  await Deno.mkdir(`${dir.path}/rejected`);
-  throws(() => readMemory(dir.path), /what certsync remembers, ".*\/rejected", is /);
+  for (const name of ["rejected", "loaded"]) {
+    await Deno.remove(`${dir.path}/${name}`);
+    await Deno.mkdir(`${dir.path}/${name}`);
+    throws(
+      () => readMemory(dir.path),
+      new RegExp(`certsync did not make .*/${name}" is not a reg`),
+    );
+    await Deno.remove(`${dir.path}/${name}`);
+    await Deno.writeTextFile(`${dir.path}/${name}`, "");
+  }
 });

@@ -121,6 +121,10 @@ Deno.test("each reason to refuse, and what --force overrides", () => {
   const rejected = facts({ rejected: [fresh.leaf.fingerprint], deployed: installed(old) });
   match(refused(rejected), /rolled back before/);
   equal(refused(rejected, { force: true }), "it was not refused");
+  // Deployed, and seen to be served by all: whatever was wrong with it is over.
+  equal(refused(facts({ rejected: [fresh.leaf.fingerprint] })), "it was not refused");
+  const unserved = { rejected: [fresh.leaf.fingerprint], loaded: new Map() };
+  match(refused(facts(unserved)), /rolled back before/);
 
   const unfit = new Failure("key does not match certificate");
   equal(refused(facts(), { unfit }), unfit.message);

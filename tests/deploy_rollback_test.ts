@@ -180,6 +180,7 @@ Deno.test("--rollback puts the previous pair back, and the timer does not undo i
   equal(result.code, 0, result.stderr);
   equal(result.json().outcome, "deployed");
   equal(result.json().fingerprint, old.fingerprint);
+  equal(result.json().replaces, fresh.fingerprint);
   await host.assertInstalled(old);
   assertServed(host, old);
   deepEqual(await host.loaded(), allLoaded(old));
@@ -193,11 +194,16 @@ Deno.test("--rollback puts the previous pair back, and the timer does not undo i
 Deno.test("--rollback twice is back where it began", async () => {
   await using host = await renewal();
   await host.deploy();
-  await host.deploy(["--rollback"]);
+  match((await host.deploy(["--rollback"])).stdout, /^rolled back to the certificate of /);
   const result = await host.deploy(["--rollback", "--json"]);
   equal(result.code, 0, result.stderr);
   assertServed(host, fresh);
+  const { outcome, replaces } = (await host.deploy(["--json"])).json();
+  deepEqual([outcome, replaces], ["unchanged", null]);
+  // It is deployed well: whatever it was rejected for is over.
+  await Deno.writeTextFile(`${host.state}/rejected`, `${fresh.fingerprint} 2026-01-01T00:00:00Z\n`);
   equal((await host.deploy(["--json"])).json().outcome, "unchanged");
+  equal(await textOf(`${host.state}/rejected`), "");
 });
 
 Deno.test("--rollback refuses what is not there, and what has expired", async () => {
@@ -211,6 +217,7 @@ Deno.test("--rollback refuses what is not there, and what has expired", async ()
   const expired = await host.assertUntouched(() => host.deploy(["--rollback", "--json"]));
   equal(expired.json().outcome, "refused");
   match(expired.json().error, /certificate expired/);
+  match(expired.json().hint, /^there is no good pair to go back to: what is deployed stays/);
 });
 
 Deno.test("--rollback --dry-run says what would happen and changes nothing", async () => {
@@ -289,6 +296,11 @@ Deno.test("where nothing fits together and nothing is kept, deploy only says wha
   const result = await host.deploy(["--json"]);
   equal(result.code, 1);
   equal(result.json().outcome, "refused");
+  match(
+    result.json().error,
+    /^no staged cert: .*; and ".*\/ssl" holds no pair.*its key does not match/,
+  );
+  match(result.json().hint, /on the NPM host: certsync push --force; then here: certsync deploy$/);
   equal(await Deno.readTextFile(host.mailcow.keyFile), newer.keyPem);
 });
 

@@ -231,6 +231,10 @@ Deno.test("ports that nobody can reach: deployed, then unchanged, with a warning
   const second = await host.deploy(["--json"]);
   deepEqual([second.code, second.json().outcome], [0, "unchanged"]);
   match(second.json().warnings.join(), /postfix-mailcow was told .* not seen to serve it/);
+  match(
+    (await host.deploy()).stdout,
+    /^nothing to do: mailcow has .*not seen to be served by postfix-mailcow$/m,
+  );
   deepEqual(host.calls(), []);
 
   // What was not confirmed before leaves it as the files have it.
@@ -329,7 +333,16 @@ Deno.test("the running acme-mailcow that does not know yet that it shall skip is
     host.docker.acme = knows;
     const { warnings } = (await host.deploy(["--json"])).json();
     equal(warnings.length, expected, String(warnings));
-    if (expected > 0) match(warnings[0], /acme-mailcow does not know.*up -d acme-mailcow$/);
+    if (expected === 0) continue;
+    match(warnings[0], /acme-mailcow does not know.*up -d acme-mailcow$/);
+    const settled = (await host.deploy(["--json"])).json();
+    equal(settled.outcome, "unchanged");
+    match(settled.warnings[0], /acme-mailcow does not know/);
+    host.docker.acme = "y"; // made anew
+    deepEqual((await host.deploy(["--json"])).json().warnings, []);
+    host.docker.forget();
+    deepEqual((await host.deploy(["--json"])).json().warnings, []);
+    deepEqual(host.calls(), []);
   }
 });
 

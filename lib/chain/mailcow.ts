@@ -11,7 +11,7 @@ import {
   parsePair,
 } from "../certificate/pair.ts";
 import { explain, Failure, quote } from "../failure.ts";
-import { FileProblem, readFile } from "../files/read_file.ts";
+import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 import type { Protocol } from "../values/endpoint_url.ts";
 import { type MailcowConf, parseMailcowConf } from "./mailcow_conf.ts";
 
@@ -205,14 +205,17 @@ function halfDirectories(sslDirectory: string): string[] {
 function readSniDirectory(name: string, directory: string): SniDirectory {
   const installed = readInstalled(directory);
   try {
-    const { bytes } = readFile(join(directory, "domains"), { follow: true });
+    const { bytes } = readFile(join(directory, "domains"), {
+      follow: true,
+      maxBytes: MAX_PEM_BYTES,
+    });
     const domainsText = new TextDecoder().decode(bytes);
     const words = domainsText.toLowerCase().split(/\s+/);
     return { ...installed, name, domainsText, domains: words.filter((word) => word !== "") };
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
     const nobody = { ...installed, name, domainsText: "", domains: [] };
-    if (error.kind !== "unreadable") return nobody;
+    if (error.kind === "missing" || error.kind === "not-regular") return nobody;
     const problem = `cannot be judged: its file "domains" ${error.detail}`;
     return { ...nobody, isReadable: false, problem };
   }

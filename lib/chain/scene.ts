@@ -22,7 +22,8 @@ export interface Scene {
   /** Where mailcow's services are to be had here, whatever the config file names. */
   readonly published: readonly Endpoint[];
   readonly notes: readonly string[];
-  readonly warnings: readonly string[];
+  /** Whether the running acme-mailcow does not know SKIP_LETS_ENCRYPT yet; null where docker did not tell. */
+  readonly isAcmeBehind: boolean | null;
   /** Other files than mailcow's that a service's container reads in their place, in words. */
   readonly foreignMounts: ReadonlyMap<Service, readonly string[]>;
 }
@@ -51,7 +52,7 @@ export async function readScene(
     notes: unpublished.map((service) =>
       `${service} is published nowhere on this host: it was told, and not looked at`
     ),
-    warnings: acmeWarnings(known.get(ACME)),
+    isAcmeBehind: containers === null ? null : isAcmeBehind(known.get(ACME)),
     foreignMounts: new Map(
       serviceNames.map((service) =>
         [service, foreignMounts(known.get(service), sslDirectory)] as const
@@ -110,16 +111,14 @@ function placesOf(protocol: Protocol, published: readonly Published[]): Endpoint
 }
 
 /** The environment of a container is that of the day on which it was made. */
-function acmeWarnings(acme: (Container & Partial<ContainerDetails>) | undefined): string[] {
-  const isAtWork = acme !== undefined && ["running", "starting"].includes(acme.state) &&
-    acme.skipsLetsEncrypt !== undefined && !isYes(acme.skipsLetsEncrypt);
-  return isAtWork
-    ? [
-      `the running ${ACME} does not know SKIP_LETS_ENCRYPT=y yet, and may put its own certificate ` +
-      `in the place of this one; make it anew with: docker compose up -d ${ACME}`,
-    ]
-    : [];
+function isAcmeBehind(acme: (Container & Partial<ContainerDetails>) | undefined): boolean | null {
+  if (acme === undefined || !["running", "starting"].includes(acme.state)) return false;
+  return acme.skipsLetsEncrypt === undefined ? null : !isYes(acme.skipsLetsEncrypt);
 }
+
+export const ACME_WARNING =
+  `the running ${ACME} does not know SKIP_LETS_ENCRYPT=y yet, and may put its own certificate ` +
+  `in the place of this one; make it anew with: docker compose up -d ${ACME}`;
 
 function isSame(one: string, other: string): boolean {
   const [a, b] = [one, other].map((path) => fs.statSync(path, { throwIfNoEntry: false }));

@@ -9,7 +9,7 @@ import {
   type ComposeResult,
 } from "../programs/compose.ts";
 import { type ContainerState, readContainerState } from "../programs/containers.ts";
-import { ProgramFailure } from "../programs/run.ts";
+import { MissingProgram, ProgramFailure } from "../programs/run.ts";
 import type { RunContext } from "../run_context.ts";
 import { formatDuration } from "../values/time.ts";
 import { lookUntilRight, type Seen } from "./look.ts";
@@ -48,6 +48,10 @@ export async function applyTo(
 ): Promise<ServiceOutcome> {
   const { compose, mode, settleMs, restartTimeoutMs, obstacle } = application;
   const { result: first, said } = await begin(service, application, context);
+  if (first.kind === "failed" && first.isUnreachable) {
+    const seen = await look(application, 0, context);
+    return outcome({ service, action: "none", last: first, said, hadItsRestart: false, ...seen });
+  }
   if (first.kind === "not-running" || first.kind === "paused") {
     return await leaveAlone(service, first, application, context);
   }
@@ -264,5 +268,8 @@ async function stateOf(
 /** What docker did not do is this service's trouble and not the others'. */
 function asResult(error: unknown): ComposeResult {
   if (!(error instanceof ProgramFailure)) throw error;
-  return { kind: "failed", words: error.message, ...(error.hint && { hint: error.hint }) };
+  return {
+    ...{ kind: "failed", words: error.message, ...(error.hint && { hint: error.hint }) },
+    isUnreachable: error instanceof MissingProgram,
+  };
 }

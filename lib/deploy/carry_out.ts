@@ -1,13 +1,13 @@
 // Carries out what deploy decided: installs, has it loaded, looks at the wire, and goes back.
 
 import { readMailcow } from "../chain/mailcow.ts";
-import { readScene, type Scene } from "../chain/scene.ts";
+import { ACME_WARNING, readScene, type Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/config.ts";
 import { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { applyAll } from "./apply_all.ts";
 import { installAll, keepReplaced } from "./install.ts";
-import { type Rejected, writeAnswered, writeLoaded } from "./memory.ts";
+import { changeRejected, type Rejected, writeAcme, writeAnswered, writeLoaded } from "./memory.ts";
 import { type DeployFacts, type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import { askBefore, type LastAnswers } from "./questions.ts";
@@ -34,6 +34,8 @@ export async function carryOut(
   let soFar = report;
   try {
     const scene = known ?? await readScene(facts.mailcow, config, context);
+    const isAcmeBehind = scene.isAcmeBehind ?? facts.memory.isAcmeBehind;
+    writeAcme(config.state, scene.isAcmeBehind);
     const answered = await askBefore(plan.services, facts, scene, config, context);
     const installations = planInstallations(
       { ...facts, memory: { ...facts.memory, rejected: rejected.now } },
@@ -52,7 +54,7 @@ export async function carryOut(
     const done = {
       ...report,
       installed,
-      warnings: [...report.warnings, ...scene.warnings],
+      warnings: [...report.warnings, ...(isAcmeBehind ? [ACME_WARNING] : [])],
       notes: [...describeKey(facts, "is"), ...scene.notes],
     };
     soFar = done;
@@ -69,6 +71,10 @@ export async function carryOut(
     }
     const wrongs = ["silent", "stale", "unhelped"] as const;
     remember({ outcomes, failing, wrongs, answered }, facts, scene, config.state);
+    if (soFar.error === undefined && outcomes.every(({ isConfirmed }) => isConfirmed)) {
+      const change = { add: null, remove: facts.candidate }; // it is deployed well after all
+      changeRejected(rejected.now, change, facts.now, config.state);
+    }
     return soFar;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;

@@ -3,7 +3,13 @@
 import * as fs from "node:fs";
 import { tlsaRecord } from "../certificate/certificate.ts";
 import { deliveredPaths, installedPaths, type Pair } from "../certificate/pair.ts";
-import { type Mailcow, readInstalled, readMailcow } from "../chain/mailcow.ts";
+import {
+  type Installed,
+  type Mailcow,
+  readInstalled,
+  readMailcow,
+  serviceNames,
+} from "../chain/mailcow.ts";
 import { awaitStaged, mixedHint, stagingWarnings } from "../chain/staging.ts";
 import { type DeployConfig, deployConfig } from "../config/config.ts";
 import { checkPlaces } from "../config/places.ts";
@@ -14,7 +20,13 @@ import { holdState } from "../files/state.ts";
 import { removeLeftovers } from "../files/write_file.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { formatTime } from "../values/time.ts";
-import { changeRejected, type DeployMemory, readAnswered, readMemory } from "./memory.ts";
+import {
+  changeRejected,
+  type DeployMemory,
+  readAnswered,
+  readMemory,
+  writeAcme,
+} from "./memory.ts";
 import {
   type DeployFacts,
   isOlder,
@@ -69,19 +81,36 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
   }
   const facts: DeployFacts = { ...situation, candidate };
   const report = { ...reportOf(facts, config), warnings };
-  const standing = [...warnings, ...standingWarnings(facts)];
-  if (!isForced(config) && isSettled(facts)) {
-    return { ...report, outcome: "unchanged", warnings: standing };
-  }
+  const unchanged = async (): Promise<DeployReport> => ({
+    ...report,
+    outcome: "unchanged",
+    unseen: serviceNames.filter((service) =>
+      facts.memory.unseen.has(service) || facts.memory.unpublished.has(service)
+    ),
+    warnings: [
+      ...warnings,
+      ...standingWarnings(facts),
+      ...await acmeWarnings(facts, config, context),
+    ],
+  });
+  if (!isForced(config) && isSettled(facts)) return await unchanged();
 
   const decision = planDeploy(facts, await judge(facts, config, context));
   if (decision.kind === "refuse") {
     return await recover(situation, report, decision.why, config, context);
   }
-  const planned = { ...report, warnings: [...warnings, ...decision.warnings] };
+  const planned = {
+    ...report,
+    replaces: decision.changesLeaf ? mailcow.deployed.pair?.leaf.fingerprint ?? null : null,
+    warnings: [...warnings, ...decision.warnings],
+  };
   // Keys of kinds that node:crypto does not know are seen to fit only now.
   if (decision.directories.length === 0 && decision.services.length === 0) {
-    return { ...planned, outcome: "unchanged", warnings: standing };
+    if (!config.dryRun) {
+      const change = { add: null, remove: candidate }; // it is deployed well
+      changeRejected(memory.rejected, change, context.now, config.state);
+    }
+    return await unchanged();
   }
   const dane = config.dane === "off" ? null : await lookAtDane(facts, config, context);
   if (config.dryRun) {
@@ -102,6 +131,19 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
     context,
   );
   return dane?.afterwards(done, decision) ?? done;
+}
+
+/** Looked at again once it was told of, so that who followed the hint hears no more of it. */
+async function acmeWarnings(
+  { mailcow, memory }: DeployFacts,
+  config: DeployConfig,
+  context: RunContext,
+): Promise<string[]> {
+  if (!memory.isAcmeBehind) return [];
+  const { ACME_WARNING, readScene } = await import("../chain/scene.ts");
+  const { isAcmeBehind } = await readScene(mailcow, config, context);
+  if (!config.dryRun) writeAcme(config.state, isAcmeBehind);
+  return isAcmeBehind === false ? [] : [ACME_WARNING];
 }
 
 /** What senders will make of a new key, to be told before or after, and what was seen for that. */
@@ -134,7 +176,9 @@ function checkReadable({ deployed, sniDirectories }: Mailcow): void {
   if (unreadable === undefined) return;
   const { directory, problem } = unreadable;
   throw new Failure(`the deployed pair in ${quote(directory)} ${problem}`, {
-    hint: "nothing was changed; run this as root, and look at the disk: dmesg tells more",
+    hint: problem?.includes("larger than")
+      ? "nothing was changed; mend that file, or move the directory out of data/assets/ssl"
+      : "nothing was changed; run this as root, and look at the disk: dmesg tells more",
   });
 }
 
@@ -156,7 +200,9 @@ async function readCandidate(config: DeployConfig, context: RunContext): Promise
 
 /** What is wrong with the places themselves, at every run. */
 function placeWarnings({ state, staging }: DeployConfig, { problems }: Mailcow): string[] {
-  return [exposure(state), ...stagingWarnings(staging), ...problems].filter((words) => words !== null);
+  return [exposure(state), ...stagingWarnings(staging), ...problems].filter((words) =>
+    words !== null
+  );
 }
 
 function noPrevious(state: string): Failure {
@@ -206,11 +252,20 @@ async function judge(
   const paths = config.rollback
     ? installedPaths(previousDirectory(config.state))
     : deliveredPaths(config.staging);
-  const unfit = await judgePair(candidate, paths, demands, state, context);
+  const found = await judgePair(candidate, paths, demands, state, context);
+  const unfit = config.rollback && found !== null ? noWayBack(found) : found;
   const { pair, directory } = mailcow.deployed;
   const deployedIsFit = pair !== null && isOlder(candidate, mailcow.deployed) &&
     await judgePair(pair, installedPaths(directory), demands, state, context) === null;
   return { unfit, deployedIsFit, force: isForced(config) };
+}
+
+/** Nothing is renewed or pushed there, whatever the hint says for where that is so. */
+function noWayBack({ message }: Failure): Failure {
+  return new Failure(message, {
+    hint: "there is no good pair to go back to: what is deployed stays; certsync deploy, without " +
+      "--rollback, takes what is staged",
+  });
 }
 
 /**
@@ -235,7 +290,7 @@ async function recover(
     deployed: await matches(mailcow.deployed.pair) ? mailcow.deployed.pair : null,
     previous: await matches(previous) ? previous : null,
   });
-  if (keeper === null) return refused;
+  if (keeper === null) return brokenAfter(refused, mailcow.deployed);
   const facts: DeployFacts = { ...situation, candidate: keeper };
 
   const installed = [mailcow.deployed, ...mailcow.sniDirectories];
@@ -251,6 +306,17 @@ async function recover(
   const { carryOut } = await import("./carry_out.ts");
   const deed = { plan, facts, rejected: { before: rejected, now: rejected } };
   return refusedAfter(await carryOut(deed, healing, config, context), refusal);
+}
+
+/** Neither what is staged nor what is kept can take the place of what no service could start with. */
+function brokenAfter(refused: DeployReport, { pair, problem, directory }: Installed): DeployReport {
+  if (pair === null && problem === null) return refused;
+  const why = pair === null ? problem : "its key does not match its certificate";
+  const message = `${refused.error}; and ${quote(directory)} holds no pair, so that no service ` +
+    `could start with it: ${why}`;
+  const hint = "nothing that is kept could take its place; run on the NPM host: certsync push " +
+    "--force; then here: certsync deploy";
+  return failed(refused, "refused", { message, hint });
 }
 
 /** How main runs it. */

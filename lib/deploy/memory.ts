@@ -15,6 +15,10 @@ export interface DeployMemory {
   readonly unhelped: ReadonlyMap<string, Unhelped>;
   /** The services that were told, and that could not be looked at. */
   readonly unseen: ReadonlySet<Service>;
+  /** The services that were told, and have no endpoint to look at. */
+  readonly unpublished: ReadonlySet<Service>;
+  /** Whether the running acme-mailcow did not know that it shall leave the certificate alone. */
+  readonly isAcmeBehind: boolean;
   /** The SNI directories that there were, by their names. */
   readonly directories: ReadonlySet<string>;
 }
@@ -23,14 +27,21 @@ export type Rejected = ReadonlyMap<string, string>;
 
 /** Throws a Failure where it cannot tell what was rolled back. */
 export function readMemory(state: string): DeployMemory {
+  const unseen = linesOf(readStateOrNothing(state, "unseen")).map((line) => line.split("\t"));
+  const servicesIn = (lines: string[][]) =>
+    new Set(lines.flatMap(([name = ""]) => name).filter(isService));
   return {
     loaded: parseLoaded(readStateOrNothing(state, "loaded")),
     rejected: parseRejected(readState(state, "rejected")),
     unhelped: parseUnhelped(readStateOrNothing(state, "unhelped")),
-    unseen: new Set(linesOf(readStateOrNothing(state, "unseen")).filter(isService)),
+    unseen: servicesIn(unseen.filter(([, why]) => why !== UNPUBLISHED)),
+    unpublished: servicesIn(unseen.filter(([, why]) => why === UNPUBLISHED)),
+    isAcmeBehind: readStateOrNothing(state, "acme") !== "",
     directories: new Set(linesOf(readStateOrNothing(state, "directories"))),
   };
 }
+
+const UNPUBLISHED = "unpublished";
 
 function isFingerprint(text: string | undefined): text is string {
   return text !== undefined && /^([0-9A-F]{2}:){31}[0-9A-F]{2}$/.test(text);
@@ -113,8 +124,18 @@ export function writeDirectories(state: string, names: readonly string[]): void 
   writeLines(state, "directories", names.filter((name) => !name.includes("\n")));
 }
 
-export function writeUnseen(state: string, unseen: ReadonlySet<Service>): void {
-  writeLines(state, "unseen", [...unseen]);
+/** The name of a service a line; behind a tab the word for one that has no endpoint. */
+export function writeUnseen(
+  state: string,
+  { unseen, unpublished }: Pick<DeployMemory, "unseen" | "unpublished">,
+): void {
+  const without = Array.from(unpublished, (service) => `${service}\t${UNPUBLISHED}`);
+  writeLines(state, "unseen", [...unseen, ...without]);
+}
+
+/** What docker did not tell leaves it as it was. */
+export function writeAcme(state: string, isBehind: boolean | null): void {
+  if (isBehind !== null) writeLines(state, "acme", isBehind ? ["behind"] : []);
 }
 
 /**

@@ -70,7 +70,7 @@ export function planDeploy(
   const { mailcow, candidate, memory } = facts;
   const why = acmeRefusal(mailcow) ?? unfit ??
     (force ? null : ageRefusal(facts, deployedIsFit)) ??
-    (force ? null : rejectedRefusal(candidate, memory));
+    (force || isServedWell(facts) ? null : rejectedRefusal(candidate, memory));
   if (why !== null) return { kind: "refuse", why };
 
   const directories = force ? carriers(facts) : directoriesLacking(facts);
@@ -121,6 +121,13 @@ function ageRefusal(facts: DeployFacts, deployedIsFit: boolean): Failure | null 
       `(${formatTime(deployed.pair.leaf.notBefore)}), which is good`,
     { hint: "if the older one shall be served, run: certsync deploy --force" },
   );
+}
+
+/** Deployed, and seen to be served by all: whatever was wrong with it is over. */
+function isServedWell(facts: DeployFacts): boolean {
+  const { candidate, memory } = facts;
+  return directoriesLacking(facts).length === 0 &&
+    serviceNames.every((service) => memory.loaded.get(service) === candidate.leaf.fingerprint);
 }
 
 function rejectedRefusal({ leaf }: Pair, { rejected }: DeployMemory): Failure | null {
@@ -294,8 +301,14 @@ function problemIn({ pair, problem }: SniDirectory): string | null {
 
 function keptWarning({ directory, domains, pair }: SniDirectory, facts: DeployFacts): string {
   const { candidate, now } = facts;
-  const names = quoteAll(uncovered(domains, candidate.leaf.names)) ||
-    "the names it is for (it names none)";
+  if (domains.length === 0) {
+    return `${
+      quote(directory)
+    } keeps its own certificate: its file "domains" names none; write the ` +
+      "names into it for which it is to be served, or move the directory out of data/assets/ssl, " +
+      `and restart ${serviceNames.join(" ")}`;
+  }
+  const names = quoteAll(uncovered(domains, candidate.leaf.names));
   const but = namesCover(domains, mailHostname(facts)) !== null
     ? "; mail clients that ask for the mail hostname still get its own certificate"
     : "";

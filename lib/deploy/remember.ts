@@ -33,7 +33,7 @@ export function remember(
   state: string,
 ): void {
   const { fingerprint } = facts.candidate.leaf;
-  const { loaded, unseen, unhelped } = readMemory(state);
+  const { loaded, unseen, unpublished, unhelped } = readMemory(state);
   const told = outcomes.map(({ service }) => service);
   const namesOf = (those: readonly ServiceOutcome[]) => those.map(({ service }) => service);
   const confirmed = outcomes.filter(({ isConfirmed }) => isConfirmed);
@@ -46,13 +46,16 @@ export function remember(
   );
   const isUnseen = ({ checks }: ServiceOutcome) =>
     checks.length > 0 && checks.every((check) => leafOf(check) === NO_LEAF);
-  writeUnseen(
-    state,
+  const isUnpublished = ({ checks }: ServiceOutcome) => checks.length === 0;
+  const renewed = (before: ReadonlySet<Service>, is: (outcome: ServiceOutcome) => boolean) =>
     new Set([
-      ...[...unseen].filter((service) => !told.includes(service)),
-      ...namesOf(confirmed.filter(isUnseen)),
-    ]),
-  );
+      ...[...before].filter((service) => !told.includes(service)),
+      ...namesOf(confirmed.filter(is)),
+    ]);
+  writeUnseen(state, {
+    unseen: renewed(unseen, isUnseen),
+    unpublished: renewed(unpublished, isUnpublished),
+  });
   const asked = new Set(probesFor(serviceNames, facts, scene).map(formatProbe));
   writeDirectories(state, facts.mailcow.sniDirectories.map(({ name }) => name));
   writeUnhelped(state, [

@@ -1,6 +1,7 @@
 // What deploy reports, to machines and in words.
 
 import { tlsaRecord } from "../certificate/certificate.ts";
+import type { Service } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/config.ts";
 import type { Failure } from "../failure.ts";
@@ -28,11 +29,15 @@ export interface DeployReport {
     | "failed";
   readonly domain: string | null;
   readonly fingerprint: string | null;
+  /** The leaf that lay there before, where another one takes its place. */
+  readonly replaces: string | null;
   readonly notAfter: string | null;
   readonly tlsa: string | null;
   readonly installed: readonly string[];
   readonly services: readonly Pick<ServiceOutcome, "service" | "action">[];
   readonly served: readonly ServedReport[];
+  /** The services that nobody saw serving it. */
+  readonly unseen: readonly Service[];
   readonly warnings: readonly string[];
   readonly error?: string;
   readonly hint?: string;
@@ -53,11 +58,13 @@ export function emptyDeployReport(config: DeployConfig | null): DeployReport {
     outcome: "failed",
     domain: config?.domain ?? null,
     fingerprint: null,
+    replaces: null,
     notAfter: null,
     tlsa: null,
     installed: [],
     services: [],
     served: [],
+    unseen: [],
     warnings: [],
     notes: [],
   };
@@ -116,7 +123,7 @@ export function describeHealing(
 }
 
 /** The report in words, a line each. */
-export function describeDeploy(report: DeployReport): string[] {
+export function describeDeploy(report: DeployReport, config: DeployConfig | null): string[] {
   const certificate = `the certificate of ${report.domain}, ${report.fingerprint}, ` +
     `valid until ${report.notAfter}`;
   const services = report.services.map(({ service, action }) => `${service}: ${action}`).join(", ");
@@ -126,12 +133,24 @@ export function describeDeploy(report: DeployReport): string[] {
     : [`on the wire: ${confirmed} of ${report.served.length} handshakes gave the right one`];
   switch (report.outcome) {
     case "unchanged":
-      return [`nothing to do: mailcow serves ${certificate}`];
+      return [
+        report.unseen.length === 0
+          ? `nothing to do: mailcow serves ${certificate}`
+          : `nothing to do: mailcow has ${certificate}, not seen to be served by ` +
+            report.unseen.join(", "),
+      ];
     case "would-deploy":
       return [`would deploy ${certificate}`, ...report.notes];
     case "deployed":
     case "repaired":
-      return [`${report.outcome} ${certificate}`, services, ...wire, ...report.notes];
+      return [
+        `${
+          config?.rollback && report.outcome === "deployed" ? "rolled back to" : report.outcome
+        } ${certificate}`,
+        services,
+        ...wire,
+        ...report.notes,
+      ];
     case "stale":
     case "rolled-back":
       return [services, ...wire, ...report.notes];
@@ -158,6 +177,10 @@ export function summarize(
       fingerprint: served.kind === "certificate" ? served.leaf.fingerprint : null,
       ok: verdict === "ok",
     })),
+    unseen: [
+      ...report.unseen,
+      ...outcomes.filter(({ checks }) => !checks.some(isServedRight)).map(({ service }) => service),
+    ],
     warnings: [...report.warnings, ...outcomes.flatMap(({ warnings }) => warnings)],
   };
   const compose = composeCommand(scene.compose);

@@ -19,6 +19,8 @@ export type ComposeResult =
     readonly kind: "failed";
     readonly words: string;
     readonly hint?: string;
+    /** Docker itself could not be asked: nothing else that it is asked would help. */
+    readonly isUnreachable?: boolean;
     /** The command's exit code, or docker's; none where it did not come to its end. */
     readonly code?: number;
   };
@@ -91,8 +93,9 @@ export function explainCompose({ code, stderr, stdout }: Completion): ComposeRes
   const words = lastWords(stderr) || lastWords(stdout) || `exit code ${code}`;
   if (NOT_RUNNING.some((pattern) => pattern.test(stderr))) return { kind: "not-running", words };
   if (PAUSED.test(stderr)) return { kind: "paused", words };
-  const hint = composeHints.find(({ said }) => said.test(stderr))?.hint;
-  return { kind: "failed", words, code, ...(hint === undefined ? {} : { hint }) };
+  const known = composeHints.find(({ said }) => said.test(stderr));
+  if (known === undefined) return { kind: "failed", words, code };
+  return { kind: "failed", words, code, hint: known.hint, isUnreachable: true };
 }
 
 /** Of a docker that has no compose: `docker compose` came with 20.10, and its words changed in 28. */
