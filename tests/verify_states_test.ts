@@ -3,10 +3,13 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { Certificate } from "../lib/certificate/certificate.ts";
 import type { SniDirectory } from "../lib/chain/mailcow.ts";
+import { absences } from "../lib/verify/doubt.ts";
 import type { Leg } from "../lib/verify/leg.ts";
 import type { LegName } from "../lib/config/config.ts";
+import { Failure } from "../lib/failure.ts";
 import { formatSteps, type Knowledge } from "../lib/verify/next_step.ts";
-import { type Expectations, judgeLegs, type Status, statuses } from "../lib/verify/verdict.ts";
+import { type Status, statuses } from "../lib/verify/finding.ts";
+import { type Expectations, judgeLegs } from "../lib/verify/verdict.ts";
 import { reportSight, verifyCommand } from "../lib/verify/verify.ts";
 
 const NAME = "mail.example.org";
@@ -77,7 +80,7 @@ const LACKING = "publish _25._tcp.mail.example.org. IN TLSA 3 1 1 ab";
 const records = (dane: Leg["dane"] & object, seen = renewed) =>
   leg("tlsa", null, {
     ...{ dane, obstacle: null, error: null },
-    fingerprint: dane.fit === "unknown" ? null : seen.fingerprint,
+    fingerprint: ["none", "unknown"].includes(dane.fit) ? null : seen.fingerprint,
   });
 const fitting = { fit: "fits", words: "ok", publish: "" } as const;
 const lacking = { fit: "misfit", words: "no record fits", publish: LACKING } as const;
@@ -749,10 +752,39 @@ const cases: Case[] = [
   { name: "no leg at all", legs: [], status: "unknown", words: [] },
   {
     name: "none can be read",
-    legs: [leg("source", null), empty("pushed"), leg("served", null)],
+    legs: [leg("source", null), empty("pushed"), leg("served", null, { isConfigured: false })],
     known: { mailcow: null },
     status: "unknown",
     words: ["cannot be read", "cannot be read", "no certificate"],
+  },
+  {
+    name: "none can be read, and an endpoint that was asked for is down",
+    legs: [leg("source", null), leg("served", null)],
+    known: { mailcow: null },
+    status: "critical",
+    words: ["cannot be read", "no certificate"],
+    advice: "gone", // the first one's own error
+  },
+  {
+    name: "one leg alone that nobody here has a way to was not seen",
+    legs: [leg("served", null, unrouted)],
+    expect: { isComparing: false },
+    status: "unknown",
+    words: ["not asked: no route from here"],
+  },
+  {
+    name: "the records alone, and nobody can tell",
+    legs: [records(unknown)],
+    expect: { isComparing: false },
+    status: "unknown",
+    words: ["not known: SERVFAIL"],
+  },
+  {
+    name: "the records alone, and there are none",
+    legs: [records({ ...unknown, fit: "none", words: "none published" })],
+    expect: { isComparing: false },
+    status: "ok",
+    words: ["none published"],
   },
   {
     name: "fresh, and stopped halfway",
@@ -876,7 +908,7 @@ Deno.test("a certificate is judged by its dates and its names", async (t) => {
   }
 });
 
-function reportOf({ legs, expect = {}, known = {} }: Case) {
+function reportOf({ legs, expect = {}, known = {} }: Case, doubts: readonly Failure[] = []) {
   const { isComparing, sniDirectories, domain, warn, critical } = { ...expectations, ...expect };
   return reportSight(
     { legs: isComparing ? null : ["served"], warn, critical },
@@ -885,7 +917,7 @@ function reportOf({ legs, expect = {}, known = {} }: Case) {
       legs,
       // deno-lint-ignore no-explicit-any -- nothing else of it is looked at
       mailcow: { sniDirectories } as any,
-      warnings: [],
+      doubts,
       roles: { push: false, deploy: false },
     },
     [],
@@ -945,7 +977,7 @@ Deno.test("--force is proposed in no state where something milder would do", () 
 
 Deno.test("match is measured against the first leg that can be read", () => {
   const legs = [leg("source", null), leg("staged", former), leg("deployed", renewed)];
-  deepEqual(judgeLegs(legs, expectations).legs.map(({ match }) => match), [false, true, false]);
+  deepEqual(judgeLegs(legs, expectations).legs.map(({ match }) => match), [null, true, false]);
 });
 
 Deno.test("what cannot be read is not called stale, and neither is anything before the stuck leg", () => {
@@ -967,4 +999,29 @@ Deno.test("an incomplete chain is warned of once for each endpoint", () => {
   );
   deepEqual(judgeLegs([leg("served", renewed)], expectations).warnings, []);
   deepEqual(judgeLegs([leg("source", renewed)], expectations).warnings, []);
+});
+
+Deno.test("what this host could not look at is unknown, unless the rest is critical", () => {
+  const doubts = [new Failure("openssl is gone", { hint: "h" }), new Failure("another")];
+  const of = (held: Certificate) => reportOf({ ...none, legs: [leg("served", held)] }, doubts);
+  const none = { name: "", expect: { isComparing: false }, status: "ok", words: [] } as const;
+  for (const held of [renewed, ending]) {
+    const { status, error, hint, warnings } = of(held);
+    deepEqual([status, error, hint, warnings], ["unknown", "openssl is gone", "h", ["another"]]);
+  }
+  const { status, error, warnings } = of(expired);
+  deepEqual([status, error, warnings], ["critical", undefined, ["openssl is gone", "another"]]);
+});
+
+Deno.test("a leg that was named and is not here is told, with the reason", () => {
+  const absent = (name: LegName, mailcow: object | Failure | null, domain: string | null = NAME) =>
+    absences([name], [], { domain, mailcow })[0]?.message.replace(/^.*--leg \w+: /, "");
+  const forbidden = new Failure("mailcow.conf may not be read by this user");
+  equal(absent("staged", null), "this host has no such leg");
+  equal(absent("sni", null, null), "this host has no such leg");
+  equal(absent("sni", {}), "this host has no such leg");
+  equal(absent("served", null, null), "which certificate is meant is not known");
+  equal(absent("served", forbidden, null), forbidden.message);
+  deepEqual(absences(null, [], { domain: null, mailcow: null }), []);
+  deepEqual(absences(["served"], [leg("served", null)], { domain: null, mailcow: null }), []);
 });

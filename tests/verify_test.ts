@@ -275,13 +275,13 @@ Deno.test("a name with both address families is asked at each, and each is a leg
   deepEqual(seen, [
     ["v46", "127.0.0.1", NAME, true],
     ["v46", "127.0.0.1", null, true],
-    ["v46", "127.0.0.2", NAME, false],
-    ["v46", "127.0.0.2", null, false],
+    ["v46", "127.0.0.2", NAME, null],
+    ["v46", "127.0.0.2", null, null],
     ["v46", "::1", NAME, true],
     ["v46", "::1", null, true],
     ["v6", "::1", NAME, true],
     ["v6", "::1", null, true],
-    ["none", "none.example has no address", null, false],
+    ["none", "none.example has no address", null, null],
   ]);
   equal(result.code, 2);
 
@@ -339,7 +339,7 @@ Deno.test("dead endpoints delay none, and cost the time-out once", async () => {
   const served = result.json().legs.filter(({ leg }: { leg: string }) => leg === "served");
   for (const { where, match: matches, error } of served) {
     const isDead = /^(smtp|imaps|https):/.test(where);
-    equal(matches, !isDead, where);
+    equal(matches, isDead ? null : true, where);
     if (isDead) equal(error, "no certificate within 2 s");
   }
 });
@@ -462,7 +462,8 @@ Deno.test("a leg that should be there and cannot be read is critical, with the r
       const found = result.json().legs.filter((each: { leg: string }) => each.leg === leg);
       equal(found.length, 1);
       match(found[0].error, error);
-      deepEqual([found[0].fingerprint, found[0].match], [null, false]);
+      const isKnown = leg !== "source" && name !== "no mailcow.conf"; // not to be the right one
+      deepEqual([found[0].fingerprint, found[0].match], [null, isKnown ? false : null]);
       const text = await all.verify("--endpoint", url);
       doesNotMatch(text.stdout, /^all \d+ match/m);
       equal(tableOf(text.stdout).every((line) => line.length <= 80), true, text.stdout);
@@ -761,6 +762,16 @@ Deno.test("legs that are named are looked at alone, and compared with the first 
     const nagios = (await all.verify("--leg", "served", "--format", "nagios")).stdout;
     match(nagios, /^CERTSYNC OK - not compared \| .* mismatched=0;;;0$/m);
   });
+  await t.step("one that this host does not have is unknown", async () => {
+    for (const name of ["source", "pushed", "staged", "deployed", "sni", "served", "tlsa"]) {
+      const { code, stdout, stderr } = await certsync(["verify", "--leg", name, "--json"]);
+      deepEqual([code, JSON.parse(stdout).status], [3, "unknown"], name);
+      match(
+        stderr,
+        new RegExp(`^ERROR: there is nothing to look at for --leg ${name}: .*\nhint: `),
+      );
+    }
+  });
   await t.step("but judged", async () => {
     const { code, stdout } = await all.verify("--leg", "deployed"); // which ends in a day
     equal(code, 2);
@@ -846,6 +857,11 @@ Deno.test("without openssl the files are compared all the same, and the package 
   match(stdout, /: openssl is not installed on this host$/m);
   match(stdout, /hint: install the package openssl$/m);
   match(stdout, /^5 of 7 match; /m);
+  // Worse than what is known without it, and said of this host.
+  const alone = ["--leg", "deployed", "--format", "nagios"];
+  const files = await all.verifyWith({ env: { PATH: "/nonexistent" } }, ...alone);
+  equal(files.code, 3);
+  match(files.stdout, /^CERTSYNC UNKNOWN - no chain could be verified here: openssl is not /);
 });
 
 // The whole chain on one host

@@ -10,13 +10,13 @@ import { type ChainError, verifyChain } from "../programs/openssl.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import type { Leg } from "./leg.ts";
 
-/** Gives each leg what is wrong with its chain; what could not be asked is a warning of this host. */
+/** Gives each leg what is wrong with its chain, and tells what this host could not judge. */
 export async function judgeChains(
   legs: readonly Leg[],
   trust: Trust,
   context: RunContext,
-): Promise<{ readonly legs: readonly Leg[]; readonly warnings: readonly string[] }> {
-  if (trust.kind === "none") return { legs, warnings: [] };
+): Promise<{ readonly legs: readonly Leg[]; readonly doubts: readonly Failure[] }> {
+  if (trust.kind === "none") return { legs, doubts: [] };
   // An SNI directory of other names is watched for its dates alone.
   const judged = legs.filter(({ leg, sni }) => leg !== "sni" || sni !== undefined);
   const distinct = new Map(judged.flatMap(({ chain }) => chain ? [[keyOf(chain), chain]] : []));
@@ -33,9 +33,10 @@ export async function judgeChains(
       const answer = leg.chain === null ? null : errors.get(keyOf(leg.chain)) ?? null;
       return answer instanceof Failure ? leg : { ...leg, chainError: answer };
     }),
-    warnings: [
-      ...new Set(failures.map(({ message }) => `no chain could be verified here: ${message}`)),
-    ],
+    doubts: [...new Map(failures.map((failure) => [failure.message, failure])).values()]
+      .map(({ message, hint }) =>
+        new Failure(`no chain could be verified here: ${message}`, { hint })
+      ),
   };
 }
 

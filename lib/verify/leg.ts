@@ -56,10 +56,17 @@ export interface Leg {
 }
 
 export interface DaneSight {
-  readonly fit: "fits" | "misfit" | "unknown";
+  /** `none`: it is known that senders go by no record. */
+  readonly fit: "fits" | "misfit" | "none" | "unknown";
   readonly words: string;
   /** What to do about a misfit: the record that is lacking; else nothing. */
   readonly publish: string;
+}
+
+/** What push or deploy put something else in the place of. */
+export function isReplaceable({ leg, obstacle }: Leg): boolean {
+  return leg !== "source" && leg !== "served" &&
+    (obstacle === "empty" || obstacle === "spoilt" || obstacle === "blocked");
 }
 
 export type LegFacts = Partial<Leg> & Pick<Leg, "leg" | "where">;

@@ -27,6 +27,7 @@ import { allEnded, type RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
 import { formatLocation, type Location } from "../values/location.ts";
 import { judgeChains } from "./chains.ts";
+import { absences, unaskedEndpoints } from "./doubt.ts";
 import { attempt, type Leg, makeLeg, unread } from "./leg.ts";
 import { servedLegs } from "./served_legs.ts";
 import { tlsaLegs } from "./tlsa_leg.ts";
@@ -37,8 +38,8 @@ export interface Sight {
   /** Where it is on this host and can be read. */
   readonly mailcow: Mailcow | null;
   readonly compose: Compose["version"];
-  /** What this host could not do. */
-  readonly warnings: readonly string[];
+  /** What was to be looked at, and is not here or could not be judged here. */
+  readonly doubts: readonly Failure[];
   readonly roles: { readonly push: boolean; readonly deploy: boolean };
 }
 
@@ -83,14 +84,18 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
   const read = await filed;
   const all = [...read, ...served, ...tlsa];
   const inOrder = wanted.flatMap((name) => all.filter(({ leg }) => leg === name));
-  const { legs, warnings } = await judgeChains(inOrder, config.trust, context);
+  const { legs, doubts } = await judgeChains(inOrder, config.trust, context);
   const { push, deploy } = config;
   return {
     domain,
     legs,
     mailcow: ours,
     compose,
-    warnings,
+    doubts: [
+      ...absences(config.legs, legs, { domain, mailcow }),
+      ...unaskedEndpoints(legs),
+      ...doubts,
+    ],
     roles: {
       push: push.isConfigured || read.some(({ leg }) => leg === "pushed") ||
         (config.source === null && read.some(({ leg }) => leg === "source")),

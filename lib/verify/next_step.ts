@@ -3,8 +3,9 @@
 import { timeState } from "../certificate/certificate.ts";
 import { serviceNames } from "../chain/mailcow.ts";
 import type { LegName } from "../config/config.ts";
-import type { Leg } from "./leg.ts";
-import type { Finding, LegVerdict, Verdict } from "./verdict.ts";
+import type { Finding } from "./finding.ts";
+import { isReplaceable, type Leg } from "./leg.ts";
+import type { LegVerdict, Verdict } from "./verdict.ts";
 
 export interface Step {
   readonly host: "Nginx Proxy Manager" | "NPM host" | "mail host" | "DNS" | "this host, as root";
@@ -127,12 +128,6 @@ function isOverdue({ certificate }: Leg, now: Date): boolean {
   if (certificate === null) return false;
   const { notBefore, notAfter } = certificate;
   return (notAfter.getTime() - now.getTime()) / (notAfter.getTime() - notBefore.getTime()) < 0.25;
-}
-
-/** What push or deploy put something else in the place of. */
-function isReplaceable({ leg, obstacle }: Leg): boolean {
-  return leg !== "source" && leg !== "served" &&
-    (obstacle === "empty" || obstacle === "spoilt" || obstacle === "blocked");
 }
 
 function needsRepair({ leg, match, isStale, findings }: LegVerdict): boolean {

@@ -2,7 +2,7 @@
 // https://prometheus.io/docs/instrumenting/exposition_formats/
 
 import type { LegReport, VerifyReport } from "./report.ts";
-import { statuses } from "./verdict.ts";
+import { statuses } from "./finding.ts";
 
 /** Complete whatever failed: a metric that vanishes would look like silence. */
 export function formatPrometheus(report: VerifyReport, now: Date): string[] {

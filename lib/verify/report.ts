@@ -3,8 +3,9 @@
 import type { LegName, VerifyConfig } from "../config/config.ts";
 import type { Timer } from "../programs/systemctl.ts";
 import { formatTime } from "../values/time.ts";
+import type { Status } from "./finding.ts";
 import type { Step } from "./next_step.ts";
-import type { LegVerdict, Status } from "./verdict.ts";
+import type { LegVerdict } from "./verdict.ts";
 
 export interface VerifyReport {
   readonly status: Status;
@@ -30,7 +31,7 @@ export interface LegReport {
   readonly subject: string | null;
   readonly issuer: string | null;
   readonly names: readonly string[];
-  /** Null where it is compared with nothing. */
+  /** Null where it is compared with nothing, or could not be read. */
   readonly match: boolean | null;
   readonly error?: string;
   readonly hint?: string;

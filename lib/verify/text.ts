@@ -3,9 +3,9 @@
 import { isIP } from "node:net";
 import { legNames } from "../config/config.ts";
 import type { Timer } from "../programs/systemctl.ts";
+import type { Status } from "./finding.ts";
 import { formatSteps } from "./next_step.ts";
 import type { LegReport, VerifyReport } from "./report.ts";
-import type { Status } from "./verdict.ts";
 
 /** How a word of the report is painted on a terminal. */
 export type Paint = (text: string, status: Status) => string;
@@ -174,17 +174,20 @@ export function summarize(report: VerifyReport): string {
   const leg = legs.find(({ stale }) => stale) ?? legs.find((leg) => leg.status === status);
   if (status === "ok" || leg === undefined) return count;
 
-  const steps = formatSteps(next) || leg.hint || "see above";
+  const steps = formatSteps(next) || leg.hint || leg.error || "see above";
   return staleAt === null
     ? `${count}; ${leg.where}: ${leg.verdict}: ${steps}`
     : `${count}, stale at ${staleAt}: ${steps}`;
 }
 
-/** Of those that are compared at all. */
+/** Of those that are compared at all, or should be. */
 function describeCount(legs: readonly LegReport[]): string {
-  const compared = legs.filter(({ match }) => match !== null);
-  const matching = compared.filter(({ match }) => match).length;
-  if (compared.length === 0) return "not compared";
+  const isCompared = legs.some(({ match }) => match !== null);
+  const matching = legs.filter(({ match }) => match).length;
+  const compared = legs.filter((leg) =>
+    leg.match !== null || (leg.fingerprint === null && !leg.noted && !isForeign(leg))
+  );
+  if (!isCompared) return "not compared";
   return matching === compared.length
     ? `all ${matching} match`
     : `${matching} of ${compared.length} match`;

@@ -1,47 +1,23 @@
 // What the legs, held against each other, say about the chain. Pure.
 
-import { type Certificate, lifeLeft, timeState } from "../certificate/certificate.ts";
 import type { SniDirectory } from "../chain/mailcow.ts";
 import { belongsInto, isHidden, rightLeaves, uncovered } from "../chain/sni.ts";
 import type { LegName } from "../config/config.ts";
-import { quote, quoteAll } from "../failure.ts";
-import { namesCover } from "../values/host_name.ts";
-import type { Age } from "../values/time.ts";
-import type { DaneSight, Leg } from "./leg.ts";
-
-export const statuses = ["ok", "warning", "critical", "unknown"] as const;
-
-export type Status = typeof statuses[number];
-
-/** `behind`, `newer`: holds another certificate than the first leg that can be read. */
-export type FindingKind =
-  | "behind"
-  | "newer"
-  | "unread"
-  | "silent"
-  | "chain"
-  | "trust"
-  | "wrong-name"
-  | "near-end"
-  | "not-yet-valid"
-  | "own"
-  | "dane"
-  | "abandoned";
-
-export interface Finding {
-  readonly kind: FindingKind;
-  readonly status: "warning" | "critical";
-  /** In few words, such as "expires in 5 days". */
-  readonly words: string;
-  /** What to do about it where no command of ours helps. */
-  readonly advice?: string;
-  /** The names that the certificate should cover too. */
-  readonly lacking?: readonly string[];
-}
+import { quoteAll } from "../failure.ts";
+import { brokenChain, describeIncompleteChain, lacksIssuer } from "./chain_finding.ts";
+import {
+  type Finding,
+  foreignName,
+  type Limits,
+  nearEnd,
+  type Status,
+  statuses,
+} from "./finding.ts";
+import { type DaneSight, isReplaceable, type Leg } from "./leg.ts";
 
 export interface LegVerdict {
   readonly leg: Leg;
-  /** Whether it holds the certificate of the first readable leg; null where that is not asked. */
+  /** Whether it holds the certificate of the first readable leg; null where nobody asks or can tell. */
   readonly match: boolean | null;
   /** It counts for nothing: `words` tell why. */
   readonly isNoted: boolean;
@@ -62,15 +38,12 @@ export interface Verdict {
   readonly warnings: readonly string[];
 }
 
-export interface Expectations {
+export interface Expectations extends Limits {
   readonly domain: string | null;
   /** One kind of leg alone is compared with nothing. */
   readonly isComparing: boolean;
   /** What mailcow's services serve ahead of the top-level pair. */
   readonly sniDirectories: readonly SniDirectory[];
-  readonly warn: Age;
-  readonly critical: Age;
-  readonly now: Date;
 }
 
 /** How long a new certificate may take through the chain, whose timers run twice a day. */
@@ -83,7 +56,9 @@ export function judgeLegs(legs: readonly Leg[], expectations: Expectations): Ver
   const chain: Chain = { legs, reference, ...expectations };
   const verdicts = legs.map((leg) => judgeLeg(leg, chain));
   const status = worst(verdicts.map(({ status }) => status));
-  const isUnknown = reference === null && expectations.isComparing;
+  const isUnknown = expectations.isComparing
+    ? reference === null && !verdicts.some(isDown)
+    : verdicts.every(isUnseen);
   return {
     status: isUnknown ? "unknown" : status,
     staleAt: verdicts.find(({ isStale }) => isStale)?.leg.leg ?? null,
@@ -101,6 +76,16 @@ function worst(all: readonly Status[]): Status {
   return statuses[Math.max(0, ...all.map((status) => statuses.indexOf(status)))] ?? "unknown";
 }
 
+/** Somebody wants it to give a certificate, and it gives none. */
+function isDown({ findings }: LegVerdict): boolean {
+  return findings.some(({ kind, status }) => kind === "silent" && status === "critical");
+}
+
+/** Nobody looked at it: it is neither well nor not. */
+function isUnseen({ leg, findings }: LegVerdict): boolean {
+  return leg.fingerprint === null && findings.length === 0 && leg.dane?.fit !== "none";
+}
+
 interface Chain extends Expectations {
   readonly legs: readonly Leg[];
   readonly reference: Leg | null;
@@ -115,7 +100,8 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
   }
   const { reference, isComparing } = chain;
   const isOwn = holdsItsOwn(leg, chain);
-  const match = !isComparing || isForeign(leg) || isOwn
+  const isUnread = leg.fingerprint === null && !isReplaceable(leg);
+  const match = !isComparing || isForeign(leg) || isOwn || isUnread
     ? null
     : leg.fingerprint !== null && leg.fingerprint === reference?.fingerprint;
   const isStale = match === false && reference !== null &&
@@ -145,12 +131,13 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
 /** Published records hold no certificate that could be late, or near its end. */
 function judgeRecords(leg: Leg, dane: DaneSight, { isComparing }: Chain): LegVerdict {
   const { fit, words, publish: advice } = dane;
-  const match = isComparing && fit !== "unknown" ? fit === "fits" : null;
+  const isJudged = fit === "fits" || fit === "misfit";
+  const match = isComparing && isJudged ? fit === "fits" : null;
   const findings: Finding[] = fit === "misfit"
     ? [{ kind: "dane", status: "critical", words, advice }]
     : [];
   const status = findings[0]?.status ?? "ok";
-  return { leg, match, isNoted: fit === "unknown", isStale: false, status, words, findings };
+  return { leg, match, isNoted: !isJudged, isStale: false, status, words, findings };
 }
 
 /** An SNI directory of other names than this one's. */
@@ -201,10 +188,9 @@ function leftAlone({ leg, domains = [] }: Leg, { reference }: Chain): Finding | 
 }
 
 function watch(leg: Leg, chain: Chain): Finding[] {
-  const { obstacle, error, certificate } = leg;
+  const { obstacle, certificate } = leg;
   if (obstacle !== null) {
-    const advice = error ?? "see its error";
-    return [{ kind: "abandoned", status: "warning", words: "cannot be read", advice }];
+    return [{ kind: "abandoned", status: "warning", words: "cannot be read" }];
   }
   const words = certificate && nearEnd(certificate, chain)?.words;
   if (!words) return [];
@@ -216,8 +202,8 @@ function watch(leg: Leg, chain: Chain): Finding[] {
 function silence({ leg, obstacle, hint, isConfigured }: Leg): Finding | null {
   if (obstacle === null) return null;
   if (leg !== "served") {
-    const advice = hint ?? "see its error";
-    return { kind: "unread", status: "critical", words: "cannot be read", advice };
+    const found = { kind: "unread", status: "critical", words: "cannot be read" } as const;
+    return hint === null ? found : { ...found, advice: hint };
   }
   return {
     kind: "silent",
@@ -239,107 +225,4 @@ function lag(leg: Leg, reference: Leg | null, { legs, now }: Chain): Finding {
     return { kind: "newer", status, words: "a newer one" };
   }
   return { kind: "behind", status, words: isFresh ? "not yet here" : "another one" };
-}
-
-function foreignName({ names }: Certificate, domain: string | null): Finding | null {
-  if (domain === null || namesCover(names, domain) !== null) return null;
-  return {
-    kind: "wrong-name",
-    status: "critical",
-    words: "wrong name",
-    advice: `it does not cover ${domain}; issue one that does`,
-  };
-}
-
-const DAY_MS = 86_400_000;
-
-function nearEnd(certificate: Certificate, { warn, critical, now }: Expectations): Finding | null {
-  switch (timeState(certificate, now)) {
-    case "expired":
-      return { kind: "near-end", status: "critical", words: "expired", advice: RENEW };
-    case "not-yet-valid":
-      return {
-        kind: "not-yet-valid",
-        status: "critical",
-        words: "not yet valid",
-        advice: "is the clock of this host right?",
-      };
-    case "valid": {
-      const days = Math.floor((certificate.notAfter.getTime() - now.getTime()) / DAY_MS);
-      const words = days === 0
-        ? "expires in hours"
-        : `expires in ${days} day${days === 1 ? "" : "s"}`;
-      const found = { kind: "near-end", words, advice: RENEW } as const;
-      if (isWithin(certificate, critical, now)) return { ...found, status: "critical" };
-      return isWithin(certificate, warn, now) ? { ...found, status: "warning" } : null;
-    }
-  }
-}
-
-const RENEW = "see in Nginx Proxy Manager why it is not renewed";
-
-function isWithin(certificate: Certificate, age: Age, now: Date): boolean {
-  return "ms" in age
-    ? certificate.notAfter.getTime() - now.getTime() < age.ms
-    : lifeLeft(certificate, now) < age.lifePart;
-}
-
-/** X509_V_ERR_…: no issuer was found for the certificate at that depth. verify(1) */
-const ISSUER_NOT_FOUND = [2, 20, 21];
-const SELF_SIGNED_LEAF = 18;
-const SELF_SIGNED_ROOT = 19;
-const NOT_YET_VALID = 9;
-const EXPIRED = 10;
-
-/** The certificate for which openssl found no issuer, where none of that name was there either. */
-function lacksIssuer({ chain, chainError }: Leg): boolean {
-  if (chain === null || !ISSUER_NOT_FOUND.includes(chainError?.code ?? -1)) return false;
-  const orphan = chain[chainError?.depth ?? 0];
-  return orphan !== undefined && !chain.some(({ subject }) => subject === orphan.issuer);
-}
-
-function brokenChain(leg: Leg, now: Date): Finding | null {
-  const { chain, chainError } = leg;
-  if (chain === null || chainError === null) return null;
-  const { code, depth, words } = chainError;
-  if (lacksIssuer(leg)) {
-    // Some clients fetch a missing intermediate, others fail. A root may be unknown here alone.
-    return depth === 0
-      ? finding("warning", "no intermediate", "let it serve the whole of fullchain.pem")
-      : { kind: "trust", status: "warning", words: "issuer unknown here", advice: UNKNOWN_ROOT };
-  }
-  if (code === EXPIRED || code === NOT_YET_VALID) {
-    if (depth === 0 && timeState(chain[0] ?? { notBefore: now, notAfter: now }, now) !== "valid") {
-      return null; // which was said already
-    }
-    const state = code === EXPIRED ? "expired" : "not yet valid";
-    return finding(
-      "critical",
-      `intermediate ${state}`,
-      "issue it anew, with a chain that is valid",
-    );
-  }
-  if (ISSUER_NOT_FOUND.includes(code ?? -1)) {
-    return finding("critical", "wrong intermediate", "let it serve fullchain.pem as it was issued");
-  }
-  if (code === SELF_SIGNED_LEAF) return finding("critical", "self-signed", UNKNOWN_ROOT);
-  if (code === SELF_SIGNED_ROOT) {
-    const words = "root unknown here";
-    return { kind: "trust", status: "critical", words, advice: UNKNOWN_ROOT };
-  }
-  return finding("critical", "broken chain", words);
-}
-
-const UNKNOWN_ROOT =
-  "install or update ca-certificates here, or set verify.trust to the file of your own CA";
-
-function finding(status: Finding["status"], words: string, advice: string): Finding {
-  return { kind: "chain", status, words, advice };
-}
-
-function describeIncompleteChain({ where, chain, chainError }: Leg): string {
-  const issuer = quote(chain?.[chainError?.depth ?? 0]?.issuer ?? "");
-  return (chainError?.depth ?? 0) === 0
-    ? `${where} serves its leaf without the intermediate ${issuer}: some clients will fail`
-    : `the issuer ${issuer} of what is served is not known on this host`;
 }

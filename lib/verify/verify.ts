@@ -22,17 +22,20 @@ export async function verify(config: VerifyConfig, context: RunContext): Promise
 /** Pure. */
 export function reportSight(
   config: Pick<VerifyConfig, "legs" | "warn" | "critical">,
-  { domain, legs, mailcow, roles, warnings }: Omit<Sight, "compose">,
+  { domain, legs, mailcow, roles, doubts }: Omit<Sight, "compose">,
   timers: readonly InstalledTimer[],
   known: Knowledge,
 ): VerifyReport {
+  const isComparing = config.legs === null || new Set(config.legs).size > 1;
   const verdict = judgeLegs(legs, {
     ...{ domain, warn: config.warn, critical: config.critical, now: known.now },
-    isComparing: config.legs === null || new Set(config.legs).size > 1,
+    isComparing,
     sniDirectories: mailcow?.sniDirectories ?? [],
   });
+  // A fault of this host's own takes nothing from what is critical, and is worse than all else.
+  const [doubt, ...others] = verdict.status === "critical" ? [] : doubts;
   return {
-    status: verdict.status,
+    status: doubt === undefined ? verdict.status : "unknown",
     domain,
     staleAt: verdict.staleAt,
     legs: verdict.legs.map(reportLeg),
@@ -43,8 +46,13 @@ export function reportSight(
         (roles.deploy && unit === "mailcow-cert-deploy.timer")
       )
       .map(({ unit, active, next }) => ({ unit, active, next })),
-    warnings: [...warnings, ...verdict.warnings],
-    ...(verdict.status === "unknown" && nothingCompared(verdict)),
+    warnings: [
+      ...(doubt === undefined ? doubts : others).map(({ message }) => message),
+      ...verdict.warnings,
+    ],
+    ...(doubt !== undefined
+      ? { error: doubt.message, ...(doubt.hint && { hint: doubt.hint }) }
+      : verdict.status === "unknown" && nothingSeen(verdict, isComparing ? "compared" : "seen")),
   };
 }
 
@@ -99,8 +107,14 @@ function knowledge({ deploy }: VerifyConfig, sight: Sight, now: Date): Knowledge
   };
 }
 
-function nothingCompared({ legs }: Verdict): Pick<VerifyReport, "error" | "hint"> {
-  const [first, ...others] = legs.filter(({ leg }) => leg.error !== null).map(({ leg }) => leg);
+function nothingSeen(
+  { legs }: Verdict,
+  deed: "compared" | "seen",
+): Pick<VerifyReport, "error" | "hint"> {
+  const [first, ...others] = legs.flatMap(({ leg: { where, error, dane } }) => {
+    const why = error ?? dane?.words;
+    return why === undefined ? [] : [`${where}: ${why}`];
+  });
   if (first === undefined) {
     return {
       error: "nothing could be compared: no copy of the certificate can be read from here",
@@ -110,7 +124,7 @@ function nothingCompared({ legs }: Verdict): Pick<VerifyReport, "error" | "hint"
   const more = others.length === 0 ? "" : `, and ${others.length} more`;
   const hint = legs.find(({ leg }) => leg.hint !== null)?.leg.hint;
   return {
-    error: `nothing could be compared: ${first.where}: ${first.error}${more}`,
+    error: `nothing could be ${deed}: ${first}${more}`,
     ...(hint && { hint }),
   };
 }
