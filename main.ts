@@ -239,9 +239,9 @@ function printJson(command: CommandName | null, report: Report): void {
 
 /** Whether it could be written; if not, that is said. */
 async function writeOutput(path: string, lines: readonly string[]): Promise<boolean> {
-  const { replaceFile } = await import("./lib/files/write_file.ts");
+  const { replaceOutput } = await import("./lib/verify/output.ts");
   try {
-    replaceFile(path, lines.map((line) => `${line}\n`).join(""), 0o644);
+    replaceOutput(path, lines);
     return true;
   } catch (error) {
     if (!(error instanceof Failure)) tellStack(error);

@@ -244,6 +244,44 @@ const states: State[] = [
     steps: "push --force, deploy",
   },
   {
+    name: "the staged key belongs to another certificate",
+    view: "mail host",
+    arrange: (all) => Deno.writeTextFile(`${all.host.staging}/privkey.pem`, all.next.keyPem),
+    steps: "push --force, deploy",
+  },
+  {
+    name: "the staged key is no key",
+    view: "mail host",
+    arrange: (all) => Deno.writeTextFile(`${all.host.staging}/privkey.pem`, "junk\n"),
+    steps: "push --force, deploy",
+  },
+  {
+    name: "the deployed key belongs to another certificate",
+    view: "mail host",
+    arrange: ({ host, next }) => Deno.writeTextFile(host.mailcow.keyFile, next.keyPem),
+    steps: "deploy",
+  },
+  {
+    name: "the deployed key is gone, and a directory has junk for one",
+    view: "mail host",
+    arrange: async ({ host }) => {
+      await Deno.remove(host.mailcow.keyFile);
+      await Deno.writeTextFile(`${host.mailcow.ssl}/${NAME}/key.pem`, "junk\n");
+    },
+    steps: "deploy",
+  },
+  {
+    name: "mailcow's own client may put its own certificate there",
+    view: "mail host",
+    arrange: async (all) => {
+      const conf = all.host.mailcow.confFile;
+      const text = await Deno.readTextFile(conf);
+      await Deno.writeTextFile(conf, text.replace(/(SKIP_LETS_ENCRYPT)=y/, "$1=n"));
+      await all.host.stage(all.next);
+    },
+    steps: "sed, up, deploy",
+  },
+  {
     name: "the deployed file is gone",
     view: "mail host",
     arrange: ({ host }) => Deno.remove(host.mailcow.certFile),
@@ -398,6 +436,8 @@ const states: State[] = [
 function inShort({ host, command }: Step): string {
   if (host === "Nginx Proxy Manager") return command.split(" ")[0] ?? "";
   if (command.includes("docker compose restart")) return "restart";
+  if (command.endsWith("docker compose up -d")) return "up";
+  if (command.includes(" && sed ")) return "sed";
   return command.startsWith("rm ") ? "rm" : command.replace("certsync ", "");
 }
 

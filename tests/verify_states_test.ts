@@ -65,7 +65,7 @@ function leg(name: LegName, held: Certificate | null, facts: Partial<Leg> = {}):
     hint: null,
     isConfigured: true,
     ...(name === "sni" && { sni: NAME, domains: [NAME], hostname: NAME, directory: "/ssl/own" }),
-    ...(name === "served" && { service: "dovecot-mailcow", sni: NAME }),
+    ...(name === "served" && { service: "dovecot-mailcow", sni: NAME, isMailcows: true }),
     ...facts,
   };
 }
@@ -160,6 +160,7 @@ const unrouted = {
   ip: "2001:db8::1",
   error: "network is unreachable",
 } as const;
+const wrongKey = { keyError: "it is not the certificate's" } as const;
 const refused = { obstacle: "refused", error: "connection refused", isConfigured: false } as const;
 const ofOthers = { sni: undefined, domains: ["shop.example.net"], directory: "/ssl/it's" } as const;
 const broader = ["mail.example.org", "mail.example.net"];
@@ -179,7 +180,7 @@ const leftAlone: SniDirectory = {
   isReadable: true,
   isTidy: true,
 };
-const mailcow = { directory: "/opt/mailcow", compose: "docker compose" };
+const mailcow = { directory: "/opt/mailcow", compose: "docker compose", skipsLetsEncrypt: true };
 
 const cases: Case[] = [
   {
@@ -467,6 +468,74 @@ const cases: Case[] = [
     next: DEPLOY_FORCE,
   },
   {
+    name: "mail host: mailcow's own ACME client is not told to stay away",
+    legs: onMailHost(renewed, former),
+    known: { mailcow: { ...mailcow, skipsLetsEncrypt: false } },
+    status: "critical",
+    staleAt: "deployed",
+    words: ["ok", behind, behind, behind],
+    next: "run on the mail host: cd /opt/mailcow && " +
+      "sed -i -e '$a SKIP_LETS_ENCRYPT=y' -e '/^SKIP_LETS_ENCRYPT=/d' mailcow.conf; " +
+      "then on the mail host: cd /opt/mailcow && docker compose up -d" + THEN_DEPLOY,
+  },
+  {
+    name: "mail host: a restart did not help",
+    legs: [leg("staged", renewed), leg("deployed", renewed), leg("served", former)],
+    known: { unhelped: new Set(["dovecot-mailcow OLD"]) },
+    status: "critical",
+    staleAt: "served",
+    words: ["ok", "ok", behind],
+    advice: "dovecot-mailcow gave this one after its restart too: see whether a mount in " +
+      "docker-compose.override.yml or another server on that port gives it",
+  },
+  {
+    name: "mail host: something else is served since a restart did not help",
+    legs: [leg("staged", renewed), leg("deployed", renewed), leg("served", former)],
+    known: { unhelped: new Set(["dovecot-mailcow AA", "nginx-mailcow OLD"]) },
+    status: "critical",
+    staleAt: "served",
+    words: ["ok", "ok", behind],
+    next: DEPLOY,
+  },
+  {
+    name: "mail host: the staged key is not the certificate's",
+    legs: [leg("staged", renewed, wrongKey), leg("deployed", former), leg("served", former)],
+    status: "critical",
+    staleAt: "deployed",
+    words: ["wrong key", behind, behind],
+    next: PUSH_FORCE + THEN_DEPLOY,
+  },
+  {
+    name: "one machine: the staged key is not the certificate's, and all else is well",
+    legs: [
+      ...[leg("source", renewed), pushed(renewed), leg("staged", renewed, wrongKey)],
+      ...[leg("deployed", renewed), leg("served", renewed)],
+    ],
+    status: "critical",
+    words: ["ok", "ok", "wrong key", "ok", "ok"],
+    next: PUSH_FORCE,
+  },
+  {
+    name: "mail host: the deployed key, or that of a directory, is not the certificate's",
+    legs: [
+      leg("staged", renewed),
+      leg("deployed", renewed, wrongKey),
+      leg("sni", renewed, wrongKey),
+      leg("served", renewed),
+    ],
+    status: "critical",
+    words: ["ok", "wrong key", "wrong key", "ok"],
+    next: DEPLOY,
+  },
+  {
+    name: "mail host: a directory of another name has a wrong key",
+    legs: [leg("deployed", renewed), leg("sni", former, { ...ofOthers, ...wrongKey })],
+    status: "critical",
+    words: ["ok", "wrong key"],
+    advice: "it is not the certificate's: put the right key.pem there, " +
+      "or remove the directory and restart the services",
+  },
+  {
     name: "mail host: all match and are near their end, and the source is not seen",
     legs: onMailHost(ending, ending),
     status: "warning",
@@ -494,6 +563,21 @@ const cases: Case[] = [
     status: "critical",
     words: ["ok", "no certificate", "no certificate"],
     next: `${RESTART} dovecot-mailcow`,
+  },
+  {
+    name: "mail host: an endpoint that is not mailcow's gives nothing",
+    legs: [leg("deployed", renewed), leg("served", null, { isMailcows: false })],
+    status: "critical",
+    words: ["ok", "no certificate"],
+    advice: SEE_SERVICE,
+  },
+  {
+    name: "mail host: the one thing that was looked at gives nothing",
+    legs: [leg("served", null)],
+    expect: { isComparing: false },
+    status: "critical",
+    words: ["no certificate"],
+    advice: SEE_SERVICE,
   },
   {
     name: "mail host: the same by default",
@@ -918,10 +1002,11 @@ function reportOf({ legs, expect = {}, known = {} }: Case, doubts: readonly Fail
       // deno-lint-ignore no-explicit-any -- nothing else of it is looked at
       mailcow: { sniDirectories } as any,
       doubts,
+      warnings: [],
       roles: { push: false, deploy: false },
     },
     [],
-    { domain, mailcow, loaded: new Map(), rejected: new Set(), now, ...known },
+    { domain, mailcow, loaded: new Map(), rejected: new Set(), unhelped: new Set(), now, ...known },
   );
 }
 

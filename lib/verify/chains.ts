@@ -15,8 +15,8 @@ export async function judgeChains(
   legs: readonly Leg[],
   trust: Trust,
   context: RunContext,
-): Promise<{ readonly legs: readonly Leg[]; readonly doubts: readonly Failure[] }> {
-  if (trust.kind === "none") return { legs, doubts: [] };
+): Promise<{ readonly legs: readonly Leg[]; readonly failures: readonly Failure[] }> {
+  if (trust.kind === "none") return { legs, failures: [] };
   // An SNI directory of other names is watched for its dates alone.
   const judged = legs.filter(({ leg, sni }) => leg !== "sni" || sni !== undefined);
   const distinct = new Map(judged.flatMap(({ chain }) => chain ? [[keyOf(chain), chain]] : []));
@@ -33,9 +33,12 @@ export async function judgeChains(
       const answer = leg.chain === null ? null : errors.get(keyOf(leg.chain)) ?? null;
       return answer instanceof Failure ? leg : { ...leg, chainError: answer };
     }),
-    doubts: [...new Map(failures.map((failure) => [failure.message, failure])).values()]
-      .map(({ message, hint }) =>
-        new Failure(`no chain could be verified here: ${message}`, { hint })
+    failures: [...new Map(failures.map((failure) => [failure.message, failure])).values()]
+      .map((cause) =>
+        new Failure(`no chain could be verified here: ${cause.message}`, {
+          hint: cause.hint,
+          cause,
+        })
       ),
   };
 }

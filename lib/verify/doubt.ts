@@ -3,6 +3,7 @@
 
 import type { LegName } from "../config/config.ts";
 import { Failure } from "../failure.ts";
+import { BrokenProgram, MissingProgram } from "../programs/run.ts";
 import type { Leg } from "./leg.ts";
 
 export interface Surroundings {
@@ -35,6 +36,11 @@ function whyAbsent(name: LegName, { domain, mailcow }: Surroundings): Failure {
   return new Failure("this host has no such leg", {
     hint: `run it where that is, or leave out --leg ${name}`,
   });
+}
+
+/** Then this host's own fault hides what another host would see. */
+export function lacksProgram({ cause }: Failure): boolean {
+  return cause instanceof MissingProgram || cause instanceof BrokenProgram;
 }
 
 /** Endpoints that this host could not ask: that is none of their faults. */

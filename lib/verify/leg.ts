@@ -30,6 +30,8 @@ export interface Leg {
   /** What is known without the certificate itself: `last_fp` holds no more. */
   readonly fingerprint: string | null;
   readonly certificate: Certificate | null;
+  /** What is wrong with the key beside it; nothing where nobody may look at that. */
+  readonly keyError?: string | null;
   /** The leaf with all that came with it; null where the leaf alone was looked at. */
   readonly chain: readonly Certificate[] | null;
   readonly chainError: ChainError | null;
@@ -47,6 +49,8 @@ export interface Leg {
   /** What is served: by whom, and at which address. */
   readonly service?: Service;
   readonly ip?: string;
+  /** Whether it is there, by docker or mailcow.conf, that mailcow's own service is to be had. */
+  readonly isMailcows?: boolean;
   /** Also served there, to clients that know no other kind of key. */
   readonly beside?: Certificate | null;
   /** Of the DANE records of port 25: whether they fit what is given there. */
@@ -61,6 +65,11 @@ export interface DaneSight {
   readonly words: string;
   /** What to do about a misfit: the record that is lacking; else nothing. */
   readonly publish: string;
+}
+
+/** An SNI directory of other names than this one's. */
+export function isForeign({ leg, sni }: Pick<Leg, "leg" | "sni">): boolean {
+  return leg === "sni" && sni === undefined;
 }
 
 /** What push or deploy put something else in the place of. */
@@ -113,11 +122,13 @@ function obstacleOf(why: unknown): Obstacle {
   if (why instanceof FileProblem && why.kind !== "unreadable") {
     return why.detail === "is a directory" ? "blocked" : obstacles[why.kind];
   }
-  if (why instanceof Failure && why.message.startsWith("not a certificate")) return "spoilt";
+  if (why instanceof Failure && spoilt.test(why.message)) return "spoilt";
   if (!(why instanceof Error)) return "unknown";
   const isRefused = "code" in why && (why.code === "EACCES" || why.code === "EPERM");
   return isRefused ? "forbidden" : obstacleOf(why.cause);
 }
+
+const spoilt = /^(not a (certificate|private key)|anything but|the private key is encrypted)\b/;
 
 const AS_ROOT = "run this as root, or look at what this user may see: --leg served";
 

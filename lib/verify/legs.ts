@@ -3,9 +3,9 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { type Certificate, parseChain, parseFirst } from "../certificate/certificate.ts";
-import { deliveredPaths, installedPaths, type Pair } from "../certificate/pair.ts";
+import { deliveredPaths, installedPaths, isMixed, type Pair } from "../certificate/pair.ts";
 import { parseLastPushed } from "../chain/last_fp.ts";
-import { type Mailcow, readMailcow } from "../chain/mailcow.ts";
+import { type Installed, type Mailcow, readMailcow } from "../chain/mailcow.ts";
 import {
   chooseLineage,
   type Lineage,
@@ -27,7 +27,7 @@ import { allEnded, type RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
 import { formatLocation, type Location } from "../values/location.ts";
 import { judgeChains } from "./chains.ts";
-import { absences, unaskedEndpoints } from "./doubt.ts";
+import { absences, lacksProgram, unaskedEndpoints } from "./doubt.ts";
 import { attempt, type Leg, makeLeg, unread } from "./leg.ts";
 import { servedLegs } from "./served_legs.ts";
 import { tlsaLegs } from "./tlsa_leg.ts";
@@ -38,6 +38,8 @@ export interface Sight {
   /** Where it is on this host and can be read. */
   readonly mailcow: Mailcow | null;
   readonly compose: Compose["version"];
+  /** What this host could not do. */
+  readonly warnings: readonly string[];
   /** What was to be looked at, and is not here or could not be judged here. */
   readonly doubts: readonly Failure[];
   readonly roles: { readonly push: boolean; readonly deploy: boolean };
@@ -68,7 +70,10 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
   const compose = scene?.compose.version ?? ours?.conf.composeVersion ?? "native";
   const [served, tlsa] = await allEnded([
     wanted.includes("served")
-      ? servedLegs({ config, own: scene?.endpoints ?? null, domain, filed }, context)
+      ? servedLegs({
+        ...{ config, own: scene?.endpoints ?? null, domain, filed },
+        published: scene?.published ?? ours?.conf.endpoints ?? [],
+      }, context)
       : [],
     wanted.includes("tlsa")
       ? tlsaLegs({
@@ -84,17 +89,18 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
   const read = await filed;
   const all = [...read, ...served, ...tlsa];
   const inOrder = wanted.flatMap((name) => all.filter(({ leg }) => leg === name));
-  const { legs, doubts } = await judgeChains(inOrder, config.trust, context);
+  const { legs, failures } = await judgeChains(inOrder, config.trust, context);
   const { push, deploy } = config;
   return {
     domain,
     legs,
     mailcow: ours,
     compose,
+    warnings: failures.filter((failure) => !lacksProgram(failure)).map(({ message }) => message),
     doubts: [
       ...absences(config.legs, legs, { domain, mailcow }),
       ...unaskedEndpoints(legs),
-      ...doubts,
+      ...failures.filter(lacksProgram),
     ],
     roles: {
       push: push.isConfigured || read.some(({ leg }) => leg === "pushed") ||
@@ -282,8 +288,16 @@ async function stagedLegs({ deploy }: VerifyConfig, context: RunContext): Promis
   ];
 }
 
-function ofPair({ leaf, chain }: Pair): Partial<Leg> {
-  return { certificate: leaf, chain };
+function ofPair(pair: Pair): Partial<Leg> {
+  return { certificate: pair.leaf, chain: pair.chain, keyError: keyErrorOf({ pair }) };
+}
+
+/** Nothing where the key may not be read: whoever may not has not seen that it is wrong. */
+function keyErrorOf(
+  { pair, problem, isReadable }: Pick<Installed, "pair"> & Partial<Installed>,
+): string | null {
+  if (pair !== null) return isMixed(pair) ? "the key beside it is not the certificate's" : null;
+  return isReadable ? problem ?? null : null;
 }
 
 async function deployedLegs(
@@ -302,7 +316,12 @@ async function deployedLegs(
   }
   const where = installedPaths(mailcow.sslDirectory).chain;
   const facts = { leg: "deployed", where, directory: mailcow.sslDirectory } as const;
-  return [await attempt(facts, context, () => holding(mailcow.deployed.pair?.chain, where))];
+  return [
+    await attempt(facts, context, () => ({
+      ...holding(mailcow.deployed.pair?.chain, where),
+      keyError: keyErrorOf(mailcow.deployed),
+    })),
+  ];
 }
 
 /** Those that hold the domain, and those of other names, which have no `sni`. */
@@ -312,11 +331,15 @@ function sniLegs(
   context: RunContext,
 ): Promise<Leg[]> {
   if (mailcow === null || mailcow instanceof Failure || domain === null) return Promise.resolve([]);
-  return Promise.all(mailcow.sniDirectories.map(({ directory, domains, pair }) => {
+  return Promise.all(mailcow.sniDirectories.map((installed) => {
+    const { directory, domains, pair } = installed;
     const where = installedPaths(directory).chain;
     const hostname = mailcow.conf.hostname ?? domain;
     const own = namesCover(domains, domain) === null ? {} : { sni: domain };
     const facts = { leg: "sni", where, directory, domains, hostname, ...own } as const;
-    return attempt(facts, context, () => holding(pair?.chain, where));
+    return attempt(facts, context, () => ({
+      ...holding(pair?.chain, where),
+      keyError: keyErrorOf(installed),
+    }));
   }));
 }

@@ -4,7 +4,7 @@ import { timeState } from "../certificate/certificate.ts";
 import { serviceNames } from "../chain/mailcow.ts";
 import type { LegName } from "../config/config.ts";
 import type { Finding } from "./finding.ts";
-import { isReplaceable, type Leg } from "./leg.ts";
+import { isForeign, isReplaceable, type Leg } from "./leg.ts";
 import type { LegVerdict, Verdict } from "./verdict.ts";
 
 export interface Step {
@@ -17,10 +17,17 @@ export interface Step {
 export interface Knowledge {
   readonly domain: string | null;
   /** How its services are started anew, where mailcow is on this host. */
-  readonly mailcow: { readonly directory: string; readonly compose: string } | null;
+  readonly mailcow: {
+    readonly directory: string;
+    readonly compose: string;
+    /** Else deploy does nothing: mailcow's own ACME client would overwrite it. */
+    readonly skipsLetsEncrypt: boolean;
+  } | null;
   /** What deploy remembers here: nothing where it cannot be seen. */
   readonly loaded: ReadonlyMap<string, string>;
   readonly rejected: ReadonlySet<string>;
+  /** `<service> <fingerprint>`: what a restart did not end. */
+  readonly unhelped: ReadonlySet<string>;
   readonly now: Date;
 }
 
@@ -62,6 +69,7 @@ function repairSteps({ legs, reference }: Verdict, knowledge: Knowledge): Step[]
     ...(renew ? [renewal(legs, reference, knowledge.domain)] : []),
     ...blocked(of("staged", "deployed")),
     ...(push === null ? [] : [{ host: "NPM host", command: push } as const]),
+    ...(deploys ? permission(knowledge) : []),
     ...(deploys ? [{ host: "mail host", command: deployCommand() } as const] : []),
   ];
 
@@ -74,12 +82,12 @@ function repairSteps({ legs, reference }: Verdict, knowledge: Knowledge): Step[]
     if (isBad("staged")) {
       // An older one was probably not pushed yet; whatever else is there was, and got lost.
       const isOlder = of("staged").every(({ leg }) => leg.certificate !== null) &&
-        !hasBadChain(of("staged"));
+        !has(of("staged"), "chain", "key");
       return isFromSource && !isSeen("pushed") && isOlder ? PUSH : PUSH_ANYWAY;
     }
     // Brought again, the newest that there is takes the place of one older than what is deployed.
     if (isSeen("staged")) return isOlderStaged ? PUSH_ANYWAY : null;
-    if (isServedWrong && hasBadChain(of("deployed", "sni", "served")) && !isStaleAnywhere()) {
+    if (isServedWrong && has(of("deployed", "sni", "served"), "chain") && !isStaleAnywhere()) {
       return PUSH_ANYWAY; // push looks at the leaf alone
     }
     const hasArrived = isSeen("pushed") ||
@@ -106,7 +114,7 @@ function repairSteps({ legs, reference }: Verdict, knowledge: Knowledge): Step[]
     const ends = (leg: Leg) => leg.certificate?.notAfter.getTime() ?? 0;
     return of("deployed", "served").some(({ leg, findings }) =>
       findings.some(({ kind }) => kind === "newer") &&
-      !findings.some(({ kind }) => kind === "chain" || kind === "wrong-name") &&
+      !findings.some(({ kind }) => kind === "chain" || kind === "key" || kind === "wrong-name") &&
       leg.certificate !== null && leg.certificate.issuer !== leg.certificate.subject &&
       timeState(leg.certificate, knowledge.now) === "valid" &&
       !(isOverdue(leg, knowledge.now) && reference !== null && ends(leg) < ends(reference))
@@ -131,12 +139,25 @@ function isOverdue({ certificate }: Leg, now: Date): boolean {
 }
 
 function needsRepair({ leg, match, isStale, findings }: LegVerdict): boolean {
+  if (isForeign(leg) || findings.some(({ kind }) => kind === "unhelped")) return false;
   if (isStale || (match !== null && isReplaceable(leg))) return true;
-  return leg.leg !== "source" && findings.some(({ kind }) => kind === "chain");
+  return leg.leg !== "source" &&
+    findings.some(({ kind }) => kind === "chain" || kind === "key");
 }
 
-function hasBadChain(verdicts: readonly LegVerdict[]): boolean {
-  return verdicts.some(({ findings }) => findings.some(({ kind }) => kind === "chain"));
+function has(verdicts: readonly LegVerdict[], ...kinds: Finding["kind"][]): boolean {
+  return verdicts.some(({ findings }) => findings.some(({ kind }) => kinds.includes(kind)));
+}
+
+/** What deploy asks for before it does anything. */
+function permission({ mailcow }: Knowledge): Step[] {
+  if (mailcow === null || mailcow.skipsLetsEncrypt) return [];
+  const cd = `cd ${word(mailcow.directory)} &&`;
+  const edit = "sed -i -e '$a SKIP_LETS_ENCRYPT=y' -e '/^SKIP_LETS_ENCRYPT=/d' mailcow.conf";
+  return [
+    { host: "mail host", command: `${cd} ${edit}` },
+    { host: "mail host", command: `${cd} ${mailcow.compose} up -d` },
+  ];
 }
 
 /** Whether what is brought along the chain is no good itself, or not good enough. */
@@ -170,13 +191,16 @@ function blocked(verdicts: readonly LegVerdict[]): Step[] {
     .map(({ leg }) => ({ host: "mail host", command: `rm -r ${word(leg.where)}` }));
 }
 
-/** A service none of whose endpoints answers, here where it runs. */
+/** A service none of whose endpoints answers, here where it runs, and where it has what to serve. */
 function reviveSteps(legs: readonly LegVerdict[], { mailcow }: Knowledge): Step[] {
-  if (mailcow === null) return [];
+  const hasPair = legs.some(({ leg }) => leg.leg === "deployed" && leg.fingerprint !== null);
+  if (mailcow === null || !hasPair) return [];
   const silent = legs.filter(({ findings }) => findings.some(({ kind }) => kind === "silent"));
   const answers = (service: string) =>
     legs.some(({ leg }) => leg.service === service && leg.certificate !== null);
-  const services = [...new Set(silent.flatMap(({ leg }) => leg.service ?? []))];
+  const services = [
+    ...new Set(silent.flatMap(({ leg }) => leg.isMailcows ? leg.service ?? [] : [])),
+  ];
   const dead = services.filter((service) => !answers(service));
   return dead.length === 0 ? [] : [restart(dead, mailcow)];
 }

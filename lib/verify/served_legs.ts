@@ -17,6 +17,8 @@ export interface Surroundings {
   readonly config: VerifyConfig;
   /** Where mailcow's services are to be had on this host; null where it is not here. */
   readonly own: readonly Endpoint[] | null;
+  /** The same, also where others are to be asked. */
+  readonly published: readonly Endpoint[];
   readonly domain: string | null;
   /** The legs that are not on the wire: what should be served is not known before they are read. */
   readonly filed: Promise<readonly Leg[]>;
@@ -47,21 +49,23 @@ export async function servedLegs(around: Surroundings, context: RunContext): Pro
 async function questionsOf(
   endpoint: Endpoint,
   isConfigured: boolean,
-  { config, domain, own }: Surroundings,
+  { config, domain, own, published }: Surroundings,
   context: RunContext,
 ): Promise<LegFacts[]> {
   const service = serviceOf(endpoint.protocol);
   const facts = { leg: "served", where: formatEndpoint(endpoint), isConfigured, service } as const;
   const addresses = await readAddresses(endpoint.host, config.timeoutMs, context);
-  if (typeof addresses === "string") return [{ ...facts, error: addresses, obstacle: "silent" }];
+  if (!Array.isArray(addresses)) return [{ ...facts, ...addresses, obstacle: "silent" }];
   const name = domain ?? (isIP(endpoint.host) === 0 ? endpoint.host : null);
-  const isMailcows = !isConfigured && own !== null;
+  const isDefault = !isConfigured && own !== null;
+  const isMailcows = published.some((each) => formatEndpoint(each) === facts.where);
   return addresses.flatMap((ip) =>
     (name === null ? [null] : [name, null]).map((sni) => ({
       ...facts,
       sni,
       ip,
-      mayBeAnother: endpoint.protocol === "https" && sni === null && !isMailcows,
+      isMailcows,
+      mayBeAnother: endpoint.protocol === "https" && sni === null && !isDefault,
     }))
   );
 }
@@ -77,11 +81,13 @@ async function readEndpoint(
   return await attempt(question, context, async () => {
     const served = await ask(asked, timeoutMs, context);
     if (served.kind === "none") {
+      const isUnrouted = mayLackRoute.test(served.reason);
       const isGiven = question.where === formatEndpoint(endpoint);
-      const lacksRoute = !isGiven && mayLackRoute.test(served.reason) &&
+      const lacksRoute = !isGiven && isUnrouted &&
         !await hasRoute(endpoint, context);
       return {
         error: served.reason,
+        hint: isUnrouted ? `see why there is no way: ip route get ${endpoint.host}` : null,
         obstacle: lacksRoute ? "no-route" : served.reason === REFUSED ? "refused" : "silent",
       };
     }
@@ -111,14 +117,20 @@ async function readAddresses(
   name: string,
   timeoutMs: number,
   context: RunContext,
-): Promise<string[] | string> {
+): Promise<string[] | Required<Pick<Leg, "error" | "hint">>> {
   try {
     const addresses = await addressesOf(name, timeoutMs, context);
-    return addresses.length === 0 ? `${name} has no address` : addresses;
+    return addresses.length > 0 ? addresses : noAddress(`${name} has no address`);
   } catch (error) {
     context.stop.throwIfAborted();
-    if (error instanceof TimedOut) return `no address of ${name} within ${timeoutMs / 1_000} s`;
-    if (error instanceof Failure) return error.message;
+    if (error instanceof TimedOut) {
+      return noAddress(`no address of ${name} within ${timeoutMs / 1_000} s`);
+    }
+    if (error instanceof Failure) return { error: error.message, hint: error.hint ?? null };
     throw error;
   }
+}
+
+function noAddress(error: string): Required<Pick<Leg, "error" | "hint">> {
+  return { error, hint: "correct the name of the endpoint, or give it an address in the DNS" };
 }

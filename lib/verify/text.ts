@@ -4,6 +4,7 @@ import { isIP } from "node:net";
 import { legNames } from "../config/config.ts";
 import type { Timer } from "../programs/systemctl.ts";
 import type { Status } from "./finding.ts";
+import { isForeign } from "./leg.ts";
 import { formatSteps } from "./next_step.ts";
 import type { LegReport, VerifyReport } from "./report.ts";
 
@@ -82,10 +83,6 @@ function alike(legs: readonly LegReport[]): LegReport[][] {
     return leg.leg === "served" ? `served ${leg.fingerprint}` : "others";
   });
   return [...groups.values()];
-}
-
-function isForeign({ leg, sni }: LegReport): boolean {
-  return leg === "sni" && sni === undefined;
 }
 
 function makeRow(group: readonly LegReport[], first: LegReport | undefined): Row {

@@ -13,7 +13,7 @@ import {
   type Status,
   statuses,
 } from "./finding.ts";
-import { type DaneSight, isReplaceable, type Leg } from "./leg.ts";
+import { type DaneSight, isForeign, isReplaceable, type Leg } from "./leg.ts";
 
 export interface LegVerdict {
   readonly leg: Leg;
@@ -44,6 +44,8 @@ export interface Expectations extends Limits {
   readonly isComparing: boolean;
   /** What mailcow's services serve ahead of the top-level pair. */
   readonly sniDirectories: readonly SniDirectory[];
+  /** `<service> <fingerprint>`: what a restart did not end, as deploy remembers here. */
+  readonly unhelped?: ReadonlySet<string>;
 }
 
 /** How long a new certificate may take through the chain, whose timers run twice a day. */
@@ -106,15 +108,19 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
     : leg.fingerprint !== null && leg.fingerprint === reference?.fingerprint;
   const isStale = match === false && reference !== null &&
     (leg.fingerprint !== null || (leg.obstacle === "empty" && leg.leg !== "source"));
+  const own = isOwn ? leftAlone(leg, chain) : null;
   const findings = isForeign(leg) ? watch(leg, chain) : [
     isStale ? lag(leg, reference, chain) : silence(leg),
-    isOwn ? leftAlone(leg, chain) : null,
-    ...[leg.certificate, leg.beside ?? null].flatMap((certificate) =>
-      certificate === null
-        ? []
-        : [foreignName(certificate, chain.domain), nearEnd(certificate, chain)]
-    ),
+    own,
+    ...[leg.certificate, leg.beside ?? null].flatMap((certificate) => {
+      if (certificate === null) return [];
+      const ending = nearEnd(certificate, chain);
+      // Nginx Proxy Manager need not have issued what lies in a directory of its own.
+      const advised = ending && own?.advice ? { ...ending, advice: own.advice } : ending;
+      return [foreignName(certificate, chain.domain), advised];
+    }),
     brokenChain(leg, chain.now),
+    wrongKey(leg),
   ].filter((finding) => finding !== null);
   const gravest = findings.find(({ status }) => status === "critical") ?? findings[0];
   return {
@@ -138,11 +144,6 @@ function judgeRecords(leg: Leg, dane: DaneSight, { isComparing }: Chain): LegVer
     : [];
   const status = findings[0]?.status ?? "ok";
   return { leg, match, isNoted: !isJudged, isStale: false, status, words, findings };
-}
-
-/** An SNI directory of other names than this one's. */
-function isForeign({ leg, sni }: Leg): boolean {
-  return leg === "sni" && sni === undefined;
 }
 
 /** Why the leg counts for nothing. */
@@ -192,11 +193,22 @@ function watch(leg: Leg, chain: Chain): Finding[] {
   if (obstacle !== null) {
     return [{ kind: "abandoned", status: "warning", words: "cannot be read" }];
   }
+  const key = wrongKey(leg);
+  if (key !== null) return [key];
   const words = certificate && nearEnd(certificate, chain)?.words;
   if (!words) return [];
   const [name = ""] = leg.domains ?? [];
   const advice = `nobody renews it since SKIP_LETS_ENCRYPT=y: name ${name} in also, or remove it`;
   return [{ kind: "abandoned", status: "warning", words, advice }];
+}
+
+/** With a directory like that, nginx does not start any more. */
+function wrongKey(leg: Leg): Finding | null {
+  if (leg.certificate === null || !leg.keyError) return null;
+  const advice = isForeign(leg)
+    ? `${leg.keyError}: put the right key.pem there, or remove the directory and restart the services`
+    : leg.keyError;
+  return { kind: "key", status: "critical", words: "wrong key", advice };
 }
 
 function silence({ leg, obstacle, hint, isConfigured }: Leg): Finding | null {
@@ -213,7 +225,7 @@ function silence({ leg, obstacle, hint, isConfigured }: Leg): Finding | null {
   };
 }
 
-function lag(leg: Leg, reference: Leg | null, { legs, now }: Chain): Finding {
+function lag(leg: Leg, reference: Leg | null, { legs, now, unhelped }: Chain): Finding {
   const issued = reference?.certificate?.notBefore;
   const isFresh = reference?.leg === "source" && issued !== undefined &&
     now.getTime() - issued.getTime() < PROPAGATION_MS;
@@ -223,6 +235,11 @@ function lag(leg: Leg, reference: Leg | null, { legs, now }: Chain): Finding {
   const held = legs.find(({ certificate }) => certificate?.fingerprint === leg.fingerprint);
   if (issued !== undefined && held?.certificate && held.certificate.notBefore > issued) {
     return { kind: "newer", status, words: "a newer one" };
+  }
+  if (leg.service && unhelped?.has(`${leg.service} ${leg.fingerprint}`)) {
+    const advice = `${leg.service} gave this one after its restart too: see whether a mount in ` +
+      "docker-compose.override.yml or another server on that port gives it";
+    return { kind: "unhelped", status: "critical", words: "another one", advice };
   }
   return { kind: "behind", status, words: isFresh ? "not yet here" : "another one" };
 }

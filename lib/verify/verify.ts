@@ -22,7 +22,7 @@ export async function verify(config: VerifyConfig, context: RunContext): Promise
 /** Pure. */
 export function reportSight(
   config: Pick<VerifyConfig, "legs" | "warn" | "critical">,
-  { domain, legs, mailcow, roles, doubts }: Omit<Sight, "compose">,
+  { domain, legs, mailcow, roles, doubts, warnings }: Omit<Sight, "compose">,
   timers: readonly InstalledTimer[],
   known: Knowledge,
 ): VerifyReport {
@@ -30,6 +30,7 @@ export function reportSight(
   const verdict = judgeLegs(legs, {
     ...{ domain, warn: config.warn, critical: config.critical, now: known.now },
     isComparing,
+    unhelped: known.unhelped,
     sniDirectories: mailcow?.sniDirectories ?? [],
   });
   // A fault of this host's own takes nothing from what is critical, and is worse than all else.
@@ -48,6 +49,7 @@ export function reportSight(
       .map(({ unit, active, next }) => ({ unit, active, next })),
     warnings: [
       ...(doubt === undefined ? doubts : others).map(({ message }) => message),
+      ...warnings,
       ...verdict.warnings,
     ],
     ...(doubt !== undefined
@@ -95,6 +97,7 @@ function knowledge({ deploy }: VerifyConfig, sight: Sight, now: Date): Knowledge
     mailcow: mailcow && {
       directory: mailcow.directory,
       compose: composeCommand({ version: compose }),
+      skipsLetsEncrypt: mailcow.conf.skipsLetsEncrypt,
     },
     loaded: new Map(
       lines("loaded").flatMap((line) => {
@@ -103,6 +106,10 @@ function knowledge({ deploy }: VerifyConfig, sight: Sight, now: Date): Knowledge
       }),
     ),
     rejected: new Set(lines("rejected").map((line) => line.split(" ")[0] ?? "")),
+    unhelped: new Set(
+      lines("unhelped").map((line) => line.split("\t"))
+        .map(([service, _probe, leaf]) => `${service} ${leaf}`),
+    ),
     now,
   };
 }

@@ -1,0 +1,19 @@
+// Where the report goes that --output names: a file that is replaced, so a regular one.
+
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
+import { Failure, quote } from "../failure.ts";
+import { replaceFile } from "../files/write_file.ts";
+
+/** Throws a Failure that names the file. */
+export function replaceOutput(path: string, lines: readonly string[]): void {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  const isKernels = /^\/(dev|proc|sys)\//.test(resolve(path)); // a link there may lead to a file
+  if (isKernels || (stat !== undefined && !stat.isFile())) {
+    const what = stat?.isDirectory() ? "a directory" : "not a regular file";
+    throw new Failure(`cannot write ${quote(path)}: it is ${what}`, {
+      hint: "name a regular file, which is replaced, or leave out --output to print it",
+    });
+  }
+  replaceFile(path, lines.map((line) => `${line}\n`).join(""), 0o644);
+}
