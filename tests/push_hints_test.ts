@@ -206,9 +206,11 @@ const hints: Record<string, Hint> = {
     hint: /^put "([^"]+)" back, .*; an empty one revokes nothing$/,
     follow: ([file = ""]) => Deno.writeTextFile(file, ""),
   },
-  "a host certificate that has expired": {
+  "a host certificate that has expired, of an RSA key": {
     arrange: async (scene) => {
       const { hostKey } = scene.server;
+      for (const path of [hostKey, `${hostKey}.pub`]) await Deno.remove(path);
+      await run(need("ssh-keygen"), ["-q", "-t", "rsa", "-N", "", "-f", hostKey]);
       await run(need("ssh-keygen"), ["-q", "-t", "ed25519", "-N", "", "-f", `${scene.path}/ca`]);
       const validity = ["-V", "20200101:20200201", `${hostKey}.pub`];
       await run(need("ssh-keygen"), hostSigning(scene, "127.0.0.1", ...validity));
@@ -219,7 +221,7 @@ const hints: Record<string, Hint> = {
     },
     error: /: the certificate of the host key is not valid: expired: Certificate invalid: expired/,
     hint:
-      /signed anew by its CA: ssh-keygen -s CA -I (\S+) -h -n \1 -V (\S+) \/etc\/ssh\/ssh_host_ed25519_key\.pub, then: systemctl restart ssh$/,
+      /signed anew by its CA: ssh-keygen -s CA -I (\S+) -h -n \1 -V (\S+) \/etc\/ssh\/ssh_host_rsa_key\.pub, then: systemctl restart ssh$/,
     never: /put the line/,
     follow: async ([name = "", validity = ""], scene) => {
       const { hostKey } = scene.server;
@@ -274,6 +276,54 @@ const hints: Record<string, Hint> = {
     hint: /^(chmod 600 "[^"]+")$/,
     follow: ([command]) => shell(command),
     isBeforehand: true,
+  },
+  "an identity whose name holds what a shell would change": {
+    arrange: async (scene) => {
+      const path = `${scene.path}/it's $my "key"`;
+      await Deno.copyFile(scene.server.identity, path);
+      await Deno.chmod(path, 0o644);
+      await scene.configure({ identity: path });
+    },
+    error: /: ssh refuses the private key, because others can read it: /,
+    hint: /^(chmod 600 '.+')$/,
+    follow: ([command]) => shell(command),
+    isBeforehand: true,
+  },
+  "a directory for an identity": {
+    arrange: (scene) => scene.configure({ identity: scene.path }),
+    error: /: the key file "[^"]+" is a directory$/,
+    hint: /^name the file of the private key with (push\.identity)$/,
+    never: /ssh-keygen/,
+    follow: (_, scene) => scene.configure({ identity: scene.server.identity }),
+    isBeforehand: true,
+  },
+  "a config that keeps known hosts nowhere": {
+    arrange: async (scene) => {
+      await scene.configure({ known_hosts: undefined });
+      return withSshConfig(scene, "Host *\n  UserKnownHostsFile /dev/null\n");
+    },
+    error: /: the host key is unknown: No ED25519 host key is known for /,
+    hint:
+      /^put the line of (\S+) into "\/etc\/certsync\/known_hosts", and set push\.known_hosts to that \("\/dev\/null" is none that ssh can read keys from\): this name, a space, and what \/etc\/ssh\/ssh_host_ed25519_key\.pub holds/,
+    // Another file stands for the one in this machine's /etc.
+    follow: async ([name = ""], scene) => {
+      await putLine([name, scene.server.emptyKnownHosts], scene);
+      await scene.configure({ known_hosts: scene.server.emptyKnownHosts });
+    },
+  },
+  "a config by which ssh may not use the key": {
+    arrange: (scene) => withSshConfig(scene, "Host *\n  PubkeyAcceptedAlgorithms rsa-sha2-256\n"),
+    error: /: permission denied: ssh here may not use a key of this kind: /,
+    hint: /^PubkeyAcceptedAlgorithms .* in ssh's config, "([^"]+)" .* leaves out ssh-ed25519: take/,
+    never: /authorized_keys/,
+    follow: ([file = ""]) => Deno.writeTextFile(file, ""),
+  },
+  "a ProxyCommand that does not exist": {
+    arrange: (scene) => withSshConfig(scene, "Host *\n  ProxyCommand /nonexistent/way %h %p\n"),
+    error: /: the ProxyCommand of ssh's config here ended, or leads nowhere: .*not found/,
+    hint: /^look at ProxyCommand for \S+ in ssh's config, "([^"]+)" /,
+    never: /fail2ban|firewall/,
+    follow: ([file = ""]) => Deno.writeTextFile(file, ""),
   },
   "an identity without its last line end": {
     arrange: (scene) =>
@@ -331,15 +381,21 @@ const hints: Record<string, Hint> = {
   "no key exchange in common": {
     settings: ["KexAlgorithms curve25519-sha256"],
     arrange: (scene) =>
-      withSshConfig(scene, "Host *\n  KexAlgorithms diffie-hellman-group14-sha256\n"),
+      // The user, who stands before any Host, must still count for every one.
+      withSshConfig(
+        scene,
+        `User ${scene.server.user}\nHost *\n  KexAlgorithms diffie-hellman-group14-sha256\n`,
+      ),
     error: /: ssh here and sshd there have no key exchange method in common: Unable to negotiate/,
-    hint: /^put these two lines at the top of "([^"]+)": (Host \S+), and: (KexAlgorithms \S+)$/,
+    hint:
+      /^put these three lines at the top of "([^"]+)": (Host \S+), and: (KexAlgorithms \S+), and: (Host \*)$/,
     follow: putOnTop,
   },
   "no kind of host key in common": {
     arrange: (scene) => withSshConfig(scene, "Host *\n  HostKeyAlgorithms ecdsa-sha2-nistp256\n"),
     error: /: ssh here and sshd there have no host key type in common: Unable to negotiate/,
-    hint: /^put these two lines at the top of "([^"]+)": (Host \S+), and: (HostKeyAlgorithms \S+)$/,
+    hint:
+      /^put these three lines at the top of "([^"]+)": (Host \S+), and: (HostKeyAlgorithms \S+), and: (Host \*)$/,
     follow: putOnTop,
   },
   "an address that this host has not": {
@@ -398,15 +454,47 @@ const hints: Record<string, Hint> = {
     hint: /^write the target as (\S+)$/,
     follow: ([to], scene) => scene.configure({ to }),
   },
+  "rrsync that lets read only, for a directory that is missing": {
+    arrange: async (scene) => {
+      await scene.configure({ to: scene.server.target("/") });
+      await scene.server.force(`${need("rrsync")} -ro ${scene.incoming}`);
+    },
+    error: /: rrsync on the other side lets that directory be read only: \S*rrsync error: sending/,
+    hint: /authorized_keys of \S+ on \S+, write (rrsync -wo) for rrsync -ro$/,
+    never: /install -d/,
+    follow: (_, scene) => scene.server.force(`${need("rrsync")} -wo ${scene.incoming}`),
+  },
+  "rrsync for a directory that is not there": {
+    arrange: async (scene) => {
+      await Deno.remove(scene.incoming);
+      await scene.configure({ to: scene.server.target("/") });
+      await scene.server.force(`${need("rrsync")} -wo ${scene.path}/incoming`);
+    },
+    error: /: rrsync on the other side cannot use the directory that it is for: .*No such file/,
+    hint: /\/incoming on 127\.0\.0\.1 must exist and belong to .*: (install -d -o .* "\/.+")$/,
+    never: /"\/"/,
+    follow: ([command]) => shell(command),
+  },
+  "a forced command that deletes": {
+    arrange: (scene) =>
+      scene.server.force(
+        forcedCommand("-azL", scene.incoming).replace("--server", "--server --delete"),
+      ),
+    error: /: the forced command on the other side does not fit/,
+    hint: /asks for: (rsync -azL --debug=CMD -e \/bin\/false \/etc\/hostname '[^']+')$/,
+    follow: forceAsked,
+  },
+  "a forced command that ends as a lost connection would": {
+    arrange: (scene) => scene.server.force("exit 255"),
+    error: /: the forced command on the other side does not fit/,
+    hint: /asks for: (rsync -azL --debug=CMD -e \/bin\/false \/etc\/hostname '[^']+')$/,
+    follow: forceAsked,
+  },
   "a forced command that fits nothing": {
     arrange: (scene) => scene.server.force("rsync --server -x . /nonexistent/"),
     error: /: the forced command on the other side does not fit/,
     hint: /asks for: (rsync -azL --debug=CMD -e \/bin\/false \/etc\/hostname '[^']+')$/,
-    follow: async ([command], scene) => {
-      const { stdout } = await tryRun("/bin/sh", ["-c", command ?? ""]);
-      const line = /rsync --server .*?(?= *(\(\d+ args\))?$)/m.exec(stdout)?.[0];
-      await scene.server.force(line);
-    },
+    follow: forceAsked,
   },
 };
 
@@ -440,6 +528,13 @@ const accountHints: Record<string, Hint> = {
     hint: /^on \S+: (usermod -s \/bin\/sh \S+); where that was its shell already/,
     follow: onThisHost,
   },
+  "true for a login shell": {
+    account: { shell: "/bin/true" },
+    arrange: () => Promise.resolve(),
+    error: /: the other side ran nothing, and said nothing: its login shell may be /,
+    hint: /^on \S+: (usermod -s \/bin\/sh \S+); where that was its shell already/,
+    follow: onThisHost,
+  },
   "a directory of somebody else": {
     arrange: (scene) => Deno.chown(scene.incoming, 0, 0),
     error: /: the other side cannot write there: .*mkstemp .*Permission denied/,
@@ -447,6 +542,11 @@ const accountHints: Record<string, Hint> = {
     follow: ([command]) => shell(command),
   },
 };
+
+async function forceAsked([command = ""]: string[], scene: Scene) {
+  const { stdout } = await tryRun("/bin/sh", ["-c", command]);
+  await scene.server.force(/rsync --server .*?(?= *(\(\d+ args\))?$)/m.exec(stdout)?.[0]);
+}
 
 async function onThisHost([command = ""]: string[], _: Scene, { name, change }: Account) {
   ok(command.endsWith(` ${name}`), command);
@@ -456,8 +556,8 @@ async function onThisHost([command = ""]: string[], _: Scene, { name, change }: 
   await change(program, ...args.slice(0, -1)); // one at a time
 }
 
-async function putOnTop([file = "", host, line]: string[]) {
-  await Deno.writeTextFile(file, `${host}\n${line}\n${await Deno.readTextFile(file)}`);
+async function putOnTop([file = "", ...lines]: string[]) {
+  await Deno.writeTextFile(file, [...lines, await Deno.readTextFile(file)].join("\n"));
 }
 
 function hostSigning(scene: Scene, name: string, ...more: string[]): string[] {
@@ -606,6 +706,8 @@ Host *
   StdinNull yes
   SessionType none
   ForkAfterAuthentication yes
+  PubkeyAuthentication no
+  PreferredAuthentications password
   ControlMaster auto
   ControlPath ${scene.path}/control
   AddKeysToAgent yes

@@ -1,16 +1,23 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { parsePushTarget } from "../lib/values/push_target.ts";
 import { explainTransfer } from "../lib/programs/rsync_words.ts";
+import type { Peer } from "../lib/programs/ssh_words.ts";
 import { plainView } from "../lib/programs/ssh_view.ts";
 import { type Ending, parseServerCommand } from "../lib/programs/rsync.ts";
 
 const target = parsePushTarget("certsync@mail.example.org:/home/certsync/incoming/", "x");
 const SSH = { port: 22, identity: null as string | null, knownHosts: null };
 
-function explain(ending: Ending, to = target, options = SSH) {
+function explain(ending: Ending, to = target, options = SSH, known: Partial<Peer> = {}) {
   const view = plainView(to.login, options);
-  const others = { jumps: [], keys: [], commonAlgorithms: [], configFile: "/root/.ssh/config" };
-  const peer = { ...others, view, login: to.login, options };
+  const others = {
+    jumps: [],
+    keys: [],
+    commonAlgorithms: [],
+    configFile: "/root/.ssh/config",
+    uid: 0,
+  };
+  const peer = { ...others, view, login: to.login, options, ...known };
   return explainTransfer(ending, { target: to, peer, timeoutMs: 60_000, greeting: null });
 }
 const LET_IN = 'Authenticated to mail.example.org ([192.0.2.1]:22) using "publickey".\n';
@@ -203,4 +210,111 @@ Deno.test("the command for authorized_keys is what rsync would run over there", 
     ].map(parseServerCommand),
     [plain, plain, 'rsync --server -logDtprze.iLsfxC . /in\\ \\"a/', null, null],
   );
+});
+
+Deno.test("nobody's directory is given away that may not be the push's own", () => {
+  const mkstemp = (path: string) =>
+    `${LET_IN}rsync: [receiver] mkstemp "${path}/.privkey.pem.X" failed: Permission denied (13)\n`;
+  for (const path of ["", "/home", "/home/admin", "/opt/mailcow-dockerized/data", "/etc/ssl/own"]) {
+    const { error, hint } = explain({ code: 23, stderr: mkstemp(path) });
+    match(error, /^the other side cannot write there/);
+    match(
+      hint,
+      /is not for the push alone; make .*: install -d -o certsync -m 700 "\/home\/certsync\/incoming"; and write the target as certsync@mail\.example\.org:\/home\/certsync\/incoming\//,
+    );
+  }
+  const root = parsePushTarget("certsync@mail.example.org:/", "x");
+  const traceback = (error: string) =>
+    `${LET_IN}Traceback (most recent call last):\n  File "/usr/bin/rrsync", line 338, in lock_or_die\n` +
+    `${error}\n${CLOSED}`;
+  const hintOf = (stderr: string) => explain({ code: 12, stderr }, root).hint;
+  for (
+    const stderr of [
+      mkstemp(""),
+      traceback("PermissionError: [Errno 13] Permission denied: '/etc/ssl'"),
+      `${LET_IN}rrsync error: Restricted directory does not exist!\n${CLOSED}`,
+    ]
+  ) match(hintOf(stderr), /rrsync in authorized_keys on \S+ names must exist.* and its path$/);
+  match(
+    hintOf(traceback("FileNotFoundError: [Errno 2] No such file or directory: '/srv/it s'")),
+    /: install -d -o certsync -m 700 '\/srv\/it s'$/,
+  );
+});
+
+Deno.test("an ending that nothing explains after the login is the forced command's", () => {
+  for (
+    const [code, words] of [[255, ""], [255, UNEXPLAINED], [1, ""], [13, "odd\n"], [
+      14,
+      "",
+    ]] as const
+  ) {
+    const failure = explain({ code, stderr: LET_IN + words });
+    match(failure.error, /^the forced command on the other side does not fit/);
+    match(failure.hint, /--debug=CMD/);
+  }
+  const overflow = `${LET_IN}buffer overflow: recv_rules [sender]\n` +
+    "rsync error: error allocating core memory buffers (code 22) at exclude.c(1658) [sender=3.2.7]\n";
+  match(explain({ code: 22, stderr: overflow }).error, /^the forced command .*recv_rules/);
+});
+
+Deno.test("an error of files has its words where rsync has none", () => {
+  for (const code of [3, 11, 23]) {
+    const { error, hint, isWordless } = explain({ code, stderr: LET_IN });
+    equal(isWordless, true);
+    match(error, new RegExp(`^the other side could not write \\(rsync's code ${code}\\)`));
+    match(hint, /and see that it is a directory where the user of the push may write/);
+  }
+  const stderr = `${LET_IN}ERROR: destination must be a directory when copying more than 1 file\n`;
+  match(
+    explain({ code: 3, stderr }).hint,
+    /"\/home\/certsync\/incoming" on \S+ must be a directory/,
+  );
+});
+
+Deno.test("before the target's own login a word may be of any host on the way", () => {
+  const jump = plainView("admin@gate.example.org");
+  const through = { jumps: [jump] };
+  const expired = "Your account has expired; please contact your system administrator.\n";
+  const { error, hint } = explain({ code: 255, stderr: expired }, target, SSH, through);
+  match(error, /^the account on one of the hosts on the way has expired/);
+  match(
+    hint,
+    /chage -l says .*: on gate\.example\.org, as root: chage .* admin; or on mail\.example\.org, as root: chage .* certsync$/,
+  );
+  const password = "Password change required but no TTY available.\n";
+  match(
+    explain({ code: 255, stderr: password }, target, SSH, through).hint,
+    /on gate\.example\.org.*or on mail\.example\.org/,
+  );
+  const after = explain({ code: 12, stderr: LET_IN + password + CLOSED }, target, SSH, through);
+  match(after.error, /^the password of the account over there has expired/);
+  match(after.hint, /^on mail\.example\.org, as root: chage .* certsync$/);
+  const closed = "Connection closed by UNKNOWN port 65535\n";
+  match(
+    explain({ code: 255, stderr: closed }, target, SSH, through).hint,
+    /log on gate\.example\.org and on mail\.example\.org/,
+  );
+
+  const view = { ...plainView(target.login), proxyCommand: "/bin/false" };
+  const proxied = explain({ code: 255, stderr: closed }, target, SSH, { view });
+  match(proxied.error, /^the ProxyCommand of ssh's config here ended/);
+  match(
+    explain({ code: 255, stderr: expired }, target, SSH, { view }).hint,
+    /or on a host that the/,
+  );
+
+  const lost = { ...jump, knownHosts: [], uselessKnownHosts: ["/dev/null"] };
+  match(
+    explain({ code: 255, stderr: "Host key verification failed.\n" }, target, SSH, {
+      jumps: [lost],
+    }).hint,
+    /line of gate\.example\.org into "\/etc\/ssh\/ssh_known_hosts" \("\/dev\/null" is none/,
+  );
+});
+
+Deno.test("ssh's config is given to root by root alone", () => {
+  const stderr = "Bad owner or permissions on /home/a b/.ssh/config\n";
+  const hintFor = (uid: number) => explain({ code: 255, stderr }, target, SSH, { uid }).hint;
+  equal(hintFor(0), "chown root '/home/a b/.ssh/config'; chmod 600 '/home/a b/.ssh/config'");
+  match(hintFor(1000), /\(user 1000\).*: chmod 600 '\/home\/a b\/\.ssh\/config'$/);
 });

@@ -75,6 +75,8 @@ export interface Greeting {
   readonly code: number;
   /** What stands before the four bytes of rsync's version, or instead of them. */
   readonly text: string;
+  /** Whether not a byte came. */
+  readonly isEmpty: boolean;
   /** What it said on the side. */
   readonly stderr: string;
 }
@@ -98,7 +100,7 @@ export async function readGreeting(
     );
     const version = stdout.indexOf("\0\0\0") - 1; // a small number in four bytes
     const text = (version < 0 ? stdout : stdout.slice(0, version)).slice(0, 1_024);
-    return { code, text: text.trim(), stderr };
+    return { code, text: text.trim(), isEmpty: stdout === "", stderr };
   } catch (error) {
     if (error instanceof TimedOut) return null;
     throw error;

@@ -1,9 +1,9 @@
 // What rsync's end means to the operator: whose words they are decides what they can tell.
 
-import { dirname } from "node:path";
 import { quote } from "../failure.ts";
 import type { PushTarget } from "../values/push_target.ts";
 import type { Ending, Greeting } from "./rsync.ts";
+import { explainFiles, isFileError, type Reason } from "./rsync_files.ts";
 import { sshByHand } from "./ssh.ts";
 import { explainDoor } from "./ssh_door.ts";
 import {
@@ -46,10 +46,11 @@ export function explainTransfer({ code, stderr }: Ending, attempt: Attempt): Tra
   const lines = spokenLines(said);
   const own = lines.filter((line) => isRsyncs(line));
   const isSilent = own.some((line) => /^protocol version mismatch|\(0 bytes received/.test(line));
-  const far = explainFarSide(code, own, attempt) ?? explainShell(code, lines, isSilent, attempt);
+  const far = explainFiles(code, own, lines, attempt.target, attempt.peer) ??
+    explainShell(code, lines, isSilent, attempt);
   const telling = own.length > 0 && !isSilent ? own : lines;
   if (far !== null) {
-    const isWordless = code === FILE_ERROR && far.line === undefined;
+    const isWordless = isFileError(code) && far.line === undefined;
     const mayBeExplained = attempt.greeting === null && far.line?.startsWith(MISMATCH) === true;
     return { ...failure(far, wordsAround(telling, far.line)), isWordless, mayBeExplained };
   }
@@ -70,10 +71,10 @@ export function explainTransfer({ code, stderr }: Ending, attempt: Attempt): Tra
 }
 
 /**
- * No agreement on the protocol, or on compression; a stream that makes no sense; one that was cut
- * while writing.
+ * Letters that are none, or no agreement on the protocol, or on compression; a stream that makes no
+ * sense, or was cut while writing; a command that ended as it pleased, which ssh passes on as 255.
  */
-const FORCED_COMMAND_CODES = [2, 4, 12, 10];
+const FORCED_COMMAND_CODES = [1, 2, 4, 10, 12, 13, 14, 22, 255];
 
 /** rsync's code is then at random, and no word of its own is of any weight. */
 function beforeLogin(
@@ -111,104 +112,11 @@ function failure({ cause, hint }: Trouble, words: string): TransferFailure {
 
 /** Of either side's rsync, or of the script that may stand before it over there. */
 function isRsyncs(line: string): boolean {
-  return /^(rsync(?: error| warning)?: |\S*rrsync(?: error)?: |\[\w+\]|protocol version mismatch|\(see the rsync man|unexpected tag |over-long vstring|Failed to negotiate|(?:Server|Client) list: |could not make way|cannot delete non-empty|invalid |inflate )/
+  return /^(rsync(?: error| warning)?: |\S*rrsync(?: error)?: |\[\w+\]|protocol version mismatch|\(see the rsync man|unexpected tag |over-long vstring|Failed to negotiate|(?:Server|Client) list: |could not make way|cannot delete non-empty|invalid |inflate |ERROR: destination|(?:buffer )?overflow: )/
     .test(line);
 }
 
-type Reason = Trouble & { readonly line?: string };
-
-const FILE_ERROR = 11;
 const MISMATCH = "protocol version mismatch";
-
-/** From rsync's own lines alone. */
-function explainFarSide(
-  code: number | null,
-  own: readonly string[],
-  { target, peer }: Attempt,
-): Reason | null {
-  const host = hostOf(peer);
-  for (const line of own) {
-    if (/No space left on device|Disk quota exceeded/.test(line)) {
-      return {
-        cause: "no space left on the mail host",
-        hint: `free some space in ${target.directory} on ${host}`,
-        line,
-      };
-    }
-    const blocked =
-      /^(?:rsync: .*)?(?:could not make way for [\w ]+|cannot delete non-empty directory): (.+)$/
-        .exec(line)?.[1];
-    if (blocked !== undefined) {
-      const path = `${target.directory.replace(/\/?$/, "/")}${blocked.replaceAll('"', "")}`;
-      return {
-        cause: "a directory lies where a file belongs",
-        hint: `on ${host}: rm -r ${quote(path)}, if nothing in it is needed`,
-        line,
-      };
-    }
-    const lock = /rrsync error: Another instance of rrsync/.test(line);
-    if (lock) {
-      return {
-        cause: "another push into that directory is under way",
-        hint: "run this again when it has ended",
-        line,
-      };
-    }
-    const disk = explainDirectory(line, target, peer);
-    if (disk !== null) return { ...disk, line };
-  }
-  // rsync(1): 11 is an error in file I/O. A full disk over there gave it once without a word.
-  if (code === FILE_ERROR) {
-    return {
-      cause: `the other side could not write (rsync's code ${code}), and did not say why`,
-      hint: `free some space in ${target.directory} on ${host}, and see that the user of the ` +
-        "push may write there; where the forced command is rrsync, the target's path begins at " +
-        "its directory",
-    };
-  }
-  return null;
-}
-
-/** The path in the line is the forced command's own, whatever push asked for. */
-function explainDirectory(line: string, target: PushTarget, peer: Peer): Trouble | null {
-  const [, deed, path, why = ""] =
-    /^rsync: .*?\b(mkstemp|mkdir|open|rename|chdir|change_dir|change_dir#\d|cannot stat destination)\b[^"]*"([^"]*)".*?((?:Permission denied|Read-only|No such|Not a directory|File exists|Operation not permitted).*)$/
-      .exec(line) ?? [];
-  if (deed === undefined || path === undefined) return null;
-  const host = hostOf(peer);
-  const twice = countedTwice(path, target);
-  if (twice !== null) {
-    return {
-      cause: "rrsync on the other side counts the path from its own directory",
-      hint: `write the target as ${target.text.slice(0, -target.directory.length)}${twice}`,
-    };
-  }
-  const directory = deed === "mkstemp" || deed === "rename" ? dirname(path) : path;
-  if (/Not a directory|File exists/.test(why)) {
-    return {
-      cause: "the other side cannot write there",
-      hint:
-        `${quote(directory)} on ${host} must be a directory, and is something else: remove it, ` +
-        `then: install -d -o ${userOf(peer)} -m 700 ${quote(directory)}`,
-    };
-  }
-  return {
-    cause: "the other side cannot write there",
-    hint: /Read-only/.test(why)
-      ? `the file system of ${quote(directory)} on ${host} is read-only: remount it`
-      : `${directory} on ${host} must exist and belong to the user of the push, and its parents ` +
-        `let him through: install -d -o ${userOf(peer)} -m 700 ${quote(directory)}`,
-  };
-}
-
-/** The directory as rrsync would have it; null where that is not what happened. */
-function countedTwice(path: string, { directory }: PushTarget): string | null {
-  const asked = directory.replace(/\/+$/, "");
-  if (!asked.startsWith("/") || path === asked || !path.endsWith(asked)) return null;
-  const base = path.slice(0, -asked.length);
-  if (asked === base) return "/";
-  return asked.startsWith(`${base}/`) ? `${asked.slice(base.length)}/` : null;
-}
 
 /** What the shell, sshd or ssh said of the command: whole lines that nobody else would say. */
 function explainShell(
@@ -266,12 +174,12 @@ function explainGreeting(
     };
   }
   if (
-    greeting !== null && greeting.code === 1 && greeting.text === "" &&
+    greeting !== null && greeting.code <= 1 && greeting.isEmpty &&
     spokenLines(greeting.stderr).length === 0
   ) {
     return {
       cause: "the other side ran nothing, and said nothing: its login shell may be one such as " +
-        "/bin/false",
+        "/bin/false or /bin/true",
       hint: `on ${hostOf(peer)}: ${shell}; where that was its shell already (getent passwd ` +
         `${userOf(peer)}), ${compareForcedCommand(target, peer)}`,
     };

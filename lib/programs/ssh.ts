@@ -1,9 +1,9 @@
 // How ssh is called: nothing in the operator's own ssh config may change what comes of it.
 
-import { quote } from "../failure.ts";
 import { FileProblem, readFile } from "../files/read_file.ts";
 import type { RunContext } from "../run_context.ts";
 import type { SshOptions } from "../values/push_target.ts";
+import { shellWord } from "../values/shell_word.ts";
 import { type Completion, run } from "./run.ts";
 
 /** Neither ask, nor trust on first use, nor share a connection, nor run or forward anything else. */
@@ -20,6 +20,8 @@ const settings = [
   "ForwardAgent=no",
   "ForwardX11=no",
   "PermitLocalCommand=no",
+  "PreferredAuthentications=gssapi-with-mic,hostbased,publickey",
+  "PubkeyAuthentication=yes",
   "RemoteCommand=none",
   "RequestTTY=no",
   "Tunnel=no",
@@ -99,5 +101,5 @@ export const sayWhenLetIn = ["-o", "LogLevel=VERBOSE"];
 /** As somebody would type it, to see for himself. */
 export function sshByHand(login: string, { port, identity }: SshOptions): string {
   return `ssh -v ${port === null ? "" : `-p ${port} `}` +
-    `${identity === null ? "" : `-i ${quote(identity)} `}${login}`;
+    `${identity === null ? "" : `-i ${shellWord(identity)} `}${login}`;
 }

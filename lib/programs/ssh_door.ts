@@ -1,17 +1,20 @@
 // Why ssh was not let in: each pattern is a whole line of ssh's or sshd's own.
 
 import { quote } from "../failure.ts";
+import { shellWord } from "../values/shell_word.ts";
 import { sshByHand } from "./ssh.ts";
 import { hostKeyDoors } from "./ssh_host_key.ts";
-import { plainView } from "./ssh_view.ts";
+import { AS_SETUP, type KeyJudgement } from "./ssh_key.ts";
+import { plainView, type SshView } from "./ssh_view.ts";
 import {
   type Door,
   hintAtFirewalls,
   hostOf,
+  hostsOnTheWay,
   type Peer,
   spokenLines,
   type Trouble,
-  unexpire,
+  unexpireOneOf,
   userOf,
 } from "./ssh_words.ts";
 
@@ -33,24 +36,60 @@ export function explainDoor(
   };
 }
 
+function somewhere({ jumps, view }: Peer): string {
+  return jumps.length === 0 && view.proxyCommand === null
+    ? "over there"
+    : "on one of the hosts on the way";
+}
+
 /** The cause alone, for somebody who goes there in another way. */
 export function causeOfDoor(stderr: string, login: string): string | null {
   const options = { port: null, identity: null, knownHosts: null };
-  const nothing = { jumps: [], keys: [], commonAlgorithms: [], configFile: "~/.ssh/config" };
+  const nothing = {
+    jumps: [],
+    keys: [],
+    commonAlgorithms: [],
+    configFile: "~/.ssh/config",
+    uid: null,
+  };
   const peer = { ...nothing, view: plainView(login), login, options };
   const { line, cause } = explainDoor(spokenLines(stderr), peer);
   return line === undefined ? null : cause;
 }
 
+/** With a way of the operator's own, what ended is that, and nobody knows what lies behind it. */
+function closed(trouble: Trouble, peer: Peer): Trouble {
+  const { view, configFile } = peer;
+  if (view.proxyCommand === null) return trouble;
+  return {
+    cause: "the ProxyCommand of ssh's config here ended, or leads nowhere",
+    hint: `look at ProxyCommand for ${peer.login.replace(/^.*@/, "")} in ssh's config, ` +
+      `${quote(configFile)} or /etc/ssh/ssh_config: it is ${quote(view.proxyCommand)}, and must ` +
+      `lead to sshd of ${hostOf(peer)}; see what it says with: ${
+        sshByHand(peer.login, peer.options)
+      }`,
+  };
+}
+
 const closedHint = (peer: Peer) =>
-  `look at sshd's log on ${hostOf(peer)}: journalctl -u ssh; fail2ban may be at work`;
+  `look at sshd's log on ${hostsOnTheWay(peer)}: journalctl -u ssh; fail2ban may be at work`;
 
 /** The first that fits any line is the one that counts. */
 const doors: readonly Door[] = [
   // Once the host is known, it may say anything in a banner before these.
   {
     words: /^Your account has expired; please contact your system administrator/,
-    explain: (_, peer) => ({ cause: "the account over there has expired", hint: unexpire(peer) }),
+    explain: (_, peer) => ({
+      cause: `the account ${somewhere(peer)} has expired`,
+      hint: unexpireOneOf(peer),
+    }),
+  },
+  {
+    words: /^Password change required but no TTY available\.$/,
+    explain: (_, peer) => ({
+      cause: `the password of the account ${somewhere(peer)} has expired`,
+      hint: unexpireOneOf(peer),
+    }),
   },
   {
     words: /Too many authentication failures$/,
@@ -77,9 +116,12 @@ const doors: readonly Door[] = [
   ...hostKeyDoors,
   {
     words: /^Bad owner or permissions on (.+)$/,
-    explain: ([, file = ""]) => ({
+    explain: ([, file = ""], { uid }) => ({
       cause: "ssh refuses its own config on this host",
-      hint: `chown root ${quote(file)}; chmod 600 ${quote(file)}`,
+      hint: uid === 0
+        ? `chown root ${shellWord(file)}; chmod 600 ${shellWord(file)}`
+        : `it must belong to who runs this${uid === null ? "" : ` (user ${uid})`}, and nobody ` +
+          `else may write it: chmod 600 ${shellWord(file)}`,
     }),
   },
   {
@@ -102,8 +144,8 @@ const doors: readonly Door[] = [
       cause: `ssh here and sshd there have no ${what} in common`,
       hint: algorithm === undefined
         ? "ssh here knows none that is offered: bring the older of the two OpenSSH up to date"
-        : `put these two lines at the top of ${quote(configFile)}: ` +
-          `Host ${login.replace(/^.*@/, "")}, and: ${keywordOf(what)} +${algorithm}`,
+        : `put these three lines at the top of ${quote(configFile)}: ` +
+          `Host ${login.replace(/^.*@/, "")}, and: ${keywordOf(what)} +${algorithm}, and: Host *`,
     }),
   },
   {
@@ -151,7 +193,8 @@ const doors: readonly Door[] = [
   },
   {
     words: /^Connection timed out during banner exchange|^Connection to \S+ port \d+ timed out/,
-    explain: (_, peer) => ({ cause: "the connection timed out", hint: hintAtFirewalls(peer) }),
+    explain: (_, peer) =>
+      closed({ cause: "the connection timed out", hint: hintAtFirewalls(peer) }, peer),
   },
   {
     words: /^channel \d+: open failed: (.+)$/,
@@ -159,16 +202,15 @@ const doors: readonly Door[] = [
       cause: "the jump host does not reach the mail host",
       hint: `from the jump host: nc -vz ${hostOf(peer)} ${peer.view.port}; let that port ` +
         `inbound through the firewall of ${hostOf(peer)}, and let sshd of the jump host forward ` +
-        "(AllowTcpForwarding, PermitOpen)",
+        "(AllowTcpForwarding, PermitOpen; an account there whose password has expired may not: " +
+        "chage -l)",
     }),
   },
   {
     words:
       /^(?:kex|ssh)_exchange_identification: |^Connection (?:closed|reset) by |^Received disconnect|Broken pipe$/,
-    explain: (_, peer) => ({
-      cause: "the other side closed the connection",
-      hint: closedHint(peer),
-    }),
+    explain: (_, peer) =>
+      closed({ cause: "the other side closed the connection", hint: closedHint(peer) }, peer),
   },
 ];
 
@@ -179,11 +221,23 @@ function denied(login: string, peer: Peer): Trouble {
   const place = isJump
     ? `${login}, the jump host`
     : `${userOf(peer)} on ${hostOf(peer)}, with the password of the account set to * and not to !`;
-  const line = `put its .pub line into the authorized_keys of ${place}`;
+  const line = `put its .pub line into the authorized_keys of ${place}` +
+    (isJump ? "" : `, ${AS_SETUP}`);
   const sound = peer.keys.filter(({ trouble }) => trouble === null);
   const [bad] = peer.keys.flatMap(({ trouble }) => trouble ?? []);
   if (!isJump && sound.length === 0 && bad !== undefined) {
     return { cause: `${bad.cause}, so no key was accepted`, hint: bad.hint };
+  }
+  const unused = sound.filter((key) => !mayBeUsed(key, peer.view));
+  if (!isJump && unused.length > 0 && unused.length === sound.length) {
+    return {
+      cause: "permission denied: ssh here may not use a key of this kind",
+      hint: `PubkeyAcceptedAlgorithms (or PubkeyAcceptedKeyTypes) in ssh's config, ` +
+        `${quote(peer.configFile)} or /etc/ssh/ssh_config, leaves out ${
+          unused[0]?.type
+        }: take it ` +
+        `out for ${peer.login.replace(/^.*@/, "")}`,
+    };
   }
   const { identity } = peer.options;
   if (identity !== null && !isJump) {
@@ -196,6 +250,13 @@ function denied(login: string, peer: Peer): Trouble {
       offered === "" || isJump ? "" : ` (ssh's own here: ${offered})`
     }, and ${line}`,
   };
+}
+
+/** sshd takes RSA keys with SHA-2 alone, and calls that by other names than the key. */
+function mayBeUsed({ type }: KeyJudgement, { keyAlgorithms }: SshView): boolean {
+  if (type === null || keyAlgorithms === null) return true;
+  const wanted = type === "ssh-rsa" ? ["rsa-sha2-256", "rsa-sha2-512"] : [type];
+  return keyAlgorithms.some((name) => wanted.includes(name) || /[*?]/.test(name));
 }
 
 const keywords: Readonly<Record<string, string>> = {

@@ -5,17 +5,35 @@ import type { SshView } from "./ssh_view.ts";
 import { type Door, hostOf, type Peer } from "./ssh_words.ts";
 
 /** The line that makes the host known, and where it belongs. */
-function knownHostsLine({ knownAs, hostName, knownHosts }: SshView, type = "ed25519"): string {
-  return `the line of ${knownAs} into ${
-    quote(knownHosts[0] ?? "~/.ssh/known_hosts")
-  }: this name, ` +
-    `a space, and what /etc/ssh/ssh_host_${type.toLowerCase()}_key.pub holds on the console of ` +
-    hostName;
+function knownHostsLine(view: SshView, peer: Peer, type = "ed25519"): string {
+  const { knownAs, hostName } = view;
+  return `the line of ${knownAs} into ${placeFor(view, peer)}: this name, a space, and what ` +
+    `/etc/ssh/ssh_host_${type.toLowerCase()}_key.pub holds on the console of ${hostName}`;
+}
+
+/** Our options go to the target alone; every ssh reads the file for all users. */
+function placeFor({ knownAs, knownHosts, uselessKnownHosts }: SshView, peer: Peer): string {
+  const [file] = knownHosts;
+  if (file !== undefined) return quote(file);
+  const why = uselessKnownHosts.length === 0
+    ? "ssh looked into none"
+    : `${uselessKnownHosts.map(quote).join(" and ")} is none that ssh can read keys from`;
+  return knownAs === peer.view.knownAs
+    ? `"/etc/certsync/known_hosts", and set push.known_hosts to that (${why})`
+    : `"/etc/ssh/ssh_known_hosts" (${why})`;
 }
 
 /** Of the target and the hosts before it, the one that ssh calls so. */
 function viewOf(name: string, { view, jumps }: Peer): SshView {
   return [view, ...jumps].find(({ knownAs }) => knownAs === name) ?? view;
+}
+
+/** The kind of key that ssh itself names, as the files of sshd are named. */
+function typeSaid(lines: readonly string[]): string {
+  const [, type = "ed25519"] =
+    /^(?:The fingerprint for the|No) (\S+?)(?:-CERT)? (?:key |host key is known )/m
+      .exec(lines.join("\n")) ?? [];
+  return type.toLowerCase();
 }
 
 const HOST_UNKNOWN = "the host key is unknown";
@@ -32,7 +50,7 @@ export const hostKeyDoors: readonly Door[] = [
       return {
         cause: "the host key is revoked: somebody declared it stolen or withdrawn",
         hint: "do not trust it; on the console there remove /etc/ssh/ssh_host_*_key*, run " +
-          `ssh-keygen -A, ${RESTART}; then put ${knownHostsLine(view)}`,
+          `ssh-keygen -A, ${RESTART}; then put ${knownHostsLine(view, peer)}`,
       };
     },
   },
@@ -46,12 +64,13 @@ export const hostKeyDoors: readonly Door[] = [
   },
   {
     words: /^Certificate invalid: (.+)$/,
-    explain: ([, why], peer) => {
+    explain: ([, why], peer, lines) => {
+      const type = typeSaid(lines);
       const name = peer.view.knownAs.replace(/^\[(.*)\]:\d+$/, "$1");
       return {
         cause: `the certificate of the host key is not valid: ${why}`,
         hint: `have the host key of ${hostOf(peer)} signed anew by its CA: ssh-keygen -s CA -I ` +
-          `${name} -h -n ${name} -V +52w /etc/ssh/ssh_host_ed25519_key.pub, ${RESTART}`,
+          `${name} -h -n ${name} -V +52w /etc/ssh/ssh_host_${type}_key.pub, ${RESTART}`,
       };
     },
   },
@@ -62,12 +81,11 @@ export const hostKeyDoors: readonly Door[] = [
       const [, file = view.knownHosts[0] ?? "known_hosts", line] = lines
         .map((line) => /^Offending \S+ key in (.+?)(?::(\d+))?$/.exec(line))
         .find((found) => found !== null) ?? [];
-      const type = /^The fingerprint for the (\S+) key /m.exec(lines.join("\n"))?.[1];
       return {
         cause: HOST_CHANGED,
         hint: `if ${view.hostName} was rebuilt, replace the line of ${name} in ` +
           `${quote(file)}${line === undefined ? "" : ` (line ${line})`} with this name, a space, ` +
-          `and what /etc/ssh/ssh_host_${(type ?? "ed25519").toLowerCase()}_key.pub holds on its ` +
+          `and what /etc/ssh/ssh_host_${typeSaid(lines)}_key.pub holds on its ` +
           "own console; if not, somebody may be in between",
       };
     },
@@ -84,15 +102,16 @@ export const hostKeyDoors: readonly Door[] = [
   {
     words: /^No (\S+) host key is known for (\S+) and /,
     explain: ([, type, name = ""], peer) => {
-      const line = knownHostsLine({ ...viewOf(name, peer), knownAs: name }, type);
+      const line = knownHostsLine({ ...viewOf(name, peer), knownAs: name }, peer, type);
       return { cause: HOST_UNKNOWN, hint: `put ${line}` };
     },
   },
   {
     // Only a jump host, which ssh asks about on a terminal, fails without more words.
     words: /^Host key verification failed\.$/,
-    explain: (_, { jumps, view }) => {
-      const lines = (jumps.length > 0 ? jumps : [view]).map((view) => knownHostsLine(view));
+    explain: (_, peer) => {
+      const views = peer.jumps.length > 0 ? peer.jumps : [peer.view];
+      const lines = views.map((view) => knownHostsLine(view, peer));
       return { cause: HOST_UNKNOWN, hint: `put ${lines.join("; and ")}` };
     },
   },

@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { quote } from "../failure.ts";
 import { FileProblem, readFile, readFileIfAny } from "../files/read_file.ts";
 import type { RunContext } from "../run_context.ts";
+import { shellWord } from "../values/shell_word.ts";
 import { lastWords, MissingProgram, run, TimedOut } from "./run.ts";
 import type { SshView } from "./ssh_view.ts";
 
@@ -17,11 +18,17 @@ export interface KeyJudgement {
   readonly path: string;
   /** Null where ssh can use it. */
   readonly trouble: KeyTrouble | null;
+  /** Such as `ssh-ed25519`; null where that cannot be told. */
+  readonly type: string | null;
 }
+
+/** A key without them may do there whatever it likes. */
+export const AS_SETUP = 'with the command="…",restrict that certsync setup push prints';
 
 /** What is wrong with the key, or null. A key of OpenSSH's own form costs no process. */
 export async function judgeKey(path: string, context: RunContext): Promise<KeyTrouble | null> {
   const name = quote(path);
+  const word = shellWord(path);
   let text: string;
   try {
     const { bytes, mode, uid } = readFile(path, { follow: true });
@@ -36,7 +43,7 @@ export async function judgeKey(path: string, context: RunContext): Promise<KeyTr
     if (uid === Deno.uid() && (mode & 0o077) !== 0) {
       return {
         cause: `ssh refuses the private key, because others can read it: ${name}`,
-        hint: `chmod 600 ${name}`,
+        hint: `chmod 600 ${word}`,
       };
     }
   } catch (error) {
@@ -45,9 +52,11 @@ export async function judgeKey(path: string, context: RunContext): Promise<KeyTr
       cause: `the key file ${name} ${error.detail}`,
       hint: error.kind === "unreadable"
         ? "run this as root"
-        : `make one with: ssh-keygen -t ed25519 -N '' -f ${name}; and put ${
+        : error.kind === "not-regular"
+        ? "name the file of the private key with push.identity"
+        : `make one with: ssh-keygen -t ed25519 -N '' -f ${word}; and put ${
           quote(`${path}.pub`)
-        } into authorized_keys over there; or name the right one with push.identity`,
+        } into authorized_keys over there, ${AS_SETUP}; or name the right one with push.identity`,
     };
   }
   if (isPlainOpensshKey(text)) return null;
@@ -56,17 +65,17 @@ export async function judgeKey(path: string, context: RunContext): Promise<KeyTr
   if (/passphrase/.test(words) || isEncrypted(text)) {
     return {
       cause: `the private key is encrypted, and nobody is there to type its passphrase: ${name}`,
-      hint: `take the passphrase off: ssh-keygen -p -N '' -f ${name}`,
+      hint: `take the passphrase off: ssh-keygen -p -N '' -f ${word}`,
     };
   }
   return {
     cause: `ssh cannot read the private key: ${name}: ${words}`,
     hint: text.includes("\r")
-      ? `take the carriage returns out of it: sed -i 's/\\r$//' ${name}`
+      ? `take the carriage returns out of it: sed -i 's/\\r$//' ${word}`
       : /-----END [A-Z ]*PRIVATE KEY-----$/.test(text)
-      ? `it lacks its last line end: echo >>${name}`
-      : `it is damaged: remove it and make a new one with: ssh-keygen -t ed25519 -N '' -f ${name}; ` +
-        `and put ${quote(`${path}.pub`)} into authorized_keys over there`,
+      ? `it lacks its last line end: echo >>${word}`
+      : `it is damaged: remove it and make a new one with: ssh-keygen -t ed25519 -N '' -f ${word}; ` +
+        `and put ${quote(`${path}.pub`)} into authorized_keys over there, ${AS_SETUP}`,
   };
 }
 
@@ -164,17 +173,31 @@ async function agentHolds(
   }
 }
 
-/** As ssh-add prints it, of the public half: it lies beside the key, or in it. */
+/** As ssh-add prints it. */
 function fingerprintOf(path: string): string | null {
+  const blob = publicBlob(path);
+  return blob === null
+    ? null
+    : `SHA256:${createHash("sha256").update(blob).digest("base64").replace(/=+$/, "")}`;
+}
+
+/** The public half: it lies beside the key, or in it. */
+function publicBlob(path: string): Buffer | null {
   for (const file of [path, `${path}.pub`]) {
     const text = textOf(file);
     const [, base64] = /^(?:ssh|ecdsa|sk)-\S+ ([A-Za-z0-9+/=]+)/.exec(text) ?? [];
     const blob = base64 === undefined ? opensshKey(text)?.blob : Buffer.from(base64, "base64");
-    if (blob !== undefined) {
-      return `SHA256:${createHash("sha256").update(blob).digest("base64").replace(/=+$/, "")}`;
-    }
+    if (blob !== undefined) return blob;
   }
   return null;
+}
+
+/** Its name stands at the beginning of the public half. */
+export function keyType(path: string): string | null {
+  const blob = publicBlob(path);
+  return blob === null || blob.length < 4
+    ? null
+    : blob.toString("latin1", 4, 4 + Math.min(blob.readUInt32BE(0), 64));
 }
 
 /** A line of `<identity>.pub` that can be shown to anybody; null where that is not what is there. */

@@ -1,12 +1,13 @@
 // Gathers what explains ssh's words, once something went wrong: a connection that is well costs none of it.
 
+import { FileProblem, isMissing, readFile } from "../files/read_file.ts";
 import type { RunContext } from "../run_context.ts";
 import type { PushTarget, SshOptions } from "../values/push_target.ts";
 import { run } from "./run.ts";
 import { sshEnvironment } from "./ssh.ts";
 import { refusedOffer } from "./ssh_door.ts";
-import { judgeKey, type KeyTrouble, mayDoWithout } from "./ssh_key.ts";
-import { readJumpViews, readSshView } from "./ssh_view.ts";
+import { judgeKey, type KeyTrouble, keyType, mayDoWithout } from "./ssh_key.ts";
+import { readJumpViews, readSshView, type SshView } from "./ssh_view.ts";
 import { type Peer, spokenLines } from "./ssh_words.ts";
 
 /** `stderr` is what was said: it decides what is worth a look. */
@@ -16,12 +17,16 @@ export async function readPeer(
   stderr: string,
   context: RunContext,
 ): Promise<Peer> {
-  const view = await readSshView(login, options, context);
-  const jumps = await readJumpViews(view, context);
+  const view = lookedAt(await readSshView(login, options, context));
+  const jumps = (await readJumpViews(view, context)).map(lookedAt);
   const isDenied = /Permission denied \(|Too many authentication failures/.test(stderr);
   const paths = isDenied ? view.identityFiles : [];
   const keys = await Promise.all(
-    paths.map(async (path) => ({ path, trouble: await judgeKey(path, context) })),
+    paths.map(async (path) => ({
+      path,
+      trouble: await judgeKey(path, context),
+      type: keyType(path),
+    })),
   );
   return {
     login,
@@ -34,6 +39,26 @@ export async function readPeer(
     ),
     commonAlgorithms: await commonAlgorithms(stderr, context),
     configFile: `${context.environment.HOME ?? "/root"}/.ssh/config`,
+    uid: Deno.uid(),
+  };
+}
+
+/** ssh passes over a file of host keys that it cannot read without a word. */
+function lookedAt(view: SshView): SshView {
+  const useless = view.knownHosts.filter((path) => {
+    if (path === "none" || isMissing(path)) return path === "none";
+    try {
+      readFile(path, { follow: true });
+      return false;
+    } catch (error) {
+      if (error instanceof FileProblem) return error.kind !== "missing";
+      throw error;
+    }
+  });
+  return {
+    ...view,
+    knownHosts: view.knownHosts.filter((path) => !useless.includes(path)),
+    uselessKnownHosts: useless,
   };
 }
 

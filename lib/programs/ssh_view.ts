@@ -12,6 +12,8 @@ export interface SshView {
   /** By which name ssh looks for the host's key in known_hosts. */
   readonly knownAs: string;
   readonly knownHosts: readonly string[];
+  /** Those of them that hold nothing, or cannot be read; looked at only where something failed. */
+  readonly uselessKnownHosts: readonly string[];
   readonly identityFiles: readonly string[];
   /** Where ssh looks for an agent, if its config says so. */
   readonly identityAgent: string | null;
@@ -19,6 +21,10 @@ export interface SshView {
   readonly hasKeyProvider: boolean;
   /** Whether ssh talks through another program, and so does not know the address. */
   readonly isProxied: boolean;
+  /** The operator's own way there. */
+  readonly proxyCommand: string | null;
+  /** The signature algorithms that ssh may use with a key; null where it does not say. */
+  readonly keyAlgorithms: readonly string[] | null;
   /** Destinations as ssh takes them, the first one first. */
   readonly jumps: readonly { readonly login: string; readonly port: number | null }[];
 }
@@ -88,11 +94,15 @@ export function parseSshView(
     knownAs: one("hostkeyalias") ?? (port === 22 ? hostName : `[${hostName}]:${port}`),
     // ssh prints them with a space between them, and would not say which one is within a name.
     knownHosts: (knownHosts ?? one("userknownhostsfile")?.split(/ (?=[/~])/) ?? []).map(inHome),
+    uselessKnownHosts: [],
     identityFiles: all("identityfile").map(inHome),
     identityAgent: one("identityagent"),
     hasKeyProvider: one("pkcs11provider") !== null,
     isProxied: (one("proxyjump") ?? one("proxycommand")) !== null &&
       one("proxyusefdpass") !== "yes",
+    proxyCommand: one("proxyjump") === null ? one("proxycommand") : null,
+    keyAlgorithms: (one("pubkeyacceptedalgorithms") ?? one("pubkeyacceptedkeytypes"))?.split(",") ??
+      null,
     jumps: (one("proxyjump") ?? "").split(",").flatMap(parseJump),
   };
 }

@@ -21,6 +21,8 @@ export interface Peer {
   /** Of what the other side offers, what ssh here knows; looked at only where they did not agree. */
   readonly commonAlgorithms: readonly string[];
   readonly configFile: string;
+  /** Who runs this. */
+  readonly uid: number | null;
 }
 
 /** What a line means where ssh was not let in. */
@@ -92,6 +94,22 @@ export function hintAtFirewalls(peer: Peer, host?: string, port?: string): strin
 }
 
 /** Sets back all that can end an account or its password. chage(1) */
-export function unexpire(peer: Peer): string {
-  return `on ${hostOf(peer)}, as root: chage -E -1 -I -1 -M -1 -d "$(date +%F)" ${userOf(peer)}`;
+export function unexpire({ view }: Pick<Peer, "view">): string {
+  return `on ${view.hostName}, as root: chage -E -1 -I -1 -M -1 -d "$(date +%F)" ${
+    view.user || "that user"
+  }`;
+}
+
+/** The same before the target itself has let ssh in: any host on the way may have said so. */
+export function unexpireOneOf({ view, jumps }: Pick<Peer, "view" | "jumps">): string {
+  const hosts = [...jumps, view];
+  if (hosts.length === 1 && view.proxyCommand === null) return unexpire({ view });
+  const commands = hosts.map((view) => unexpire({ view })).join("; or ");
+  return `where chage -l says that the account has expired, alone: ${commands}` +
+    (view.proxyCommand === null ? "" : "; or on a host that the ProxyCommand goes through");
+}
+
+/** Where more hosts than the target may have said it. */
+export function hostsOnTheWay({ view, jumps }: Pick<Peer, "view" | "jumps">): string {
+  return [...jumps, view].map(({ hostName }) => hostName).join(" and on ");
 }
