@@ -6,6 +6,7 @@ import {
   type Lineage,
   liveDirectories,
   readLineages,
+  RUN_AS_ROOT,
 } from "./chain/npm_dir.ts";
 import type { Presentation } from "./cli/terminal.ts";
 import { type FindConfig, findConfig } from "./config/config.ts";
@@ -40,7 +41,10 @@ export function emptyFindReport(config: FindConfig | null): FindReport {
 }
 
 /** Throws a Failure where the live directories cannot be looked into. */
-export function findNpmDir({ hostName, live }: FindConfig, { now }: RunContext): FindReport {
+export function findNpmDir(
+  { hostName, live, commands }: FindConfig,
+  { now }: RunContext,
+): FindReport {
   const directories = liveDirectories(live);
   const lineages = readLineages(directories, now);
   const choice = hostName === null ? { best: null, equals: [] } : chooseLineage(lineages, hostName);
@@ -59,10 +63,19 @@ export function findNpmDir({ hostName, live }: FindConfig, { now }: RunContext):
     ],
   };
   if (hostName === null || best !== null) return report;
+  const unreadable = lineages.filter(({ isUnreadable }) => isUnreadable);
+  if (unreadable.length > 0) {
+    return {
+      ...report,
+      error: `cannot tell which directory holds a certificate for ${quote(hostName)}: ` +
+        `${unreadable.length} of ${lineages.length} may not be read by this user`,
+      hint: RUN_AS_ROOT,
+    };
+  }
   return {
     ...report,
     error: `no certificate for ${quote(hostName)} among ${lineages.length} directories`,
-    hint: "see what they hold with: certsync find-npm-dir",
+    hint: `see what they hold with: ${commands.find}`,
   };
 }
 

@@ -99,7 +99,7 @@ Deno.test("find-npm-dir exits with 1 and prints nothing where there is none", as
   deepEqual([result.code, result.stdout], [1, ""]);
   match(
     result.stderr,
-    /^ERROR: no certificate for "mail\.example\.org".*\nhint: .*find-npm-dir\n$/,
+    /^ERROR: no certificate for "mail\.example\.org".*\nhint: .*: certsync find-npm-dir --live "[^"]+"\n$/,
   );
 });
 

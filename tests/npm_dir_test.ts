@@ -25,6 +25,7 @@ function lineage(name: string, properties: Partial<Lineage> = {}): Lineage {
     notAfter: new Date("2026-04-01"),
     lifeLeft: 0.9,
     isChanging: false,
+    isUnreadable: false,
     ...properties,
   };
 }

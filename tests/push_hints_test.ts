@@ -531,7 +531,7 @@ const accountHints: Record<string, Hint> = {
   "true for a login shell": {
     account: { shell: "/bin/true" },
     arrange: () => Promise.resolve(),
-    error: /: the other side ran nothing, and said nothing: its login shell may be /,
+    error: /: the forced command .* does not fit, or its login shell runs nothing \(\/bin\/true\)/,
     hint: /^on \S+: (usermod -s \/bin\/sh \S+); where that was its shell already/,
     follow: onThisHost,
   },

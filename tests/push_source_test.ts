@@ -6,7 +6,7 @@ import { readSource } from "../lib/push/source.ts";
 import { authority } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
 import { endTree } from "./kit/process_tree.ts";
-import { makeScene, NAME, type Scene } from "./kit/push_scene.ts";
+import { concurrently, makeScene, NAME, type Scene } from "./kit/push_scene.ts";
 import { run } from "./kit/run.ts";
 import { runContext } from "./kit/run_context.ts";
 import { sshServer } from "./kit/ssh_server.ts";
@@ -110,7 +110,7 @@ Deno.test("a pair that a killed renewal left for a day is told with what ends it
   deepEqual([result.code, outcome], [1, "refused"]);
   match(error, /^key does not match certificate: ".*npm-5\/privkey\.pem"$/);
   const [, instead = ""] =
-    /^a renewal was cut off there: fullchain\.pem leads to fullchain1\.pem, privkey\.pem leads to privkey2\.pem, certbot left previous_privkey\.pem; renew npm-5 once more in Nginx Proxy Manager: certbot then clears it up; or send ".*npm-6", which is whole: certsync push --source "([^"]*)"$/
+    /^a renewal was cut off there: fullchain\.pem leads to fullchain1\.pem, privkey\.pem leads to privkey2\.pem, certbot left previous_privkey\.pem; renew npm-5 once more in Nginx Proxy Manager: certbot then clears it up; or send ".*npm-6", which is whole: certsync push --config "[^"]*" --source "([^"]*)"$/
       .exec(hint) ?? [];
 
   await t.step("the lineage that is whole is sent", async () => {
@@ -231,4 +231,83 @@ Deno.test("auto sends nothing that deploy would refuse for its age", async () =>
   );
   await scene.remember("");
   equal((await scene.push(["--json", "--dry-run"])).json().source, scene.source);
+});
+
+Deno.test("a chain file that is refused for its form is told as that, where nothing else covers the name", async (t) => {
+  const forms: Record<string, [pem: string, error: RegExp]> = {
+    "a private key in it": [`${leaf.fullchainPem}${leaf.keyPem}`, /fullchain\.pem/],
+    "a byte-order mark": [`\ufeff${leaf.fullchainPem}`, /fullchain\.pem/],
+    "text alone": ["this is none\n", /^not a certificate|fullchain\.pem/],
+  };
+  await concurrently(
+    t,
+    Object.entries(forms).map(([form, [pem, error]]) => [form, async () => {
+      await using scene = await pushScene();
+      await Deno.writeTextFile(`${scene.source}/fullchain.pem`, pem);
+      await age(scene);
+      const refused = await scene.push(["--json"]);
+      const report = refused.json();
+      deepEqual([refused.code, report.outcome], [1, "refused"], refused.stderr);
+      deepEqual([report.source, report.targets[0].outcome], [scene.source, "refused"]);
+      match(report.error, error);
+      ok(!/skipped/.test(report.error), report.error);
+
+      await scene.npm.add(6, older);
+      const pushed = await scene.push(["--json"]);
+      deepEqual([pushed.code, pushed.json().outcome], [0, "pushed"], pushed.stderr);
+    }]),
+  );
+});
+
+Deno.test("a half renewal that is named as the source is told with the lineage that would do", async () => {
+  await using scene = await pushScene();
+  const { npm } = scene;
+  await npm.add(6, older);
+  await npm.renew(5, await ca.issue({ names: [NAME], notBefore: ago(0.5) }));
+  await relink(`${scene.source}/fullchain.pem`, "../../archive/npm-5/fullchain1.pem");
+  await age(scene);
+  for (const source of ["npm-5", scene.source]) {
+    await scene.configure({ source });
+    const { hint } = (await scene.push(["--json"])).json();
+    const [, command = "", config] =
+      /which is whole: certsync (push --config "([^"]+)" --source "[^"]+npm-6")$/.exec(hint) ?? [];
+    equal(config, scene.configFile, hint);
+    const { code, stderr } = await certsync([
+      ...command.replaceAll('"', "").split(" "),
+      "--force",
+    ]);
+    equal(code, 0, stderr);
+    await scene.assertArrived(older);
+  }
+});
+
+Deno.test({
+  name: "a lineage that is not this user's to read is never taken for one without the name",
+  ignore: Deno.uid() !== 0, // who may be somebody else
+  fn: async () => {
+    await using scene = await pushScene();
+    await Deno.chmod(scene.npm.archive, 0o700);
+    await Deno.chmod(scene.npm.live, 0o755);
+    await Deno.chmod(scene.path, 0o755);
+    for (let path = scene.npm.live; path !== scene.path; path = path.replace(/\/[^/]*$/, "")) {
+      await Deno.chmod(path, 0o755);
+    }
+    await Deno.chmod(scene.configFile, 0o644);
+    await scene.configure({ state: `${scene.path}/open/state` });
+    await Deno.mkdir(`${scene.path}/open`);
+    await Deno.chmod(`${scene.path}/open`, 0o777);
+    const options = {
+      under: ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
+    };
+    const pushed = await scene.push(["--json", "--dry-run"], options);
+    match(pushed.json().error, /^source unreadable: .*may not be read by this user$/);
+    match(pushed.json().hint, /run this as root$/);
+    const found = await certsync(
+      ["find-npm-dir", NAME, "--config", scene.configFile, "--json"],
+      options,
+    );
+    deepEqual([found.code, found.json().match], [1, null]);
+    match(found.json().error, /^cannot tell .*: 1 of 1 may not be read by this user$/);
+    match(found.json().hint, /run this as root$/);
+  },
 });

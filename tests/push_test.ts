@@ -588,7 +588,7 @@ test("push says to run it as root where live/ is closed to it", async () => {
   const args = ["push", "--dry-run", "--config", scene.configFile];
   const { code, stderr } = await tryRun(asNobody[0]!, [...asNobody.slice(1), ...args]);
   equal(code, 1, stderr);
-  match(stderr, /^ERROR: no certificate for .* in the live directories; skipped: ".*npm-5.* read/);
+  match(stderr, /^ERROR: source unreadable: ".*npm-5.* read/);
   await Deno.chmod(`${scene.npm.live}/../archive`, 0o700);
 });
 
@@ -843,7 +843,10 @@ test("SIGTERM ends a push that waits for another one, and touches nothing of tha
   started.kill("SIGTERM");
   const { code, signal, stdout, stderr } = await started.result;
   deepEqual([code, signal, stdout], [1, null, ""]);
-  match(stderr, /^another certsync is at work.*\nERROR: stopped by SIGTERM\n$/);
+  match(
+    stderr,
+    /^another certsync is at work.*\nERROR: stopped by SIGTERM: not pushed to \S+\nhint: .*: certsync push --config .*\n$/,
+  );
   deepEqual(namesIn(scene.state), [".certsync-last_fp", "last_fp", "lock"]);
   equal(scene.server.connections(), 0);
 });
@@ -918,14 +921,22 @@ test("SIGTERM in the middle of a transfer leaves nothing behind", async () => {
   started.kill("SIGTERM");
   const result = await started.result;
   deepEqual([result.code, result.json().outcome], [1, "failed"]);
-  equal(result.stderr, "ERROR: stopped by SIGTERM\n");
+  const { source, fingerprint, targets, hint } = result.json();
+  deepEqual([source, fingerprint], [scene.source, first.fingerprint]);
+  deepEqual(targets, [{ to: scene.to, outcome: "failed", error: "stopped by SIGTERM" }]);
+  equal(
+    result.stderr,
+    `ERROR: stopped by SIGTERM: not pushed to ${scene.to}\nhint: ${hint}\n`,
+  );
   deepEqual(namesIn(scene.state), ["last_fp", "lock"]);
   equal(await Deno.readTextFile(`${scene.state}/last_fp`), `${second.fingerprint} ${scene.to}\n`);
   deepEqual(namesIn(scene.incoming), []);
   await until(() => /Disconnected|Connection closed/.test(server.log())); // its ssh is gone too
 
   await server.force();
-  equal((await scene.push()).code, 0);
+  const [, command = ""] = /: certsync (push .*)$/.exec(hint) ?? [];
+  const again = await certsync(command.replaceAll('"', "").split(" "));
+  equal(again.code, 0, again.stderr);
   await scene.assertArrived(first);
 });
 
@@ -942,7 +953,8 @@ test("SIGINT cleans up after programs that end at different times", async () => 
   const start = performance.now();
   started.kill("SIGINT");
   const result = await started.result;
-  deepEqual([result.code, result.stderr], [1, "ERROR: stopped by SIGINT\n"]);
+  equal(result.code, 1);
+  match(result.stderr, /^ERROR: stopped by SIGINT: not pushed to \S+\nhint: .*\n$/);
   const took = performance.now() - start;
   ok(took < 15_000, `one that is deaf to SIGTERM was waited for: ${took} ms`); // it sleeps for 30 s
   deepEqual(namesIn(scene.state), ["lock"]);

@@ -37,6 +37,8 @@ export interface Lineage {
    * one, and an upload is written in place.
    */
   readonly isChanging: boolean;
+  /** Whether it was this user who may not read it: what it holds, nobody knows. */
+  readonly isUnreadable: boolean;
 }
 
 export const standardLiveDirectories = ["/etc/nginx/letsencrypt/live", "/etc/letsencrypt/live"];
@@ -71,6 +73,9 @@ function lineageDirectories(live: string): string[] {
   }
 }
 
+/** For whoever may not look into the lineages. */
+export const RUN_AS_ROOT = "live/ and archive/ are 0700: run this as root";
+
 const SETTLING_MS = 10_000;
 
 function readLineage(directory: string, now: Date): Lineage {
@@ -94,6 +99,7 @@ function readLineage(directory: string, now: Date): Lineage {
       notAfter,
       lifeLeft: lifeLeft(leaf, now),
       isChanging: false,
+      isUnreadable: false,
     };
   } catch (error) {
     if (!(error instanceof FileProblem || error instanceof Failure)) throw error;
@@ -111,6 +117,7 @@ function readLineage(directory: string, now: Date): Lineage {
       notAfter: null,
       lifeLeft: 0,
       isChanging: changedMs(directory) > now.getTime() - SETTLING_MS,
+      isUnreadable: error instanceof FileProblem && error.kind === "unreadable",
     };
   }
 }

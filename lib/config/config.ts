@@ -9,6 +9,7 @@ import { parseHostName } from "../values/host_name.ts";
 import { type Location, parseLocation } from "../values/location.ts";
 import { parsePushTarget, type PushTarget, type SshOptions } from "../values/push_target.ts";
 import type { Resolver } from "../values/resolver.ts";
+import { shellWord } from "../values/shell_word.ts";
 import { type Age, parseAge } from "../values/time.ts";
 import {
   type ConfigFile,
@@ -37,7 +38,25 @@ export interface Destination extends PushTarget {
   readonly ssh: SshOptions;
 }
 
+/** Commands of a hint, with what this one was told, so that they mean the same. */
+export interface CommandsToTell {
+  readonly push: string;
+  readonly find: string;
+}
+
+function commandsToTell(flags: Flags): CommandsToTell {
+  const told = (name: string, inFull: (text: string) => string = (text) => text) =>
+    (flags.values(name) ?? [flags.value(name)].flatMap((text) => text ?? []))
+      .map((text) => ` --${name} ${shellWord(inFull(text))}`).join("");
+  const config = told("config", resolve);
+  return {
+    push: `certsync push${config}${told("domain")}${told("to")}`,
+    find: `certsync find-npm-dir${config}${told("live", resolve)}`,
+  };
+}
+
 export interface PushConfig extends SourceConfig {
+  readonly commands: CommandsToTell;
   readonly domain: string;
   readonly to: readonly Destination[];
   readonly state: string;
@@ -62,7 +81,9 @@ export function pushTargets(
   const twice = to?.find(({ text }, index) => to.findIndex((other) => other.text === text) < index);
   if (twice === undefined) return to;
   const where = flags.values("to") === undefined ? "push.to" : "--to";
-  throw new UsageFailure(`${where} names a target twice: ${quote(twice.text)}`);
+  throw new UsageFailure(`${where} names a target twice: ${quote(twice.text)}`, {
+    hint: "take one of the two out",
+  });
 }
 
 export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
@@ -75,6 +96,7 @@ export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
   }
   return {
     ...sourceConfig(push, flags),
+    commands: commandsToTell(flags),
     domain: requiredDomain(flagDomain(flags) ?? domain),
     to: to.map((entry) => destination(entry, push)),
     state: push.state ?? PUSH_STATE,
@@ -316,6 +338,7 @@ export interface FindConfig {
   readonly hostName: string | null;
   readonly live: readonly string[] | null;
   readonly all: boolean;
+  readonly commands: CommandsToTell;
 }
 
 export function findConfig({ push = {} }: ConfigFile, flags: Flags): FindConfig {
@@ -325,5 +348,6 @@ export function findConfig({ push = {} }: ConfigFile, flags: Flags): FindConfig 
     live: flags.values("live")?.map((path) => parsePath(resolve(path), "--live")) ??
       push.live ?? null,
     all: flags.has("all"),
+    commands: commandsToTell(flags),
   };
 }

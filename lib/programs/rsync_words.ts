@@ -178,8 +178,12 @@ function explainGreeting(
     spokenLines(greeting.stderr).length === 0
   ) {
     return {
-      cause: "the other side ran nothing, and said nothing: its login shell may be one such as " +
-        "/bin/false or /bin/true",
+      // A shell that ends well at once and a command that does so look alike.
+      cause: greeting.code === 0
+        ? "the forced command on the other side does not fit, or its login shell runs nothing " +
+          "(/bin/true)"
+        : "the other side ran nothing, and said nothing: its login shell may be one such as " +
+          "/bin/false",
       hint: `on ${hostOf(peer)}: ${shell}; where that was its shell already (getent passwd ` +
         `${userOf(peer)}), ${compareForcedCommand(target, peer)}`,
     };

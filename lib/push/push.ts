@@ -15,6 +15,7 @@ import {
   refused,
   reportOf,
   settled,
+  stopped,
   summarize,
 } from "./report.ts";
 import {
@@ -27,14 +28,39 @@ import {
   type Source,
 } from "./source.ts";
 
+/** What is known so far, for whoever stops it. */
+interface Progress {
+  report: PushReport;
+  lacking: readonly Destination[];
+}
+
 /** Throws a Failure where it does not come to a decision. */
 export async function push(config: PushConfig, context: RunContext): Promise<PushReport> {
+  const progress: Progress = { report: emptyPushReport(config), lacking: config.to };
+  try {
+    return await pushOnce(config, context, progress);
+  } catch (error) {
+    if (!(error instanceof Failure) || !context.stop.aborted) throw error;
+    return stopped(progress.report, progress.lacking, error, config);
+  }
+}
+
+async function pushOnce(
+  config: PushConfig,
+  context: RunContext,
+  progress: Progress,
+): Promise<PushReport> {
   using _lock = config.dryRun ? null : await holdState(config.state, context);
 
   const pushed = readLastPushed(config.state, config.to);
   const first = await readSource(config, context, new Set(pushed.values()));
   if (isSettled(first, pushed, config, context.now)) {
     return settled(reportOf(first, config), "unchanged", [], config);
+  }
+
+  progress.report = reportOf(first, config);
+  if (!(first.pair instanceof Failure)) {
+    progress.lacking = targetsLacking(first.pair, pushed, config);
   }
 
   const { source, refusal } = await judge(first, config, context);
@@ -46,8 +72,16 @@ export async function push(config: PushConfig, context: RunContext): Promise<Pus
   const stale = targetsLacking(pair, pushed, config);
   if (stale.length === 0) return settled(report, "unchanged", [], config);
   if (config.dryRun) return settled(report, "would-push", stale, config);
+  progress.report = report;
+  progress.lacking = stale;
   const { send } = await import("./send.ts");
-  return summarize(report, await send(pair, stale, pushed, config, context), config);
+  const sendings = await send(pair, stale, pushed, config, context);
+  const summary = summarize(report, sendings, config);
+  const lacking = stale.filter((target) =>
+    sendings.some((sending) => sending.target === target && sending.failure !== null)
+  );
+  if (!context.stop.aborted || lacking.length === 0) return summary;
+  return stopped(summary, lacking, context.stop.reason, config);
 }
 
 /** The targets to send to. Pure. */
@@ -84,9 +118,12 @@ async function judge(first: Source, config: PushConfig, context: RunContext): Pr
   if (!(refusal instanceof Refusal)) return { source, refusal };
   if (refusal.about === "key") {
     if (!isLasting(source, context)) return { source, refusal };
-    return { source, refusal: new Failure(refusal.message, { hint: lastingHint(source) }) };
+    return {
+      source,
+      refusal: new Failure(refusal.message, { hint: lastingHint(source, config, context) }),
+    };
   }
-  for (const directory of source.others) {
+  for (const directory of config.source.kind === "auto" ? source.others : []) {
     const other = readOther(directory, source);
     if (other === null || await refusalOf(other, config, context) !== null) continue;
     const warning = `${quote(directory)} is used instead of ${quote(source.directory)}: ` +

@@ -117,6 +117,27 @@ export function summarize(
   };
 }
 
+/** Of a run that the operator ended: `lacking` are the targets that may not have it. */
+export function stopped(
+  report: PushReport,
+  lacking: readonly PushTarget[],
+  { message }: Failure,
+  { to, commands }: PushConfig,
+): PushReport {
+  const targets = to.map(({ text }): TargetReport =>
+    lacking.some((target) => target.text === text)
+      ? { to: text, outcome: "failed", error: message }
+      : report.targets.find((target) => target.to === text) ?? { to: text, outcome: "unchanged" }
+  );
+  return {
+    ...report,
+    outcome: "failed",
+    targets,
+    error: `${message}: not pushed to ${lacking.map(({ text }) => text).join(", ")}`,
+    hint: `what is not there yet is sent with: ${commands.push}`,
+  };
+}
+
 /** The report in words, a line each. */
 export function describePush(report: PushReport): string[] {
   const certificate = `the certificate of ${report.domain}, ${report.fingerprint}, ` +

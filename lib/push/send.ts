@@ -44,7 +44,12 @@ export async function send(
       return { ...sending, failure: { error: `sent, but ${error.message}`, hint: error.hint } };
     }
     if (!sending.isUncompressed) return sending;
-    return { ...sending, warning: await forcedCommandWarning(target, context) };
+    try {
+      return { ...sending, warning: await forcedCommandWarning(target, context) };
+    } catch (error) {
+      if (!(error instanceof Failure) || !context.stop.aborted) throw error;
+      return sending; // it is there
+    }
   }));
 }
 
@@ -101,7 +106,7 @@ async function sendTo(
     if (second === null) return { target, failure: null, isUncompressed: true };
     return failed(second.mayBeForcedCommand ? first : second);
   } catch (error) {
-    if (!(error instanceof Failure) || context.stop.aborted) throw error;
+    if (!(error instanceof Failure)) throw error;
     return failed({ error: error.message, hint: error.hint });
   }
 }

@@ -1,6 +1,7 @@
 // The pair that push sends, read as one snapshot while a renewal may be under way.
 
 import { basename, join } from "node:path";
+import { parseChain } from "../certificate/certificate.ts";
 import { keyFits, type Pair, parsePair } from "../certificate/pair.ts";
 import { changedMs, leftByCertbot, readLineageFile, targetOf } from "../chain/lineage_file.ts";
 import {
@@ -12,10 +13,13 @@ import {
   namedLineage,
   rankLineages,
   readLineages,
+  RUN_AS_ROOT,
 } from "../chain/npm_dir.ts";
-import type { SourceConfig } from "../config/config.ts";
+import type { CommandsToTell, PushConfig, SourceConfig } from "../config/config.ts";
 import { Failure, firstFew, quote } from "../failure.ts";
 import { FileProblem } from "../files/read_file.ts";
+import { shellWord } from "../values/shell_word.ts";
+import { namesCover } from "../values/host_name.ts";
 import { pause, type RunContext } from "../run_context.ts";
 
 /** Where the pair was read, and the pair, or why what was read there is none. */
@@ -29,7 +33,9 @@ export interface Source {
   readonly others: readonly string[];
 }
 
-type Wanted = SourceConfig & { readonly domain: string };
+type Wanted = SourceConfig & Partial<Pick<PushConfig, "commands">> & { readonly domain: string };
+
+const plainCommands: CommandsToTell = { push: "certsync push", find: "certsync find-npm-dir" };
 
 const ATTEMPTS = 40;
 const BETWEEN_MS = 100;
@@ -53,7 +59,7 @@ export async function readSource(
       if (isLast || !choice.isChanging) {
         const better = choice.changing.find((directory) => seen.has(directory));
         if (better !== undefined) throw beingWritten(better);
-        const source = readAt(choice.directory, choice);
+        const source = readAt(choice.directory, choice, config.commands);
         if (isLast || source.keyFits) return source;
       }
       seen.add(choice.directory);
@@ -82,17 +88,20 @@ interface DirectoryChoice extends Pick<Source, "directory" | "warnings" | "other
 }
 
 function chooseDirectory(
-  { live, source, domain }: Wanted,
+  { live, source, domain, commands = plainCommands }: Wanted,
   pushed: ReadonlySet<string>,
   now: Date,
 ): DirectoryChoice {
   const alone = { warnings: [], others: [], changing: [], isChanging: false };
   if (source.kind === "directory") return { ...alone, directory: source.name };
-  const hint = "see what is there with: certsync find-npm-dir";
+  const hint = `see what is there with: ${commands.find}`;
   const lineages = readLineages(liveDirectories(live), now);
   if (source.kind === "lineage") {
     const lineage = namedLineage(lineages, source.name, domain);
-    if (lineage !== null) return { ...alone, directory: lineage.directory };
+    if (lineage !== null) {
+      const others = whatElse(lineages, domain, lineage.directory);
+      return { ...alone, directory: lineage.directory, others };
+    }
     throw new Failure(`there is no ${source.name} in the live directories`, { hint });
   }
   const changing = lineages.filter(({ isChanging }) => isChanging)
@@ -108,11 +117,19 @@ function chooseDirectory(
       warnings: served === undefined
         ? choiceWarnings(lineages, domain, choice)
         : [keptWarning(best, served)],
-      others: ranked.filter((lineage) => lineage !== chosen && lineage.state === "valid")
-        .map(({ directory }) => directory),
+      others: whatElse(lineages, domain, chosen.directory),
       changing,
       isChanging: changing.length > 0,
     };
+  }
+  const unreadable = lineages.find(({ isUnreadable }) => isUnreadable);
+  if (unreadable !== undefined) {
+    throw new Failure(`source unreadable: ${unreadable.problem}`, { hint: RUN_AS_ROOT });
+  }
+  const malformed = malformedFor(lineages, domain);
+  if (malformed !== null) {
+    const { directory, isChanging } = malformed;
+    return { ...alone, directory, isChanging };
   }
   const skipped = lineages.flatMap(({ problem }) => problem ?? []);
   const none = `no certificate for ${quote(domain)} in the live directories` +
@@ -122,6 +139,51 @@ function chooseDirectory(
   );
   const Kind = changing.length > 0 ? Passing : Failure;
   throw new Kind(none, { hint: cut === undefined ? hint : whatMayEndIt(cut.directory) });
+}
+
+/** What else could be sent for the name, the best one first. */
+function whatElse(lineages: readonly Lineage[], domain: string, chosen: string): string[] {
+  return rankLineages(lineages, domain)
+    .filter(({ directory, state }) => directory !== chosen && state === "valid")
+    .map(({ directory }) => directory);
+}
+
+/**
+ * Of the lineages that are refused for their form, the one that would be chosen: whose certificates
+ * name the host, or the only one, where it holds none at all.
+ */
+function malformedFor(lineages: readonly Lineage[], domain: string): Lineage | null {
+  const malformed = lineages.filter(({ state, directory }) =>
+    state === "broken" && isMalformed(directory)
+  ).map((lineage) => ({ lineage, names: namesIn(lineage.directory) }));
+  const named = malformed.findLast(({ names }) => namesCover(names ?? [], domain) !== null);
+  const [first] = malformed;
+  const isOnly = lineages.length === 1 && first?.names === null;
+  return named?.lineage ?? (isOnly ? first.lineage : null);
+}
+
+function isMalformed(directory: string): boolean {
+  try {
+    return readAt(directory, { warnings: [], others: [] }).pair instanceof Failure;
+  } catch (error) {
+    if (error instanceof Failure) return false;
+    throw error;
+  }
+}
+
+/** The names in whatever certificates lie there, for nothing but to tell it; null without any. */
+function namesIn(directory: string): readonly string[] | null {
+  const text = new TextDecoder("latin1").decode(readLineageFile(pathsIn(directory).chain).bytes);
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  for (const block of blocks) {
+    try {
+      const [{ names }] = parseChain(new TextEncoder().encode(`${block}\n`), quote(directory));
+      if (names.length > 0) return names;
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+    }
+  }
+  return null;
 }
 
 function isRefusedAfter(best: Lineage, other: Lineage, pushed: ReadonlySet<string>): boolean {
@@ -138,9 +200,10 @@ function keptWarning(best: Lineage, served: Lineage): string {
 export function readAt(
   directory: string,
   { warnings, others }: Pick<Source, "warnings" | "others">,
+  { find } = plainCommands,
 ): Source {
   const paths = pathsIn(directory);
-  const chain = readSourceFile(paths.chain), key = readSourceFile(paths.key);
+  const chain = readSourceFile(paths.chain, find), key = readSourceFile(paths.key, find);
   const told = [chain.warning, key.warning].flatMap((warning) => warning ?? []);
   const facts = { directory, others, warnings: [...new Set([...warnings, ...told])] };
   try {
@@ -157,19 +220,19 @@ export function pathsIn(directory: string) {
   return { chain: join(directory, "fullchain.pem"), key: join(directory, "privkey.pem") };
 }
 
-function readSourceFile(path: string) {
+function readSourceFile(path: string, find: string) {
   try {
     return readLineageFile(path);
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
     const message = `source unreadable: ${quote(path)} ${error.detail}`;
     if (error.kind === "unreadable") {
-      throw new Failure(message, { hint: "live/ and archive/ are 0700: run this as root" });
+      throw new Failure(message, { hint: RUN_AS_ROOT });
     }
     const directory = join(path, "..");
     const hint = leftByCertbot(directory).length > 0
       ? whatMayEndIt(directory)
-      : "see which directory holds the certificate with: certsync find-npm-dir";
+      : `see which directory holds the certificate with: ${find}`;
     const mayPass = ["missing", "symlink", "changing"].includes(error.kind);
     throw mayPass ? new Passing(message, { hint }) : new Failure(message, { hint });
   }
@@ -189,14 +252,31 @@ export function isLasting({ directory }: Source, { now }: RunContext): boolean {
 }
 
 /** What ends a state that lasts: what certbot left there, and the lineage that would do instead. */
-export function lastingHint(source: Source): string {
-  const instead = source.others.find((directory) => readFits(directory));
+export function lastingHint(
+  source: Source,
+  { commands = plainCommands, ...wanted }: Wanted,
+  { now }: RunContext,
+): string {
+  const others = wanted.source.kind === "directory"
+    ? othersThan(source.directory, wanted, now)
+    : source.others;
+  const instead = others.find((directory) => readFits(directory));
   return (isWritten(source.directory)
     ? `upload certificate and key of ${basename(source.directory)} together once more, in Nginx ` +
       "Proxy Manager"
     : `a renewal was cut off there: ${whatEndsIt(source.directory)}`) +
-    (instead === undefined ? "" : `; or send ${quote(instead)}, which is whole: certsync push ` +
-      `--source ${quote(instead)}`);
+    (instead === undefined ? "" : `; or send ${quote(instead)}, which is whole: ${commands.push} ` +
+      `--source ${shellWord(instead)}`);
+}
+
+/** Where a directory is named, nobody has looked into the live ones, if there are any. */
+function othersThan(directory: string, { live, domain }: Wanted, now: Date): string[] {
+  try {
+    return whatElse(readLineages(liveDirectories(live), now), domain, directory);
+  } catch (error) {
+    if (error instanceof Failure) return [];
+    throw error;
+  }
 }
 
 function readFits(directory: string): boolean {
