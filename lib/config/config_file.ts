@@ -114,7 +114,10 @@ async function readYaml(path: string): Promise<unknown> {
   } catch (cause) {
     if (!(cause instanceof Error)) throw cause;
     const [words] = cause.message.split("\n");
-    throw new UsageFailure(`the config file is not YAML: ${quote(path)}: ${words}`, { cause });
+    throw new UsageFailure(`the config file is not YAML: ${quote(path)}: ${words}`, {
+      hint: "mend that line: each is `key: value`, a list `[a, b]`, and spaces indent, not tabs",
+      cause,
+    });
   }
 }
 
@@ -167,7 +170,9 @@ function describe({ file, key }: Place): string {
 function text<T>(parse: (text: string, what: string) => T): Reader<T> {
   return (value, place) => {
     if (typeof value === "string" && value !== "") return parse(value, describe(place));
-    throw new UsageFailure(`${describe(place)} must be a text, not ${kindOf(value)}`);
+    throw new UsageFailure(`${describe(place)} must be a text, not ${kindOf(value)}`, {
+      hint: "give it one value, or take the key out",
+    });
   };
 }
 
@@ -175,7 +180,11 @@ function text<T>(parse: (text: string, what: string) => T): Reader<T> {
 function list<T>(item: Reader<T>): Reader<readonly T[]> {
   return (value, place) => {
     if (!Array.isArray(value)) return [item(value, place)];
-    if (value.length === 0) throw new UsageFailure(`${describe(place)} is an empty list`);
+    if (value.length === 0) {
+      throw new UsageFailure(`${describe(place)} is an empty list`, {
+        hint: "name what belongs there, or take the key out",
+      });
+    }
     return value.map((entry) => item(entry, place));
   };
 }
@@ -217,7 +226,9 @@ export function parsePath(path: string, what: string): string {
     throw new UsageFailure(`${what} holds a control character: ${quote(path)}`);
   }
   if (path.startsWith("/")) return path;
-  throw new UsageFailure(`${what} is not an absolute path: ${quote(path)}`);
+  throw new UsageFailure(`${what} is not an absolute path: ${quote(path)}`, {
+    hint: "write it from the root on, beginning with / (no ~)",
+  });
 }
 
 /** A local one must not depend on where certsync was started. */

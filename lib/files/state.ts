@@ -56,7 +56,7 @@ export async function holdState(directory: string, context: RunContext): Promise
 function openLock(path: string): Deno.FsFile {
   const before = fs.lstatSync(path, { throwIfNoEntry: false });
   if (before && !(before.isFile() && isOurs(before) && before.nlink === 1)) {
-    throw new InTheWay(path);
+    throw new InTheWay(path, before);
   }
   return Deno.openSync(path, { create: true, read: true, write: true, mode: 0o600 });
 }
@@ -74,17 +74,21 @@ export function checkOwn(directory: string, names: readonly string[]): void {
     const stat = fs.lstatSync(path, { throwIfNoEntry: false });
     if (stat === undefined) continue;
     const isRight = path === directory ? stat.isDirectory() : stat.isFile() && stat.nlink === 1;
-    if (!isRight || !isOurs(stat) || (stat.mode & 0o022) !== 0) throw new InTheWay(path);
+    if (!isRight || !isOurs(stat) || (stat.mode & 0o022) !== 0) throw new InTheWay(path, stat);
   }
 }
 
 /** Somebody put it where certsync keeps its own: it is neither read nor removed. */
 export class InTheWay extends Failure {
-  constructor(path: string, detail = "") {
+  constructor(path: string, stat?: fs.Stats, detail = "") {
+    const whose = stat === undefined || isOurs(stat)
+      ? ""
+      : `it belongs to user ${stat.uid}, who does not run this: `;
     super(
       `something that certsync did not make is in its state directory: ${quote(path)}${detail}`,
       {
-        hint: "see what it is with ls -la, and move it away, or name another state directory",
+        hint:
+          `${whose}see what it is with ls -la, and move it away, or name another state directory`,
       },
     );
   }
@@ -151,8 +155,8 @@ export function readState(directory: string, name: string): string {
   try {
     const stat = fs.lstatSync(path, { throwIfNoEntry: false });
     if (stat === undefined) return ""; // as is usual; to make an error of it takes time
-    if (stat.isSymbolicLink() || !isOurs(stat)) throw new InTheWay(path);
-    if (!stat.isFile()) throw new InTheWay(path, " is not a regular file");
+    if (stat.isSymbolicLink() || !isOurs(stat)) throw new InTheWay(path, stat);
+    if (!stat.isFile()) throw new InTheWay(path, stat, " is not a regular file");
     return new TextDecoder().decode(readFile(path, { follow: false }).bytes);
   } catch (error) {
     if (!(error instanceof FileProblem)) throw explain(error, `read ${quote(path)}`);

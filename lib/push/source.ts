@@ -18,9 +18,9 @@ import {
 import type { CommandsToTell, PushConfig, SourceConfig } from "../config/config.ts";
 import { Failure, firstFew, quote } from "../failure.ts";
 import { FileProblem } from "../files/read_file.ts";
-import { shellWord } from "../values/shell_word.ts";
-import { namesCover } from "../values/host_name.ts";
 import { pause, type RunContext } from "../run_context.ts";
+import { namesCover } from "../values/host_name.ts";
+import { shellWord } from "../values/shell_word.ts";
 
 /** Where the pair was read, and the pair, or why what was read there is none. */
 export interface Source {
