@@ -42,6 +42,11 @@ export function quoteAll(values: readonly string[]): string {
   return firstFew(values.map(quote)).join(", ");
 }
 
+/** The hint where root may do what others may not; `otherwise` is what who is root already can do. */
+export function asRoot(otherwise: string): string {
+  return Deno.uid() === 0 ? otherwise : "run this as root";
+}
+
 const REFUSED_HINT =
   "run this as root; if it was, ask lsattr, SELinux or AppArmor, and the unit's ReadWritePaths=";
 

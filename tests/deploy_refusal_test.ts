@@ -117,7 +117,7 @@ const certificates: Record<string, Refusal> = {
   "a chain whose intermediate has expired": {
     leaf: () => ca.issue({ names: [NAME], issuerName: "Past E9", issuerNotAfter: daysAgo(1) }),
     error: /does not verify: ".*": certificate 2 of 2, "CN=Past E9,O=Kit": certificate has expired/,
-    hint: /^$/,
+    hint: /^have the certificate issued anew/,
   },
   "a self-signed certificate": {
     leaf: () => ca.issue({ names: [NAME], signedBy: "self" }),
@@ -137,7 +137,7 @@ const certificates: Record<string, Refusal> = {
   "a certificate that is for clients only": {
     leaf: () => ca.issue({ names: [NAME], extendedKeyUsage: "clientAuth" }),
     error: /^certificate chain does not verify: .*purpose/,
-    hint: /^$/,
+    hint: /^have the certificate issued anew/,
   },
   "an RSA key of 1024 bits": {
     leaf: async () => {
@@ -146,7 +146,7 @@ const certificates: Record<string, Refusal> = {
     },
     error:
       /^certificate chain does not verify: ".*\/fullchain\.pem": certificate 1 of 2, "CN=.*": EE certificate key too weak$/,
-    hint: /^$/,
+    hint: /stronger key/,
   },
   "the certificate of a CA": {
     leaf: () => ca.issue({ names: [NAME], basicConstraints: "CA:TRUE" }),
@@ -186,22 +186,22 @@ const certificates: Record<string, Refusal> = {
   "a certificate where the key should be": {
     leaf: () => Promise.resolve({ ...fresh, keyPem: fresh.certPem }),
     error: /^not a private key: ".*\/privkey\.pem"/,
-    hint: /^$/,
+    hint: /whole privkey\.pem/,
   },
   "binary garbage": {
     leaf: () => Promise.resolve({ ...fresh, fullchainPem: "\x00\x01\x7f garbage \x1b[2J\n" }),
     error: /^not a certificate: ".*\/fullchain\.pem" is not PEM text$/,
-    hint: /^$/,
+    hint: /whole fullchain\.pem/,
   },
   "an empty chain file": {
     leaf: () => Promise.resolve({ ...fresh, fullchainPem: "" }),
     error: /^not a certificate: ".*\/fullchain\.pem" holds no certificate$/,
-    hint: /^$/,
+    hint: /whole fullchain\.pem/,
   },
   "half of a certificate": {
     leaf: () => Promise.resolve({ ...fresh, fullchainPem: fresh.certPem.slice(0, 400) }),
     error: /^not a certificate: ".*\/fullchain\.pem" holds a block without its end$/,
-    hint: /^$/,
+    hint: /whole fullchain\.pem/,
   },
   "a broken certificate": {
     leaf: () =>
@@ -210,7 +210,7 @@ const certificates: Record<string, Refusal> = {
         fullchainPem: fresh.certPem.replace(/\n[^\n]{64}\n/, "\n"),
       }),
     error: /^not a certificate: ".*\/fullchain\.pem" cannot be parsed$/,
-    hint: /^$/,
+    hint: /whole fullchain\.pem/,
   },
 };
 

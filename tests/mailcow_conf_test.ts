@@ -63,6 +63,15 @@ Deno.test("each port setting is that of its protocol", () => {
   }
 });
 
+Deno.test("a carriage return that ends no line is refused, with its line", () => {
+  for (const text of ["A=1\nB=2\rSKIP_LETS_ENCRYPT=y\n", "A=1\r\nB=2\r\r\n"]) {
+    throws(
+      () => parse(text),
+      /^UsageFailure: line 2 of conf has a carriage return that does not end it/,
+    );
+  }
+});
+
 Deno.test("values may be quoted, and comments follow them", () => {
   const cases: [line: string, hostname: string | null][] = [
     ["MAILCOW_HOSTNAME=mail.example.org", "mail.example.org"],

@@ -75,6 +75,19 @@ Deno.test("the key pushes both files into staging", () =>
     equal(await Deno.readTextFile(`${staging}/privkey.pem`), "key\n");
   }));
 
+// What SECURITY.md admits: `-azL` and `-az` are let in by the same letters.
+Deno.test("the key writes through a link that it sent itself, as its account", () =>
+  withLock(async ({ server, source, staging, outside, rsync }) => {
+    await Deno.symlink(outside, `${source}/r`);
+    await Deno.mkdir(`${source}/two/r`, { recursive: true });
+    await Deno.writeTextFile(`${source}/two/r/planted`, "x");
+    const target = server.target(`${staging}/`);
+    equal((await rsync(["-az", "--", `${source}/r`, target])).code, 0);
+    await rsync(["-azR", "--no-implied-dirs", "--", `${source}/two/./r/planted`, target]);
+    equal(await Deno.readTextFile(`${outside}/planted`), "x");
+    equal(await Deno.readTextFile(`${outside}/secret`), "the-secret\n");
+  }));
+
 Deno.test("the key gets no shell, no command and no pty", () =>
   withLock(async (lock) => {
     const touched = `${lock.outside}/touched`;

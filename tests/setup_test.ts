@@ -580,3 +580,40 @@ Deno.test("another host's key stays if it can do no more, and is set aside if it
   deepEqual([replaced.keys, replaced.disabled], [`${LINE}\n`, `${second}\n`]);
   equal((await Deno.stat(`${file}.disabled`)).mode! & 0o777, 0o600); // it is there: it was just read
 });
+
+Deno.test("a key that was let in from some places alone, or for a time, stays so", async () => {
+  const script = await setup(DEPLOY);
+  await using dir = await tempDir();
+  const limits = 'from="192.0.2.0/24",expiry-time="20300101"';
+  const cases: [before: string, given: string, after: string][] = [
+    [`${limits},${LINE}`, LINE, `${limits},${LINE}`],
+    [`restrict,${limits},command="x" ${KEY}`, LINE, `${limits},${LINE}`],
+    [`${limits},${LINE}`, `from="192.0.2.1",${LINE}`, `from="192.0.2.1",${LINE}`],
+    [LINE, LINE, LINE],
+    [`from="*",${LINE}`.replace(KEY, OTHER_KEY), LINE, LINE],
+  ];
+  for (const [before, given, after] of cases) {
+    await Deno.writeTextFile(`${dir.path}/keys`, `${before}\n`);
+    await script.call(
+      `kept_lines='^$'\nput() { cat >"$2"; }\nauthorize ${dir.path}/keys <<'E'\n${given}\nE`,
+    );
+    equal(await Deno.readTextFile(`${dir.path}/keys`), `${after}\n`);
+  }
+});
+
+Deno.test("setup puts no file into a directory that is in its way", async () => {
+  const script = await setup(DEPLOY);
+  await using dir = await tempDir();
+  await Deno.mkdir(`${dir.path}/unit`);
+  await Deno.symlink("unit", `${dir.path}/link`);
+  for (const name of ["unit", "link"]) {
+    const said = await script.call(
+      `(put 644 ${dir.path}/${name} </dev/null) 2>&1 || echo "code $?"`,
+    );
+    match(
+      said,
+      new RegExp(`^ERROR: a directory is where .*/${name}\nhint: see what.*\ncode 1$`, "m"),
+    );
+  }
+  deepEqual([...Deno.readDirSync(`${dir.path}/unit`)], []);
+});

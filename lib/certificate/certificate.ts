@@ -45,7 +45,7 @@ export function parseChain(
   const wrong = reading === "strict" ? doubt : null;
   const [leaf, ...others] = blocks;
   if (leaf === undefined) {
-    throw new Failure(`not a certificate: ${where} ${wrong ?? "holds no certificate"}`);
+    throw new Failure(`not a certificate: ${where} ${wrong ?? "holds no certificate"}`, WHOLE);
   }
   if (blocks.some(({ label }) => label !== "CERTIFICATE")) {
     throw foreign(`${where} holds another kind of block`); // its name could be anything
@@ -53,10 +53,19 @@ export function parseChain(
   if (wrong === OTHER_TEXT) throw foreign(`${where} ${wrong}`);
   if (wrong !== null) throw twoReadings("certificate", `${where} ${wrong}`);
   if (blocks.length > MAX_CHAIN_LENGTH) {
-    throw new Failure(`not a certificate chain: ${where} holds ${blocks.length} certificates`);
+    throw new Failure(`not a certificate chain: ${where} holds ${blocks.length} certificates`, {
+      hint:
+        `leave the leaf and its intermediates in it: no client takes ${MAX_CHAIN_LENGTH} of them`,
+    });
   }
   return [parseBlock(leaf, where), ...others.map((block) => parseBlock(block, where))];
 }
+
+const WHOLE = {
+  hint:
+    "it is damaged, or none at all: put a whole fullchain.pem there; where it was pushed, run on " +
+    "the NPM host: certsync push --force",
+};
 
 function foreign(what: string): Failure {
   return new Failure(`anything but certificates in the chain file: ${what}`, {
@@ -86,7 +95,7 @@ function parseBlock({ der }: PemBlock, where: string): Certificate {
     if (der === null) throw new RangeError("not base64");
     return parseDer(der);
   } catch (cause) {
-    throw new Failure(`not a certificate: ${where} cannot be parsed`, { cause });
+    throw new Failure(`not a certificate: ${where} cannot be parsed`, { ...WHOLE, cause });
   }
 }
 

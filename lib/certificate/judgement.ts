@@ -169,6 +169,15 @@ function authorityRefusal({ leaf }: Pair, paths: PairPaths): Failure | null {
 
 const ISSUER_UNKNOWN = [2, 19, 20, 21];
 
+const ISSUE_ANEW = "have the certificate issued anew, and take its intermediates from the CA";
+
+/** By verify(1)'s numbers. */
+const chainHints: Readonly<Record<number, string>> = {
+  7: "the file is damaged, or an intermediate in it only has the right one's name: have the " +
+    "certificate issued anew, and take its intermediates from the CA",
+  66: "have the certificate issued anew with a stronger key: RSA of 2048 bits at least, or ECDSA",
+};
+
 /** Which certificate of the chain is at fault, by its place in the file and its subject. */
 function placeIn(chain: Pair["chain"], depth: number): string {
   let at = chain[0];
@@ -201,7 +210,9 @@ function chainRefusal(
       hint: `see whether ${quote(trust.path)}, which ${trustKey} names, is a CA file in PEM`,
     });
   }
-  if (code === null || !ISSUER_UNKNOWN.includes(code)) return new Failure(what);
+  if (code === null || !ISSUER_UNKNOWN.includes(code)) {
+    return new Failure(what, { hint: chainHints[code ?? 0] ?? ISSUE_ANEW });
+  }
   const leafAlone = "the chain file holds the leaf alone; it must hold its intermediates too " +
     "(fullchain.pem)";
   if (trust.kind === "file") {

@@ -106,7 +106,12 @@ function parseKey(keyPem: Uint8Array, where: string, reading: Reading): Key {
 }
 
 function notAKey(what: string, cause?: unknown): Failure {
-  return new Failure(`not a private key: ${what}`, { cause });
+  return new Failure(`not a private key: ${what}`, {
+    hint:
+      "put the whole privkey.pem of that certificate there; where it was pushed, run on the NPM " +
+      "host: certsync push --force",
+    cause,
+  });
 }
 
 /** How each begins. */

@@ -10,7 +10,7 @@ import {
   type Pair,
   parsePair,
 } from "../certificate/pair.ts";
-import { explain, Failure, quote } from "../failure.ts";
+import { asRoot, explain, Failure, quote } from "../failure.ts";
 import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 import type { Protocol } from "../values/endpoint_url.ts";
 import { type MailcowConf, parseMailcowConf } from "./mailcow_conf.ts";
@@ -107,12 +107,16 @@ function readMailcowConf(directory: string): MailcowConf {
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
     throw new Failure(`${quote(path)} ${error.detail}`, {
-      hint: error.kind === "missing"
-        ? "name mailcow's directory with --mailcow DIR or deploy.mailcow"
-        : "run this as root",
+      hint: confHint(error),
       cause: error,
     });
   }
+}
+
+function confHint({ kind }: FileProblem): string {
+  if (kind === "missing") return "name mailcow's directory with --mailcow DIR or deploy.mailcow";
+  if (kind === "unreadable") return asRoot("look at the disk, and at lsattr: dmesg tells more");
+  return "put mailcow's own file there, a text of some KiB, or name another directory with --mailcow";
 }
 
 /** Throws a system error where the directory cannot be looked into. */

@@ -44,6 +44,13 @@ const portSettings: readonly [setting: string, Protocol, standard: string][] = [
 
 /** `path` is for messages. Throws a UsageFailure where a port or an address cannot be right. */
 export function parseMailcowConf(text: string, path: string): MailcowConf {
+  const [before] = text.split(/\r(?!\n|$)/, 1);
+  if (before !== undefined && before.length < text.length) {
+    const line = before.split("\n").length;
+    throw new UsageFailure(`line ${line} of ${path} has a carriage return that does not end it`, {
+      hint: "a shell and docker compose read it differently: write that line anew",
+    });
+  }
   const values = readAssignments(text);
   const usesProxyProtocol = isYes(values.get("NGINX_USE_PROXY_PROTOCOL"));
   const version = values.get("DOCKER_COMPOSE_VERSION");
@@ -89,7 +96,7 @@ function expand(text: string, values: ReadonlyMap<string, string>): string {
 /** The file is read by a shell and by docker compose: what comes last holds. */
 function readAssignments(text: string): Map<string, string> {
   const values = new Map<string, string>();
-  for (const line of text.split(/\r\n|\r|\n/)) {
+  for (const line of text.split(/\r?\n|\r$/)) {
     const [, key, value] = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$/s.exec(line) ?? [];
     if (key !== undefined && value !== undefined) values.set(key, unquote(value));
   }

@@ -3,7 +3,7 @@
 
 import * as fs from "node:fs";
 import { deliveredPaths, isMixed, type Pair, parsePair } from "../certificate/pair.ts";
-import { explain, Failure, quote } from "../failure.ts";
+import { asRoot, explain, Failure, quote } from "../failure.ts";
 import { formatMode } from "../files/exposure.ts";
 import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 import { pause, type RunContext } from "../run_context.ts";
@@ -175,7 +175,7 @@ function hintFor({ kind }: FileProblem): string {
     case "changing":
       return "a push may be under way; run certsync deploy again in a minute";
     case "unreadable":
-      return "run this as root";
+      return asRoot("look at the disk, and at lsattr: dmesg tells more");
     default:
       return REMOVE.hint;
   }

@@ -113,7 +113,8 @@ async function readYaml(path: string): Promise<unknown> {
     return parse(text, { schema: "failsafe" }) ?? {};
   } catch (cause) {
     if (!(cause instanceof Error)) throw cause;
-    const [words] = cause.message.split("\n");
+    const isDeep = cause instanceof RangeError; // "Maximum call stack size exceeded"
+    const [words] = isDeep ? ["it is nested too deep"] : cause.message.split("\n");
     throw new UsageFailure(`the config file is not YAML: ${quote(path)}: ${words}`, {
       hint: "mend that line: each is `key: value`, a list `[a, b]`, and spaces indent, not tabs",
       cause,

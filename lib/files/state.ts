@@ -3,7 +3,7 @@
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import { ensureDir } from "@std/fs/ensure-dir";
-import { explain, Failure, quote } from "../failure.ts";
+import { asRoot, explain, Failure, quote } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { FileProblem, isMissing, readFile } from "./read_file.ts";
 import {
@@ -161,7 +161,7 @@ export function readState(directory: string, name: string): string {
   } catch (error) {
     if (!(error instanceof FileProblem)) throw explain(error, `read ${quote(path)}`);
     throw new Failure(`what certsync remembers, ${quote(path)}, ${error.detail}`, {
-      hint: "run this as root; where the file itself is damaged, remove it",
+      hint: asRoot("remove that file, which is damaged"),
     });
   }
 }

@@ -5,7 +5,14 @@ import { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { type Endpoint, formatAddress, protocols } from "../values/endpoint_url.ts";
 import { scanPem } from "../values/pem.ts";
-import { BrokenProgram, type Completion, type Invocation, lastWords, run } from "./run.ts";
+import {
+  BrokenProgram,
+  type Completion,
+  type Invocation,
+  lastWords,
+  ProgramFailure,
+  run,
+} from "./run.ts";
 
 const TIMEOUT_MS = 20_000;
 
@@ -93,7 +100,7 @@ function couldNotTell(command: string, { code, stdout, stderr }: Completion): Br
   const words = lastWords(stderr) || lastWords(stdout);
   return new BrokenProgram(
     `openssl ${command} could not tell: it ended with code ${code}${words && ": " + words}`,
-    { hint: "see whether this works here: openssl version; and whether memory ran out: dmesg" },
+    { hint: OPENSSL_HINT },
   );
 }
 
@@ -194,13 +201,20 @@ export function connectDatagram(
   return openssl(args, { timeoutMs: 500, environment: withoutBundle }, context);
 }
 
+const OPENSSL_HINT =
+  "see whether this works here: openssl version; and whether memory ran out: dmesg";
+
 /** 1 and 2 are openssl's own ways to say no; it ends with nothing else unless something ends it. */
 async function openssl(
   args: string[],
   invocation: Invocation,
   context: RunContext,
 ): Promise<Completion> {
-  const completion = await run("openssl", args, invocation, context);
+  const completion = await run("openssl", args, invocation, context).catch((error) => {
+    const isMute = error instanceof ProgramFailure && error.hint === undefined;
+    if (!isMute || args[0] === "s_client") throw error; // a server may be to blame
+    throw new BrokenProgram(error.message, { hint: OPENSSL_HINT, cause: error });
+  });
   if (completion.code > 2) throw couldNotTell(args[0] ?? "", completion);
   return completion;
 }

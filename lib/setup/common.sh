@@ -37,9 +37,13 @@ todo() {
     [ $# = 0 ] || printf '        %s\n' "$@"
 }
 
+# no_directory FILE: what is moved to a directory would end up in it.
+no_directory() { [ ! -d "$1" ] || fail "a directory is where a file belongs: $1" 'see what is in it, and move it away'; }
+
 # put MODE FILE: standard input becomes that file, root's own, unless it is already.
 put() {
     cat >"$work/put"
+    no_directory "$2"
     if [ -f "$2" ] && [ ! -L "$2" ] && [ "$(stat -c %a:%u:%g "$2")" = "$1:0:0" ] && cmp -s "$work/put" "$2"; then
         say "unchanged: $2"
         return

@@ -18,6 +18,17 @@ ensure_user() {
     if [ "$did" = unchanged ]; then say "$did: user $1"; else changed "user $1: $did"; fi
 }
 
+# keep_limits BLOB OPTIONS FILE: from where and until when alone that key was let in holds for its new
+# line too, unless that has limits of its own.
+keep_limits() {
+    limits=$(printf '%s\n' "$2" | grep -oE '(from|expiry-time)="[A-Za-z0-9.:,*?!/_-]+"' | tr '\n' ',') || :
+    [ -n "$limits" ] || return 0
+    awk -v blob="$1" -v limits="$limits" \
+        'index($0, " " blob) && /^command=/ { $0 = limits $0 } { print }' "$work/keys" >"$work/limited"
+    cmp -s "$work/keys" "$work/limited" || say "stays for that key in $3, unless its line is removed first: ${limits%,}"
+    mv -f "$work/limited" "$work/keys"
+}
+
 # authorize FILE: standard input becomes that file, with those lines for other keys that can do no
 # more than receive into the staging too. Any other line is set aside.
 authorize() {
@@ -28,7 +39,10 @@ authorize() {
     while IFS= read -r line || [ -n "$line" ]; do
         case $line in '' | '#'*) continue ;; esac
         blob=$(printf '%s\n' "$line" | sed -n 's|.* \(AAAA[A-Za-z0-9+/=]*\).*|\1|p')
-        [ -z "$blob" ] || ! tr ' ' '\n' <"$work/keys" | grep -Fqx "$blob" || continue
+        if [ -n "$blob" ] && tr ' ' '\n' <"$work/keys" | grep -Fqx "$blob"; then
+            keep_limits "$blob" "${line%%"$blob"*}" "$1"
+            continue
+        fi
         if printf '%s\n' "$line" | grep -Eq "$kept_lines" && print=$(printf '%s\n' "$line" | ssh-keygen -lf -); then
             printf '%s\n' "$line" >>"$work/keys"
             say "stays in $1: $print"
@@ -38,6 +52,7 @@ authorize() {
         fi
     done <"$before"
     if [ -s "$work/aside" ]; then
+        no_directory "$1.disabled"
         (umask 077 && cat "$work/aside" >>"$1.disabled")
         changed "set aside in $1.disabled: $(wc -l <"$work/aside") of the lines in $1"
     fi
@@ -72,6 +87,7 @@ main() {
 $authorized_keys
 END_OF_FILE
     if [ -e /home/certsync/.ssh/authorized_keys2 ]; then
+        no_directory /home/certsync/.ssh/authorized_keys2.disabled
         mv -f /home/certsync/.ssh/authorized_keys2 /home/certsync/.ssh/authorized_keys2.disabled
         changed 'set aside: /home/certsync/.ssh/authorized_keys2, which sshd reads too'
     fi

@@ -1,8 +1,8 @@
 // The report of verify for the textfile collector of Prometheus' node exporter.
 // https://prometheus.io/docs/instrumenting/exposition_formats/
 
-import type { LegReport, VerifyReport } from "./report.ts";
 import { statuses } from "./finding.ts";
+import type { LegReport, VerifyReport } from "./report.ts";
 
 /** Complete whatever failed: a metric that vanishes would look like silence. */
 export function formatPrometheus(report: VerifyReport, now: Date): string[] {
