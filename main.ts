@@ -29,7 +29,7 @@ interface Command<Config, R extends Report> {
   config(file: ConfigFile, flags: Flags): Config;
   run(config: Config, context: RunContext): R | Promise<R>;
   /** What is reported of a run that came to nothing; without a config where that is at fault. */
-  empty(config: Config | null): R;
+  empty(config: Config | null, argv: readonly string[]): R;
   /** In lines. */
   words(report: R, config: Config | null, presentation: Presentation): string[];
   ending(report: R): Ending;
@@ -144,7 +144,7 @@ async function report<Config, R extends Report>(
     ending = command.ending(outcome);
   } catch (thrown) {
     const error = firstOf(thrown);
-    outcome = failedReport(command.empty(config), error);
+    outcome = failedReport(command.empty(config, argv), error);
     ending = error instanceof UsageFailure ? "misused" : "failed";
     if (thrown instanceof SuppressedError) {
       terminal.tell("warning", `WARNING: ${messageOf(thrown.error)}`);

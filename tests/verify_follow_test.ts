@@ -336,7 +336,22 @@ const states: State[] = [
       await Deno.remove(all.npm.dir(5), { recursive: true });
       await all.npm.add(5, all.current);
     },
-    steps: "push, deploy --force",
+    steps: "renew, push, deploy",
+  },
+  {
+    name: "somebody put a newer pair there by hand",
+    view: "mail host",
+    arrange: async (all) => {
+      await all.put(all.next);
+      await all.restart();
+    },
+    steps: "deploy",
+  },
+  {
+    name: "nobody can tell what was pushed",
+    view: "one machine",
+    arrange: (all) => Deno.writeTextFile(lastPushed(all), "<html>\n"),
+    steps: "push",
   },
   {
     name: "what is staged was rolled back before",

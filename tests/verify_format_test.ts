@@ -154,6 +154,29 @@ Deno.test("prometheus gets all its metrics also where nothing could be done", as
   }
 });
 
+Deno.test("a fault is reported under the name that is meant, and takes no other report's place", async () => {
+  await using dir = await tempDir();
+  const [config, output] = [`${dir.path}/config.yaml`, `${dir.path}/certsync.prom`];
+  const verify = (...args: string[]) =>
+    certsync(["verify", ...args, "--format", "prometheus", "--output", output]);
+  const named = async (name: string, ...args: string[]) => {
+    equal((await verify(...args)).code, 3);
+    match(
+      await Deno.readTextFile(output),
+      new RegExp(`^certsync_status.domain="${name}". 3$`, "m"),
+    );
+  };
+  for (const text of [`domain: ${NAME}\nvreify: 1\n`, `{"domain": "${NAME}", "vreify": 1}`]) {
+    await Deno.writeTextFile(config, text);
+    await named(NAME, "--config", config);
+    await named(NAME, "--config", config, "--wran", "5d");
+  }
+  await named("b.example", "--config", config, "--domain", "b.example");
+  await named("c.example", "c.example", "--config", config);
+  await Deno.writeTextFile(config, "push:\n  domain: x.example\n");
+  await named("c.example", "--config", config); // the older report stays as it was
+});
+
 Deno.test("an endpoint that is named twice makes no series twice", async () => {
   await using ca = await authority();
   const leaf = await issue(ca, -2, 90);

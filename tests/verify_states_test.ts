@@ -80,7 +80,7 @@ const LACKING = "publish _25._tcp.mail.example.org. IN TLSA 3 1 1 ab";
 const records = (dane: Leg["dane"] & object, seen = renewed) =>
   leg("tlsa", null, {
     ...{ dane, obstacle: null, error: null },
-    fingerprint: ["none", "unknown"].includes(dane.fit) ? null : seen.fingerprint,
+    fingerprint: dane.fit === "unknown" ? null : seen.fingerprint,
   });
 const fitting = { fit: "fits", words: "ok", publish: "" } as const;
 const lacking = { fit: "misfit", words: "no record fits", publish: LACKING } as const;
@@ -130,6 +130,7 @@ const DEPLOY_FORCE = `${DEPLOY} --force`;
 const THEN_DEPLOY = "; then on the mail host: certsync deploy";
 const RENEW = `in Nginx Proxy Manager: renew the certificate for ${NAME}`;
 const THEN_BOTH = "; then on the NPM host: certsync push; then on the mail host: certsync deploy";
+const UNLESS_THERE = ", unless another npm-N has the newer one: then name that as the source";
 const RESTART = "run on the mail host: cd /opt/mailcow && docker compose restart";
 const SEE_SERVICE = "see that its service runs";
 const TRUST =
@@ -298,10 +299,29 @@ const cases: Case[] = [
   {
     name: "one machine: the source is older than all that came of it",
     legs: onOneMachine(former, [renewed, renewed, renewed]),
+    known: { loaded: new Map([["dovecot-mailcow", "NEW"]]) },
     status: "critical",
     staleAt: "pushed",
     words: ["ok", newer, newer, newer, newer, newer],
-    next: PUSH + THEN_DEPLOY + " --force",
+    next: RENEW + UNLESS_THERE + THEN_BOTH,
+  },
+  {
+    name: "one machine: an older source has come as far as the staging",
+    legs: onOneMachine(former, [former, former, renewed]),
+    known: { loaded: new Map([["dovecot-mailcow", "NEW"]]) },
+    status: "critical",
+    staleAt: "deployed",
+    words: ["ok", "ok", "ok", newer, newer, newer],
+    next: RENEW + UNLESS_THERE + THEN_BOTH,
+  },
+  {
+    name: "mail host: what is staged is older than what is deployed, and was rolled back before",
+    legs: onMailHost(former, renewed),
+    known: { loaded: new Map([["dovecot-mailcow", "NEW"]]), rejected: new Set(["OLD"]) },
+    status: "critical",
+    staleAt: "deployed",
+    words: ["ok", newer, newer, newer],
+    next: PUSH_FORCE + THEN_DEPLOY,
   },
   {
     name: "NPM host: all that it sees is well",
@@ -427,10 +447,39 @@ const cases: Case[] = [
   {
     name: "mail host: the staging was set back to one older than what is deployed",
     legs: onMailHost(former, renewed),
+    known: { loaded: new Map([["dovecot-mailcow", "NEW"]]) },
     status: "critical",
     staleAt: "deployed",
     words: ["ok", newer, newer, newer],
     next: PUSH_FORCE + THEN_DEPLOY,
+  },
+  {
+    name: "mail host: somebody put a newer pair there by hand",
+    legs: onMailHost(former, renewed),
+    known: { loaded: new Map([["dovecot-mailcow", "OLD"]]) },
+    status: "critical",
+    staleAt: "deployed",
+    words: ["ok", newer, newer, newer],
+    next: DEPLOY,
+  },
+  {
+    name: "one machine: what was pushed cannot be told",
+    legs: [
+      leg("source", renewed),
+      leg("pushed", null, { obstacle: "spoilt", error: "no record" }),
+      ...onMailHost(renewed, renewed),
+    ],
+    status: "critical",
+    words: ["ok", "cannot be read", "ok", "ok", "ok", "ok"],
+    next: PUSH,
+  },
+  {
+    name: "laptop: what mailcow made for itself is served, and the source is not seen",
+    legs: [chained("served", homemade, 18, 0, [])],
+    known: { mailcow: null },
+    status: "critical",
+    words: ["self-signed"],
+    next: DEPLOY,
   },
   {
     name: "mail host: the deployed file is gone",
@@ -718,10 +767,11 @@ const cases: Case[] = [
   {
     name: "laptop: what is served is newer than the source, and good",
     legs: onLaptop(former, renewed),
+    known: { mailcow: null },
     status: "critical",
     staleAt: "served",
     words: ["ok", newer],
-    next: PUSH + THEN_DEPLOY + " --force",
+    next: RENEW + UNLESS_THERE + THEN_BOTH,
   },
   {
     name: "laptop: what is served is newer, and homemade",
@@ -857,18 +907,11 @@ const cases: Case[] = [
     words: ["not asked: no route from here"],
   },
   {
-    name: "the records alone, and nobody can tell",
+    name: "the records alone, of which what cannot be asked is a note",
     legs: [records(unknown)],
     expect: { isComparing: false },
-    status: "unknown",
-    words: ["not known: SERVFAIL"],
-  },
-  {
-    name: "the records alone, and there are none",
-    legs: [records({ ...unknown, fit: "none", words: "none published" })],
-    expect: { isComparing: false },
     status: "ok",
-    words: ["none published"],
+    words: ["not known: SERVFAIL"],
   },
   {
     name: "fresh, and stopped halfway",
@@ -1053,10 +1096,8 @@ Deno.test("--force is proposed in no state where something milder would do", () 
   const forced = cases.filter(({ next }) => next?.includes("deploy --force"));
   deepEqual(forced.map(({ name }) => name.split(": ")[1]), [
     "a service forgot what deploy saw it serve",
-    "the source is older than all that came of it",
     "what is staged was rolled back before",
     "the same, and deploy saw it serve the leaf",
-    "what is served is newer than the source, and good",
   ]);
 });
 
@@ -1109,4 +1150,18 @@ Deno.test("a leg that was named and is not here is told, with the reason", () =>
   equal(absent("served", forbidden, null), forbidden.message);
   deepEqual(absences(null, [], { domain: null, mailcow: null }), []);
   deepEqual(absences(["served"], [leg("served", null)], { domain: null, mailcow: null }), []);
+});
+
+Deno.test("endpoints that all have one fault are one row, and others a row each", () => {
+  const rows = (...held: Certificate[]) => {
+    const legs = held.map((each, index) => leg("served", each, { where: `imaps://h${index}:993` }));
+    const report = reportOf({ name: "", legs, status: "ok", words: [] });
+    const look = { paint: (text: string) => text, width: 80, all: false, now };
+    const lines = verifyCommand.words(report, null, { ...look, format: "text" });
+    return lines.filter((line) => / served /.test(` ${line}`));
+  };
+  const [row, ...none] = rows(expired, expired, expired);
+  deepEqual(none, []);
+  match(row ?? "", /^served +3 endpoints +OLD +2026-06-30 +expired$/);
+  equal(rows(expired, expired, renewed).length, 3);
 });

@@ -45,6 +45,16 @@ export function parseLastPushed(
   }));
 }
 
+/** Whether there is anything but records: of what that was for, nobody can tell. */
+export function holdsOther(
+  text: string,
+  targets: readonly Pick<PushTarget, "text">[],
+): boolean {
+  return text.split(/\r?\n/).some((each) =>
+    each.trim() !== "" && parseLastPushed(each, targets).size === 0
+  );
+}
+
 export function formatLastPushed(pushed: LastPushed): string {
   return Array.from(pushed, ([target, fingerprint]) => `${fingerprint} ${target}\n`).join("");
 }

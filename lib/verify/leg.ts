@@ -60,8 +60,7 @@ export interface Leg {
 }
 
 export interface DaneSight {
-  /** `none`: it is known that senders go by no record. */
-  readonly fit: "fits" | "misfit" | "none" | "unknown";
+  readonly fit: "fits" | "misfit" | "unknown";
   readonly words: string;
   /** What to do about a misfit: the record that is lacking; else nothing. */
   readonly publish: string;
@@ -130,7 +129,8 @@ function obstacleOf(why: unknown): Obstacle {
 
 const spoilt = /^(not a (certificate|private key)|anything but|the private key is encrypted)\b/;
 
-const AS_ROOT = "run this as root, or look at what this user may see: --leg served";
+const AS_ROOT =
+  "run this as root, or look at what is served: --leg served --domain mail.example.org";
 
 const obstacles: Readonly<Record<Exclude<FileProblem["kind"], "unreadable">, Obstacle>> = {
   missing: "empty",

@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { type Certificate, parseChain, parseFirst } from "../certificate/certificate.ts";
 import { deliveredPaths, installedPaths, isMixed, type Pair } from "../certificate/pair.ts";
-import { parseLastPushed } from "../chain/last_fp.ts";
+import { holdsOther, parseLastPushed } from "../chain/last_fp.ts";
 import { type Installed, type Mailcow, readMailcow } from "../chain/mailcow.ts";
 import {
   chooseLineage,
@@ -260,13 +260,16 @@ function pushedLegs({ push }: VerifyConfig): Leg[] {
   }
   const pushed = parseLastPushed(text, push.to ?? [UNNAMED_TARGET]);
   const targets = push.to?.map((target) => target.text) ?? [...pushed.keys()];
+  const isGarbage = holdsOther(text, push.to ?? [UNNAMED_TARGET]);
+  if (targets.length === 0 && isGarbage) targets.push(UNNAMED_TARGET.text);
+  const nothing = isGarbage
+    ? { error: "holds a line that is no record of a push", obstacle: "spoilt" } as const
+    : { error: "nothing has been pushed there yet", obstacle: "empty" } as const;
   return targets.map((target) => {
     const facts = { leg: "pushed", where: target || where } as const;
     const fingerprint = pushed.get(target);
     return makeLeg(
-      fingerprint === undefined
-        ? { ...facts, error: "nothing has been pushed there yet", obstacle: "empty" }
-        : { ...facts, fingerprint },
+      fingerprint === undefined ? { ...facts, ...nothing } : { ...facts, fingerprint },
     );
   });
 }

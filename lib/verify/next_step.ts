@@ -60,13 +60,15 @@ function repairSteps({ legs, reference }: Verdict, knowledge: Knowledge): Step[]
   const isOlderStaged = reference.leg === "staged" && replacesGood();
   // What lies at the end is not what is to be brought there, where nothing was staged.
   const isLast = isBad("staged") && !isFromSource && reference.leg !== "staged";
-  const renew = !isLast && !isOlderStaged && isFaulty(legs, reference);
+  // A good newer one is not to give way: a newer one yet is what ends it.
+  const isOlderSource = isFromSource && replacesGood();
+  const renew = !isLast && !isOlderStaged && (isOlderSource || isFaulty(legs, reference));
   const isServedWrong = isBad("deployed", "sni", "served");
   const push = planPush();
   const deploys = isServedWrong || (isBad("staged") && !isFromSource) ||
     (renew && isSeen("staged", "deployed", "sni", "served"));
   return [
-    ...(renew ? [renewal(legs, reference, knowledge.domain)] : []),
+    ...(renew ? [renewal(legs, reference, { domain: knowledge.domain, isOlderSource })] : []),
     ...blocked(of("staged", "deployed")),
     ...(push === null ? [] : [{ host: "NPM host", command: push } as const]),
     ...(deploys ? permission(knowledge) : []),
@@ -87,7 +89,11 @@ function repairSteps({ legs, reference }: Verdict, knowledge: Knowledge): Step[]
     }
     // Brought again, the newest that there is takes the place of one older than what is deployed.
     if (isSeen("staged")) return isOlderStaged ? PUSH_ANYWAY : null;
-    if (isServedWrong && has(of("deployed", "sni", "served"), "chain") && !isStaleAnywhere()) {
+    // What mailcow made for itself was not pushed: deploy takes the place of it.
+    const pushed = of("deployed", "sni", "served").filter(({ leg: { certificate } }) =>
+      certificate?.subject !== certificate?.issuer
+    );
+    if (isServedWrong && has(pushed, "chain") && !isStaleAnywhere()) {
       return PUSH_ANYWAY; // push looks at the leaf alone
     }
     const hasArrived = isSeen("pushed") ||
@@ -104,21 +110,27 @@ function repairSteps({ legs, reference }: Verdict, knowledge: Knowledge): Step[]
       loaded.get(each.leg.service) === fingerprint
     );
     const isOwed = isBad("staged", "deployed", "sni");
-    const needsForce = rejected.has(fingerprint) || (isFromSource && replacesGood()) ||
-      (isLoaded && !isOwed);
+    const needsForce = (rejected.has(fingerprint) && !isOlderStaged) || (isLoaded && !isOwed);
     return needsForce ? DEPLOY_ANYWAY : DEPLOY;
   }
 
-  /** deploy does not put an older certificate in the place of a newer one that is good. */
+  /** deploy does not put an older certificate in the place of a newer one of ours that is good. */
   function replacesGood(): boolean {
     const ends = (leg: Leg) => leg.certificate?.notAfter.getTime() ?? 0;
     return of("deployed", "served").some(({ leg, findings }) =>
       findings.some(({ kind }) => kind === "newer") &&
       !findings.some(({ kind }) => kind === "chain" || kind === "key" || kind === "wrong-name") &&
-      leg.certificate !== null && leg.certificate.issuer !== leg.certificate.subject &&
+      isOurs(leg) && leg.certificate !== null &&
+      leg.certificate.issuer !== leg.certificate.subject &&
       timeState(leg.certificate, knowledge.now) === "valid" &&
       !(isOverdue(leg, knowledge.now) && reference !== null && ends(leg) < ends(reference))
     );
+  }
+
+  /** Whether deploy brought it there, as far as anybody can tell from here. */
+  function isOurs({ fingerprint }: Leg): boolean {
+    return knowledge.mailcow === null || fingerprint === null ||
+      [...knowledge.loaded.values()].includes(fingerprint);
   }
 
   function isStaleAnywhere(): boolean {
@@ -140,7 +152,7 @@ function isOverdue({ certificate }: Leg, now: Date): boolean {
 
 function needsRepair({ leg, match, isStale, findings }: LegVerdict): boolean {
   if (isForeign(leg) || findings.some(({ kind }) => kind === "unhelped")) return false;
-  if (isStale || (match !== null && isReplaceable(leg))) return true;
+  if (isStale || ((match !== null || leg.leg === "pushed") && isReplaceable(leg))) return true;
   return leg.leg !== "source" &&
     findings.some(({ kind }) => kind === "chain" || kind === "key");
 }
@@ -173,7 +185,7 @@ function isFaulty(legs: readonly LegVerdict[], reference: Leg): boolean {
 function renewal(
   legs: readonly LegVerdict[],
   reference: Leg,
-  domain: string | null,
+  { domain, isOlderSource }: { readonly domain: string | null; readonly isOlderSource: boolean },
 ): Step {
   const kinds = legs.flatMap(({ findings }) => findings);
   const lacking = kinds.flatMap(({ lacking = [] }) => lacking);
@@ -181,7 +193,11 @@ function renewal(
   const what = kinds.some(({ kind }) => kind === "wrong-name") || lacking.length > 0
     ? `request a certificate for ${[...new Set([name, ...lacking])].join(" ")}`
     : `renew the certificate for ${name}`;
-  const unless = reference.leg === "source" ? "" : ", unless that is done";
+  const unless = isOlderSource
+    ? ", unless another npm-N has the newer one: then name that as the source"
+    : reference.leg === "source"
+    ? ""
+    : ", unless that is done";
   return { host: "Nginx Proxy Manager", command: `${what}${unless}` };
 }
 

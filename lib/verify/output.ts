@@ -1,6 +1,6 @@
 // Where the report goes that --output names: a file that is replaced, so a regular one.
 
-import { statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { Failure, quote } from "../failure.ts";
 import { replaceFile } from "../files/write_file.ts";
@@ -15,5 +15,18 @@ export function replaceOutput(path: string, lines: readonly string[]): void {
       hint: "name a regular file, which is replaced, or leave out --output to print it",
     });
   }
+  // Nobody is told of a fault without a name in the place of a report that has one.
+  if (lines.some((line) => NAMELESS.test(line)) && NAMED.test(textOf(path))) return;
   replaceFile(path, lines.map((line) => `${line}\n`).join(""), 0o644);
+}
+
+const NAMELESS = /^certsync_status\{domain=""\} 3$/;
+const NAMED = /^certsync_status\{domain="[^"]/m;
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return ""; // there is nothing to lose
+  }
 }

@@ -4,6 +4,7 @@ import type { LegName, VerifyConfig } from "../config/config.ts";
 import type { Timer } from "../programs/systemctl.ts";
 import { formatTime } from "../values/time.ts";
 import type { Status } from "./finding.ts";
+import { domainMeant } from "./identity.ts";
 import type { Step } from "./next_step.ts";
 import type { LegVerdict } from "./verdict.ts";
 
@@ -44,10 +45,13 @@ export interface LegReport {
 }
 
 /** What is reported of a run that came to nothing. */
-export function emptyVerifyReport(config: VerifyConfig | null): VerifyReport {
+export function emptyVerifyReport(
+  config: VerifyConfig | null,
+  argv: readonly string[],
+): VerifyReport {
   return {
     status: "unknown",
-    domain: config?.domain ?? null,
+    domain: config?.domain ?? domainMeant(argv),
     staleAt: null,
     legs: [],
     next: [],

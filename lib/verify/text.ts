@@ -75,9 +75,17 @@ function suffixOf({ suffix }: Row, column: number): string {
 
 const MIN_PLACE = 16;
 
-/** Endpoints that are alike and well, and well directories of other names, are one row each. */
+/** Endpoints that are alike and well, or all have one fault, and well directories of other names, are one row each. */
 function alike(legs: readonly LegReport[]): LegReport[][] {
+  const served = legs.filter(({ leg, noted }) => leg === "served" && !noted);
+  const faults = new Set(
+    served.map(({ fingerprint, verdict, error, stale }) =>
+      [fingerprint, verdict, error, stale].join()
+    ),
+  );
+  const isOneFault = faults.size === 1 && served.every(({ stale }) => !stale);
   const groups = Map.groupBy(legs, (leg) => {
+    if (isOneFault && served.includes(leg)) return "served alike";
     const isWell = leg.status === "ok" && leg.verdict === "ok";
     if (!isWell || (leg.leg !== "served" && !isForeign(leg))) return leg;
     return leg.leg === "served" ? `served ${leg.fingerprint}` : "others";

@@ -45,10 +45,7 @@ export async function tlsaLegs(around: Surroundings, context: RunContext): Promi
     const answer = lookup.answers.get(name) ?? { kind: "none" };
     const silence = explainNone(answer);
     if (silence !== null) {
-      const fit = "words" in answer ? "unknown" : "none";
-      return answer.kind !== "none" || isAsked
-        ? [legOf(name, { fit, words: silence, publish: "" }, null)]
-        : [];
+      return answer.kind !== "none" || isAsked ? [legOf(name, unknown(silence), null)] : [];
     }
     const seen = await whatIsGiven(name, around, ask, context);
     return [legOf(name, judgeSeen(answer, seen, name, context.now), seen.chains[0]?.[0] ?? null)];

@@ -83,9 +83,9 @@ function isDown({ findings }: LegVerdict): boolean {
   return findings.some(({ kind, status }) => kind === "silent" && status === "critical");
 }
 
-/** Nobody looked at it: it is neither well nor not. */
+/** Nobody looked at it, and it is neither well nor not; what the DNS does not tell is a note. */
 function isUnseen({ leg, findings }: LegVerdict): boolean {
-  return leg.fingerprint === null && findings.length === 0 && leg.dane?.fit !== "none";
+  return leg.fingerprint === null && findings.length === 0 && leg.dane === undefined;
 }
 
 interface Chain extends Expectations {
@@ -102,7 +102,9 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
   }
   const { reference, isComparing } = chain;
   const isOwn = holdsItsOwn(leg, chain);
-  const isUnread = leg.fingerprint === null && !isReplaceable(leg);
+  // Of a spoilt record nobody can tell what was pushed.
+  const isUnread = leg.fingerprint === null &&
+    (!isReplaceable(leg) || (leg.leg === "pushed" && leg.obstacle === "spoilt"));
   const match = !isComparing || isForeign(leg) || isOwn || isUnread
     ? null
     : leg.fingerprint !== null && leg.fingerprint === reference?.fingerprint;
@@ -137,7 +139,7 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
 /** Published records hold no certificate that could be late, or near its end. */
 function judgeRecords(leg: Leg, dane: DaneSight, { isComparing }: Chain): LegVerdict {
   const { fit, words, publish: advice } = dane;
-  const isJudged = fit === "fits" || fit === "misfit";
+  const isJudged = fit !== "unknown";
   const match = isComparing && isJudged ? fit === "fits" : null;
   const findings: Finding[] = fit === "misfit"
     ? [{ kind: "dane", status: "critical", words, advice }]

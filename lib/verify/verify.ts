@@ -118,10 +118,9 @@ function nothingSeen(
   { legs }: Verdict,
   deed: "compared" | "seen",
 ): Pick<VerifyReport, "error" | "hint"> {
-  const [first, ...others] = legs.flatMap(({ leg: { where, error, dane } }) => {
-    const why = error ?? dane?.words;
-    return why === undefined ? [] : [`${where}: ${why}`];
-  });
+  const [first, ...others] = legs.flatMap(({ leg: { where, error } }) =>
+    error === null ? [] : [`${where}: ${error}`]
+  );
   if (first === undefined) {
     return {
       error: "nothing could be compared: no copy of the certificate can be read from here",

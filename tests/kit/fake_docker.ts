@@ -214,6 +214,8 @@ async function answer(
       return await exec(docker, services, rest);
     case "restart":
       return await restart(docker, services, rest);
+    case "up": // the services are up, and know their settings
+      return { code: 0, stdout: "", stderr: "" };
     case "ps":
       return ps(docker, services, rest);
     default:
