@@ -77,8 +77,11 @@ main() {
     ensure_user certsync /home/certsync
     directory 755 root:root /home/certsync
     parents "$staging"
-    if [ -d "$staging" ] && [ "$(stat -c %U "$staging")" != certsync ] && [ -n "$(ls -A "$staging")" ]; then
-        fail "$staging belongs to somebody else and is not empty" 'see what is in it; the staging must be a directory of its own'
+    # What a push left there stays, whoever it belonged to before this host was rebuilt.
+    if [ -d "$staging" ] && [ "$(stat -c %U "$staging")" != certsync ] &&
+        [ -n "$(find "$staging" -mindepth 1 ! -name fullchain.pem ! -name privkey.pem)" ]; then
+        fail "$staging belongs to somebody else and holds other files than a push's" \
+            'see what is in it; the staging must be a directory of its own'
     fi
     directory 700 "certsync:$(id -gn certsync)" "$staging"
     # The account must not be able to change what it may do.
