@@ -93,7 +93,7 @@ function describeCandidate(lineage: Lineage, hostName: string | null): Candidate
 }
 
 /** With a hostname the directory alone, for `cd "$(…)"`; otherwise, or for all, a list. */
-export function describeFind(report: FindReport, { all }: Pick<FindConfig, "all">): string[] {
+export function describeFind(report: FindReport, { all }: Pick<Presentation, "all">): string[] {
   if (report.hostname !== null && !all) return report.match === null ? [] : [report.match];
   return report.candidates.flatMap(({ dir, subject, names, notAfter, issuer, state }) => [
     `${dir}${dir === report.match ? "  (the one to use)" : ""}`,

@@ -201,16 +201,11 @@ function flagPath(flags: Flags, name: string): string | undefined {
   return path === undefined ? undefined : parsePath(resolve(path), `--${name}`);
 }
 
-const formats = ["text", "nagios", "prometheus"] as const;
+const formats = ["text", "nagios", "prometheus"];
 
-export type Format = typeof formats[number];
-
-function isFormat(text: string | undefined): text is Format {
-  return formats.some((format) => format === text);
-}
-
-function parseFormat(text: string, what: string): Format {
-  if (isFormat(text)) return text;
+/** The form of the report, which main reads again where it has one to show. Throws a UsageFailure. */
+function checkFormat(text: string, what: string): void {
+  if (formats.includes(text)) return;
   throw new UsageFailure(`${what} is not a format: ${quote(text)}`, {
     hint: `the formats are ${formats.join(", ")}`,
   });
@@ -252,7 +247,6 @@ export interface VerifyConfig {
   readonly timeoutMs: number;
   /** Null means mailcow's own, else this host's. */
   readonly resolver: Resolver | null;
-  readonly format: Format;
   readonly knownHosts: readonly string[] | null;
   /** What this host is in the chain, as far as the config file says: null where it does not. */
   readonly push: SourceConfig & {
@@ -275,6 +269,7 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
     const text = flags.value(name);
     return text === undefined ? verify[name] : resolved(parseLocation(text, `--${name}`));
   };
+  checkFormat(flags.value("format") ?? "text", "--format");
   const warn = age("warn") ?? { lifePart: 0.25 };
   const critical = age("critical") ?? { lifePart: 0.1 };
   if (isLess(warn, critical)) {
@@ -294,7 +289,6 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
     critical,
     timeoutMs: verify.timeout ?? 10_000,
     resolver: file.resolver ?? null,
-    format: parseFormat(flags.value("format") ?? "text", "--format"),
     knownHosts: standardKnownHosts(),
     push: {
       isConfigured: file.push !== undefined,
@@ -337,7 +331,6 @@ function isLess(a: Age, b: Age): boolean {
 export interface FindConfig {
   readonly hostName: string | null;
   readonly live: readonly string[] | null;
-  readonly all: boolean;
   readonly commands: CommandsToTell;
 }
 
@@ -347,7 +340,6 @@ export function findConfig({ push = {} }: ConfigFile, flags: Flags): FindConfig 
     hostName: operand === undefined ? null : parseHostName(operand, "HOSTNAME"),
     live: flags.values("live")?.map((path) => parsePath(resolve(path), "--live")) ??
       push.live ?? null,
-    all: flags.has("all"),
     commands: commandsToTell(flags),
   };
 }

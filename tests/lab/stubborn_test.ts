@@ -108,6 +108,7 @@ Deno.test("a pair that Dovecot cannot load is rolled back, and not tried again u
   const other = await lab.deliver(good);
   equal(other.code, 0, other.json.error);
   equal(other.json.outcome, "deployed");
+  await untilAnswered(); // those for clients that log in died while Dovecot was away
   await assertServed(good);
 
   await lab.tell("dovecot-mailcow", "security-level", "2");
