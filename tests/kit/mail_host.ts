@@ -1,7 +1,7 @@
 // A mail host with all that deploy meets there: mailcow, staging, docker and nine endpoints.
 
 import { deepEqual, equal } from "node:assert/strict";
-import { chmod, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import type { Leaf } from "./authority.ts";
 import {
   certsync,
@@ -108,12 +108,16 @@ export async function mailHost(options: MailHostOptions): Promise<MailHost> {
   }
   await configure({});
 
+  /** Each file by a rename, as rsync does it. */
   async function stage(leaf: Served) {
     for (const line of secretLines(leaf.keyPem)) secrets.add(line);
     await Deno.mkdir(staging, { recursive: true, mode: 0o700 });
-    await Deno.writeTextFile(`${staging}/fullchain.pem`, leaf.fullchainPem);
-    await Deno.writeTextFile(`${staging}/privkey.pem`, leaf.keyPem);
-    await chmod(`${staging}/privkey.pem`, 0o600);
+    const files = { "fullchain.pem": leaf.fullchainPem, "privkey.pem": leaf.keyPem };
+    for (const [name, text] of Object.entries(files)) {
+      const mode = name === "privkey.pem" ? 0o600 : 0o644;
+      await Deno.writeTextFile(`${staging}/.${name}.new`, text, { mode });
+      await Deno.rename(`${staging}/.${name}.new`, `${staging}/${name}`);
+    }
   }
   if (options.staged) await stage(options.staged);
   if (options.deployed) {
