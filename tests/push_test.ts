@@ -165,15 +165,26 @@ test("a failed transfer leaves last_fp and what was delivered as they were", asy
   assertSame(incoming, await snapshot(scene.incoming));
 });
 
-test("a target that cannot be remembered has failed, and the report says that it was sent", async () => {
+test("a memory that is none is named before anything is sent", async () => {
   await using scene = await pushScene();
   await Deno.mkdir(`${scene.state}/last_fp`, { recursive: true });
   const result = await scene.push(["--json"]);
   deepEqual([result.code, result.json().outcome], [1, "failed"]);
-  equal(result.json().fingerprint, first.fingerprint);
-  match(result.json().targets[0].error, /^sent, but cannot write ".*last_fp": it is a directory$/);
-  await scene.assertArrived(first);
+  match(result.json().error, /certsync did not make .*last_fp/);
+  deepEqual(namesIn(scene.incoming), []);
   deepEqual(namesIn(scene.state), ["last_fp", "lock"]);
+});
+
+test("a target that cannot be remembered has failed, and the report says that it was sent", async () => {
+  await using scene = await pushScene();
+  const inTheWay = `${scene.state}/.certsync-last_fp`;
+  const received = forcedCommand("-azL", scene.incoming);
+  await scene.server.force(`mkdir -p ${inTheWay}/full; ${received}`);
+  const result = await scene.push(["--json"]);
+  deepEqual([result.code, result.json().outcome], [1, "failed"]);
+  equal(result.json().fingerprint, first.fingerprint);
+  match(result.json().targets[0].error, /^sent, but .*a directory is in the way: ".*last_fp"/);
+  await scene.assertArrived(first);
 });
 
 test("push succeeds at once where the forced command matches", async () => {
@@ -412,7 +423,7 @@ test("push refuses", async (t) => {
   await concurrently(
     t,
     Object.entries(refusals).map((
-      [what, { arrange, error, hint = /^$/, args = [] }],
+      [what, { arrange, error, hint = /^[a-z].*: |issued anew/, args = [] }],
     ) => [what, async () => {
       await using scene = await pushScene({ server, plainFiles: true });
       await arrange(scene);

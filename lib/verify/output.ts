@@ -7,9 +7,9 @@ import { replaceFile } from "../files/write_file.ts";
 
 /** Throws a Failure that names the file. */
 export function replaceOutput(path: string, lines: readonly string[]): void {
-  const stat = statSync(path, { throwIfNoEntry: false });
+  const stat = statOf(path);
   const isKernels = /^\/(dev|proc|sys)\//.test(resolve(path)); // a link there may lead to a file
-  if (isKernels || (stat !== undefined && !stat.isFile())) {
+  if (isKernels || (stat !== null && !stat.isFile())) {
     const what = stat?.isDirectory() ? "a directory" : "not a regular file";
     throw new Failure(`cannot write ${quote(path)}: it is ${what}`, {
       hint: "name a regular file, which is replaced, or leave out --output to print it",
@@ -22,6 +22,16 @@ export function replaceOutput(path: string, lines: readonly string[]): void {
 
 const NAMELESS = /^certsync_status\{domain=""\} 3$/;
 const NAMED = /^certsync_status\{domain="[^"]/m;
+
+/** Null where there is nothing to be seen: what stands in the way is said by who writes. */
+function statOf(path: string) {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) ?? null;
+  } catch (error) {
+    if (error instanceof Error && "code" in error) return null;
+    throw error;
+  }
+}
 
 function textOf(path: string): string {
   try {

@@ -3,7 +3,7 @@
 import { equal, match, ok } from "node:assert/strict";
 import { authority, type Leaf } from "../kit/authority.ts";
 import { type CertsyncResult, startCertsync } from "../kit/certsync.ts";
-import { type MailHost, mailHost } from "../kit/mail_host.ts";
+import { allLoaded, type MailHost, mailHost } from "../kit/mail_host.ts";
 import { assertSame, snapshot } from "../kit/snapshot.ts";
 import { Faults, inPlaces, sized, some, tell } from "./size.ts";
 
@@ -102,8 +102,21 @@ export async function assertRefused(
   faults.assertNone();
 }
 
-export function hostAttacked(): Promise<MailHost> {
-  return mailHost({ trust: ca.rootFile, deployed, staged: good, up: [], endpoints: ["imaps"] });
+export async function hostAttacked(): Promise<MailHost> {
+  const options = {
+    trust: ca.rootFile,
+    deployed,
+    staged: good,
+    up: [],
+    endpoints: ["imaps" as const],
+  };
+  const host = await mailHost(options);
+  // certsync installed it: what anybody else put there may be replaced by an older one.
+  await Deno.mkdir(host.state, { recursive: true, mode: 0o700 });
+  await Deno.writeTextFile(`${host.state}/loaded`, `${allLoaded(deployed).join("\n")}\n`, {
+    mode: 0o600,
+  });
+  return host;
 }
 
 export async function watched(host: MailHost) {

@@ -84,7 +84,7 @@ Deno.test("a full directory in the place of the certificate is named, and the wa
 Deno.test("a user who may not look is told so, without a stack", async () => {
   await using host = await hostAttacked();
   await chmod(host.root, 0o755);
-  await Deno.mkdir(host.state, { mode: 0o700 });
+  await Deno.mkdir(host.state, { recursive: true, mode: 0o700 });
   await chmod(host.mailcow.confFile, 0o644);
   const under = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
   const { code, stderr } = await host.deploy(["--dry-run", "--json"], { under });
