@@ -631,7 +631,7 @@ Deno.test("what was rolled back stays so where that cannot be read, and nothing 
   equal(code, 1);
   match(
     stderr,
-    /^ERROR: what certsync remembers, ".*rejected", .*\nhint: .*remove (it|that file).*\n$/,
+    /^ERROR: what certsync remembers, ".*rejected", .*\nhint: remove that file, which is damaged\n$/,
   );
 });
 

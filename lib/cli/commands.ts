@@ -48,6 +48,9 @@ const domain: Option = {
   help: "the host name that the certificate must cover",
 };
 
+/** What those have that report. */
+const reporting = [json, quiet, verbose, config, help] as const;
+
 export const commands = {
   push: {
     summary: "send the certificate of Nginx Proxy Manager to the mail host, if it changed",
@@ -66,11 +69,7 @@ export const commands = {
       },
       { name: "force", help: "send it although it is unchanged" },
       dryRun,
-      json,
-      quiet,
-      verbose,
-      config,
-      help,
+      ...reporting,
     ],
     examples: [
       { line: "certsync push", does: "what the timer runs, with /etc/certsync/config.yaml" },
@@ -89,11 +88,7 @@ export const commands = {
       { name: "force", help: "install although unchanged, older or rolled back before" },
       { name: "rollback", help: "put back the certificate that was deployed before" },
       dryRun,
-      json,
-      quiet,
-      verbose,
-      config,
-      help,
+      ...reporting,
     ],
     examples: [
       { line: "certsync deploy", does: "what the timer runs; a standard mailcow needs no config" },
@@ -136,11 +131,7 @@ export const commands = {
       },
       { name: "all", help: "show each endpoint, also those that are alike and well" },
       { name: "output", argument: "FILE", help: "replace FILE with it, instead of printing it" },
-      json,
-      quiet,
-      verbose,
-      config,
-      help,
+      ...reporting,
     ],
     examples: [
       { line: "certsync verify", does: "on either host: all that this host can see" },
@@ -162,11 +153,7 @@ export const commands = {
         help: "look in DIR; may be given several times",
       },
       { name: "all", help: "list every directory with its names, expiry and state" },
-      json,
-      quiet,
-      verbose,
-      config,
-      help,
+      ...reporting,
     ],
     examples: [
       {
