@@ -9,7 +9,7 @@ import {
   RUN_AS_ROOT,
 } from "./chain/npm_dir.ts";
 import type { Presentation } from "./cli/terminal.ts";
-import { type FindConfig, findConfig } from "./config/config.ts";
+import { type FindConfig, findConfig } from "./config/push_config.ts";
 import { quote } from "./failure.ts";
 import type { RunContext } from "./run_context.ts";
 import { namesCover } from "./values/host_name.ts";

@@ -2,7 +2,9 @@
 
 import { deepEqual, doesNotMatch, equal, match, throws } from "node:assert/strict";
 import { type CommandLine, parseCommandLine } from "../lib/cli/command_line.ts";
-import { deployConfig, findConfig, pushConfig, verifyConfig } from "../lib/config/config.ts";
+import { deployConfig } from "../lib/config/deploy_config.ts";
+import { findConfig, pushConfig } from "../lib/config/push_config.ts";
+import { verifyConfig } from "../lib/config/verify_config.ts";
 import { readConfigDocument } from "../lib/config/config_file.ts";
 import { UsageFailure } from "../lib/failure.ts";
 import { certsync } from "./kit/certsync.ts";
@@ -31,6 +33,7 @@ Deno.test("an empty config has the defaults of the contract", () => {
   const deploy = deployConfig(read(null), flags("deploy"));
   deepEqual(deploy, {
     domain: null,
+    also: [],
     mailcow: "/opt/mailcow-dockerized",
     staging: "/home/certsync/incoming",
     state: "/var/lib/mailcow-cert-deploy",
@@ -43,6 +46,7 @@ Deno.test("an empty config has the defaults of the contract", () => {
     resolver: null,
     force: false,
     rollback: false,
+    only: [],
     dryRun: false,
   });
   const verify = verifyConfig(read({ push: null, deploy: {} }), flags("verify"));
@@ -142,6 +146,35 @@ Deno.test("targets may differ in port, identity and known_hosts, also where --to
     [two, ofTwo],
     ["u@three:/in/", ofOne],
   ]);
+});
+
+Deno.test("further names are those of the file and of --also, each once, and never the domain or a file of mailcow's", () => {
+  const file = read({ domain: "m.example.org", also: ["Shop.Example.NET.", "m.example.com"] });
+  const all = ["shop.example.net", "m.example.com", "m.example.de"];
+  const also = "--also m.example.de";
+  deepEqual(pushConfig(file, flags(`push ${also} --to ${TARGET}`)).also, all);
+  deepEqual(deployConfig(file, flags(`deploy ${also}`)).also, all);
+  deepEqual(verifyConfig(file, flags(`verify ${also}`)).also, all);
+  for (const name of ["shop.example.net", "M.example.org"]) {
+    throws(() => deployConfig(file, flags(`deploy --also ${name}`)), /^UsageFailure: also names /);
+  }
+  // Whoever gives another domain is asked anew.
+  throws(() => deployConfig(file, flags("deploy --domain m.example.com")), UsageFailure);
+  for (const name of ["../x", "a/b", "*.example.org", ".", "", "key.pem", "backups", "x\ny"]) {
+    throws(() => read({ also: [name] }), { message: /^also in / });
+  }
+  throws(() => read({ also: [] }), UsageFailure);
+});
+
+Deno.test("--only stands beside --force or --rollback, with names or all", () => {
+  const only = (words: string) => deployConfig(read({}), flags(`deploy ${words}`)).only;
+  deepEqual(only("--force --only A.example.org --only b.example.org"), [
+    "a.example.org",
+    "b.example.org",
+  ]);
+  equal(only("--rollback --only all"), "all");
+  throws(() => only("--only all"), UsageFailure);
+  throws(() => only("--force --only a/b"), UsageFailure);
 });
 
 Deno.test("a list may be one item alone", () => {

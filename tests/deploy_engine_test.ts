@@ -1,7 +1,7 @@
 // A docker that fails or hangs for one service: its trouble alone, and never mistaken for the leaf's.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import { deployConfig } from "../lib/config/config.ts";
+import { deployConfig } from "../lib/config/deploy_config.ts";
 import { readConfigFile } from "../lib/config/config_file.ts";
 import { deploy } from "../lib/deploy/deploy.ts";
 import type { DeployReport } from "../lib/deploy/report.ts";

@@ -144,7 +144,7 @@ Deno.test("parse refuses more than one document", () => {
   throws(() => read("a: 1\n---\nb: 2\n"), SyntaxError);
 });
 
-/** As lib/config/config.ts calls it. */
+/** As lib/config/config_file.ts calls it. */
 function read(text: string): unknown {
   return parse(text, { schema: "failsafe" });
 }

@@ -5,7 +5,7 @@ import type { Certificate } from "../lib/certificate/certificate.ts";
 import type { SniDirectory } from "../lib/chain/mailcow.ts";
 import { absences } from "../lib/verify/doubt.ts";
 import type { Leg } from "../lib/verify/leg.ts";
-import type { LegName } from "../lib/config/config.ts";
+import type { LegName } from "../lib/config/verify_config.ts";
 import { Failure } from "../lib/failure.ts";
 import { formatSteps, type Knowledge } from "../lib/verify/next_step.ts";
 import { type Status, statuses } from "../lib/verify/finding.ts";

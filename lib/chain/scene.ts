@@ -1,7 +1,7 @@
 // What a run deals with besides files: which docker compose there is, and which endpoints are mailcow's.
 
 import * as fs from "node:fs";
-import type { DeployConfig } from "../config/config.ts";
+import type { DeployConfig } from "../config/deploy_config.ts";
 import { quote } from "../failure.ts";
 import type { Compose } from "../programs/compose.ts";
 import {

@@ -48,6 +48,13 @@ const domain: Option = {
   help: "the host name that the certificate must cover",
 };
 
+const also: Option = {
+  name: "also",
+  argument: "NAME",
+  repeatable: true,
+  help: "a further name with a certificate of its own; adds to also of the config file",
+};
+
 /** What those have that report. */
 const reporting = [json, quiet, verbose, config, help] as const;
 
@@ -56,6 +63,7 @@ export const commands = {
     summary: "send the certificate of Nginx Proxy Manager to the mail host, if it changed",
     options: [
       domain,
+      also,
       {
         name: "source",
         argument: "auto|npm-N|DIR",
@@ -85,8 +93,15 @@ export const commands = {
       { name: "mailcow", argument: "DIR", help: "mailcow's directory (/opt/mailcow-dockerized)" },
       { name: "staging", argument: "DIR", help: "where push delivers (/home/certsync/incoming)" },
       { ...domain, help: `${domain.help} (default: MAILCOW_HOSTNAME)` },
+      also,
       { name: "force", help: "install although unchanged, older or rolled back before" },
       { name: "rollback", help: "put back the certificate that was deployed before" },
+      {
+        name: "only",
+        argument: "NAME",
+        repeatable: true,
+        help: "force or roll back this name's certificate, not the domain's; all means every one",
+      },
       dryRun,
       ...reporting,
     ],
@@ -100,6 +115,7 @@ export const commands = {
     operand: "[HOSTNAME]",
     options: [
       domain,
+      also,
       {
         name: "source",
         argument: "LOCATION",
@@ -168,6 +184,7 @@ export const commands = {
     operand: "push|deploy|monitor",
     options: [
       { ...domain, help: `${domain.help}; setup push needs it` },
+      also,
       {
         name: "to",
         argument: "TARGET",

@@ -6,7 +6,7 @@ import { quote, UsageFailure } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
 import { FileProblem, readFileIfAny } from "../files/read_file.ts";
 import { parseEndpoint, parsePort } from "../values/endpoint_url.ts";
-import { parseHostName } from "../values/host_name.ts";
+import { parseFurtherName, parseHostName } from "../values/host_name.ts";
 import { type Location, parseLocation } from "../values/location.ts";
 import { parsePushTarget, type PushTarget } from "../values/push_target.ts";
 import { parseResolver } from "../values/resolver.ts";
@@ -41,6 +41,7 @@ export type Source = { readonly kind: "auto" } | {
 
 const schema = {
   domain: text(parseHostName),
+  also: list(text(parseFurtherName)),
   resolver: text(parseResolver),
   push: section({
     live: list(text(parsePath)),

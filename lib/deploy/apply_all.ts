@@ -5,7 +5,7 @@ import type { Pair } from "../certificate/pair.ts";
 import type { Service, SniDirectory } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { isHidden, namesServed } from "../chain/sni.ts";
-import type { DeployConfig } from "../config/config.ts";
+import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure, quote } from "../failure.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { type Application, applyTo } from "./apply.ts";

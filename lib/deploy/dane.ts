@@ -12,7 +12,7 @@ import {
 import type { Scene } from "../chain/scene.ts";
 import { readServed, type Served } from "../chain/served.ts";
 import { claimants } from "../chain/sni.ts";
-import type { DeployConfig } from "../config/config.ts";
+import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure } from "../failure.ts";
 import { explainUnasked, readTlsa, type TlsaAnswer } from "../programs/dig.ts";
 import { addressesOf } from "../programs/getent.ts";

@@ -11,7 +11,7 @@ import {
   serviceNames,
 } from "../chain/mailcow.ts";
 import { awaitStaged, mixedHint, stagingWarnings } from "../chain/staging.ts";
-import { type DeployConfig, deployConfig } from "../config/config.ts";
+import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
 import { checkPlaces } from "../config/places.ts";
 import { explain, Failure, quote, UsageFailure } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";

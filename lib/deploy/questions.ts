@@ -4,7 +4,7 @@ import { type Service, serviceOf } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { keyKindOf } from "../chain/served.ts";
 import { rightLeaves } from "../chain/sni.ts";
-import type { DeployConfig } from "../config/config.ts";
+import type { DeployConfig } from "../config/deploy_config.ts";
 import type { RunContext } from "../run_context.ts";
 import { ask } from "./look.ts";
 import { readAnswered } from "./memory.ts";

@@ -3,7 +3,7 @@
 import { tlsaRecord } from "../certificate/certificate.ts";
 import type { Service } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
-import type { DeployConfig } from "../config/config.ts";
+import type { DeployConfig } from "../config/deploy_config.ts";
 import type { Failure } from "../failure.ts";
 import { composeCommand } from "../programs/compose.ts";
 import { formatEndpoint } from "../values/endpoint_url.ts";

@@ -4,7 +4,7 @@ import { keyMatches } from "../certificate/judgement.ts";
 import type { Pair } from "../certificate/pair.ts";
 import { processNames, readMailcow, type Service, serviceNames } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
-import type { DeployConfig } from "../config/config.ts";
+import type { DeployConfig } from "../config/deploy_config.ts";
 import { type Compose, composeExec } from "../programs/compose.ts";
 import { readContainerState } from "../programs/containers.ts";
 import { TimedOut } from "../programs/run.ts";

@@ -3,7 +3,7 @@
 import { timeState } from "../certificate/certificate.ts";
 import { type Pair, samePair } from "../certificate/pair.ts";
 import { type LastPushed, readLastPushed } from "../chain/last_fp.ts";
-import { type Destination, type PushConfig, pushConfig } from "../config/config.ts";
+import { type Destination, type PushConfig, pushConfig } from "../config/push_config.ts";
 import { Failure, quote } from "../failure.ts";
 import { holdState } from "../files/state.ts";
 import { pause, type RunContext } from "../run_context.ts";

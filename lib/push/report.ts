@@ -2,7 +2,7 @@
 
 import { tlsaRecord } from "../certificate/certificate.ts";
 import type { Pair } from "../certificate/pair.ts";
-import type { PushConfig } from "../config/config.ts";
+import type { PushConfig } from "../config/push_config.ts";
 import type { Failure } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
 import type { PushTarget } from "../values/push_target.ts";

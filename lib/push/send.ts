@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { CERTIFICATE_MODE, KEY_MODE, type Pair } from "../certificate/pair.ts";
 import { type LastPushed, lastPushedPath, writeLastPushed } from "../chain/last_fp.ts";
-import type { Destination, PushConfig } from "../config/config.ts";
+import type { Destination, PushConfig } from "../config/push_config.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { makeScratch } from "../files/state.ts";
 import { writeSynced } from "../files/write_file.ts";

@@ -15,7 +15,7 @@ import {
   readLineages,
   RUN_AS_ROOT,
 } from "../chain/npm_dir.ts";
-import type { CommandsToTell, PushConfig, SourceConfig } from "../config/config.ts";
+import type { CommandsToTell, PushConfig, SourceConfig } from "../config/push_config.ts";
 import { Failure, firstFew, quote } from "../failure.ts";
 import { FileProblem } from "../files/read_file.ts";
 import { pause, type RunContext } from "../run_context.ts";

@@ -2,15 +2,15 @@
 
 import { resolve } from "node:path";
 import type { Flags } from "../cli/command_line.ts";
+import { flagDomain } from "../config/names.ts";
+import { pushTargets } from "../config/push_config.ts";
 import {
   DEPLOY_STATE,
-  flagDomain,
   MAILCOW,
   PUSH_STATE,
-  pushTargets,
   STAGING,
   STANDARD_KNOWN_HOSTS,
-} from "../config/config.ts";
+} from "../config/standard.ts";
 import { type ConfigFile, STANDARD_FILE, type TargetEntry } from "../config/config_file.ts";
 import { quote, UsageFailure } from "../failure.ts";
 import type { PushTarget } from "../values/push_target.ts";

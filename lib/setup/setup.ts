@@ -1,7 +1,7 @@
 // certsync setup: prints the script that makes this host a part of the chain, and changes nothing.
 
 import type { Flags } from "../cli/command_line.ts";
-import { DEPLOY_STATE, MAILCOW, PUSH_STATE, STAGING } from "../config/config.ts";
+import { DEPLOY_STATE, MAILCOW, PUSH_STATE, STAGING } from "../config/standard.ts";
 import { readConfigFile, STANDARD_FILE } from "../config/config_file.ts";
 import {
   type DeploySetup,

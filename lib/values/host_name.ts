@@ -18,6 +18,15 @@ export function parseHostName(text: string, what: string): string {
   return name;
 }
 
+/** A name that has directories of its own in staging and in mailcow's data/assets/ssl. */
+export function parseFurtherName(text: string, what: string): string {
+  const name = parseHostName(text, what);
+  if (!/(^backups|^acme|\.pem)$/.test(name)) return name;
+  throw new UsageFailure(`${what} is not a host name: ${quote(text)}`, {
+    hint: "mailcow keeps a file or a directory of its own under that name",
+  });
+}
+
 /** Whether one name of a certificate stands for the host: exactly, or as `*` for its first label. */
 export function nameCovers(certificateName: string, host: string): "exact" | "wildcard" | null {
   const name = certificateName.toLowerCase();

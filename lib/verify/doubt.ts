@@ -1,7 +1,7 @@
 // What keeps a verdict from being relied on: legs that were named and are not here, and what this host
 // could not judge. Pure.
 
-import type { LegName } from "../config/config.ts";
+import type { LegName } from "../config/verify_config.ts";
 import { Failure } from "../failure.ts";
 import { BrokenProgram, MissingProgram } from "../programs/run.ts";
 import type { Leg } from "./leg.ts";

@@ -2,7 +2,7 @@
 
 import type { Certificate } from "../certificate/certificate.ts";
 import type { Service } from "../chain/mailcow.ts";
-import type { LegName } from "../config/config.ts";
+import type { LegName } from "../config/verify_config.ts";
 import { Failure } from "../failure.ts";
 import { FileProblem } from "../files/read_file.ts";
 import type { ChainError } from "../programs/openssl.ts";

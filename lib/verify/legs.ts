@@ -16,7 +16,7 @@ import {
 } from "../chain/npm_dir.ts";
 import { readScene } from "../chain/scene.ts";
 import { readStaged } from "../chain/staging.ts";
-import { legNames, type VerifyConfig } from "../config/config.ts";
+import { legNames, type VerifyConfig } from "../config/verify_config.ts";
 import { Failure, quote } from "../failure.ts";
 import { FileProblem, isMissing, readFile, readFileIfAny } from "../files/read_file.ts";
 import type { Compose } from "../programs/compose.ts";

@@ -2,7 +2,7 @@
 
 import { timeState } from "../certificate/certificate.ts";
 import { serviceNames } from "../chain/mailcow.ts";
-import type { LegName } from "../config/config.ts";
+import type { LegName } from "../config/verify_config.ts";
 import type { Finding } from "./finding.ts";
 import { isForeign, isReplaceable, type Leg } from "./leg.ts";
 import type { LegVerdict, Verdict } from "./verdict.ts";

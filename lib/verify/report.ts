@@ -1,6 +1,6 @@
 // What verify reports, to machines and to those who put it into words.
 
-import type { LegName, VerifyConfig } from "../config/config.ts";
+import type { LegName, VerifyConfig } from "../config/verify_config.ts";
 import type { Timer } from "../programs/systemctl.ts";
 import { formatTime } from "../values/time.ts";
 import type { Status } from "./finding.ts";

@@ -4,7 +4,7 @@ import { isIP } from "node:net";
 import type { Certificate } from "../certificate/certificate.ts";
 import { serviceOf } from "../chain/mailcow.ts";
 import { type Ask, hasRoute, keyKindOf, takingTurns } from "../chain/served.ts";
-import type { VerifyConfig } from "../config/config.ts";
+import type { VerifyConfig } from "../config/verify_config.ts";
 import { Failure } from "../failure.ts";
 import { addressesOf } from "../programs/getent.ts";
 import type { KeyKind } from "../programs/openssl.ts";

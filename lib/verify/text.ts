@@ -1,7 +1,7 @@
 // What verify prints: a table of the legs, the timers, and a last line that says what to do next.
 
 import { isIP } from "node:net";
-import { legNames } from "../config/config.ts";
+import { legNames } from "../config/verify_config.ts";
 import type { Timer } from "../programs/systemctl.ts";
 import type { Status } from "./finding.ts";
 import { isForeign } from "./leg.ts";

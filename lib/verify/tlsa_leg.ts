@@ -9,7 +9,7 @@ import {
   type TlsaRecord,
 } from "../certificate/dane.ts";
 import { type Ask, takingTurns } from "../chain/served.ts";
-import type { VerifyConfig } from "../config/config.ts";
+import type { VerifyConfig } from "../config/verify_config.ts";
 import { Failure } from "../failure.ts";
 import type { Compose } from "../programs/compose.ts";
 import { explainUnasked, readTlsa, type TlsaAnswer } from "../programs/dig.ts";

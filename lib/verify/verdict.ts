@@ -2,7 +2,7 @@
 
 import type { SniDirectory } from "../chain/mailcow.ts";
 import { belongsInto, isHidden, rightLeaves, uncovered } from "../chain/sni.ts";
-import type { LegName } from "../config/config.ts";
+import type { LegName } from "../config/verify_config.ts";
 import { quoteAll } from "../failure.ts";
 import { brokenChain, describeIncompleteChain, lacksIssuer } from "./chain_finding.ts";
 import {

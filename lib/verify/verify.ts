@@ -1,7 +1,7 @@
 // certsync verify: compares every copy of the certificate that can be reached from here.
 
 import type { Presentation } from "../cli/terminal.ts";
-import { type VerifyConfig, verifyConfig } from "../config/config.ts";
+import { type VerifyConfig, verifyConfig } from "../config/verify_config.ts";
 import { readStateOrNothing } from "../files/state.ts";
 import { composeCommand } from "../programs/compose.ts";
 import { type InstalledTimer, readTimers } from "../programs/systemctl.ts";

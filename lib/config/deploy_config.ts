@@ -1,0 +1,64 @@
+// What deploy is to do: flags before the config file, and that before mailcow.conf and defaults.
+
+import { resolve } from "node:path";
+import type { Flags } from "../cli/command_line.ts";
+import type { Endpoint } from "../values/endpoint_url.ts";
+import type { Resolver } from "../values/resolver.ts";
+import { type ConfigFile, parsePath, type Trust } from "./config_file.ts";
+import { flagDomain, furtherNames, type Only, parseOnly } from "./names.ts";
+import { DEPLOY_STATE, MAILCOW, STAGING } from "./standard.ts";
+
+export interface DeployConfig {
+  /** Null means MAILCOW_HOSTNAME. */
+  readonly domain: string | null;
+  /** Further names, each with a certificate of its own. */
+  readonly also: readonly string[];
+  readonly mailcow: string;
+  readonly staging: string;
+  readonly state: string;
+  readonly trust: Trust;
+  readonly apply: "reload" | "restart";
+  readonly settleMs: number;
+  readonly restartTimeoutMs: number;
+  /** Null means those that mailcow.conf publishes. */
+  readonly endpoints: readonly Endpoint[] | null;
+  /** Whether DANE is looked at. */
+  readonly dane: "warn" | "off";
+  /** Null means mailcow's own, else this host's. */
+  readonly resolver: Resolver | null;
+  readonly force: boolean;
+  /** Put back what was served before, instead of what is staged. */
+  readonly rollback: boolean;
+  /** Whose certificates these two are about. */
+  readonly only: Only;
+  readonly dryRun: boolean;
+}
+
+export function deployConfig(file: ConfigFile, flags: Flags): DeployConfig {
+  const { resolver, deploy = {} } = file;
+  const domain = flagDomain(flags) ?? file.domain;
+  return {
+    domain: domain ?? null,
+    also: furtherNames(file, flags, domain),
+    mailcow: flagPath(flags, "mailcow") ?? deploy.mailcow ?? MAILCOW,
+    staging: flagPath(flags, "staging") ?? deploy.staging ?? STAGING,
+    state: deploy.state ?? DEPLOY_STATE,
+    trust: deploy.trust ?? { kind: "system" },
+    apply: deploy.apply ?? "reload",
+    settleMs: deploy.settle ?? 30_000,
+    restartTimeoutMs: deploy.restart_timeout ?? 300_000,
+    endpoints: deploy.endpoints ?? null,
+    dane: deploy.dane ?? "warn",
+    resolver: resolver ?? null,
+    force: flags.has("force"),
+    rollback: flags.has("rollback"),
+    only: parseOnly(flags),
+    dryRun: flags.has("dry-run"),
+  };
+}
+
+/** A path on the command line may begin where the operator stands; one in the file may not. */
+function flagPath(flags: Flags, name: string): string | undefined {
+  const path = flags.value(name);
+  return path === undefined ? undefined : parsePath(resolve(path), `--${name}`);
+}

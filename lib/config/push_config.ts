@@ -1,0 +1,144 @@
+// What push is to do, and find-npm-dir beside it: flags before the config file, and that before defaults.
+
+import { resolve } from "node:path";
+import type { Flags } from "../cli/command_line.ts";
+import { quote, UsageFailure } from "../failure.ts";
+import { parseHostName } from "../values/host_name.ts";
+import { parsePushTarget, type PushTarget, type SshOptions } from "../values/push_target.ts";
+import { shellWord } from "../values/shell_word.ts";
+import {
+  type ConfigFile,
+  parsePath,
+  parseSource,
+  type Source,
+  type TargetEntry,
+  type Trust,
+} from "./config_file.ts";
+import { flagDomain, furtherNames, requiredDomain } from "./names.ts";
+import { PUSH_STATE, standardKnownHosts } from "./standard.ts";
+
+/** What `push` needs, and `verify` where it looks at the source. */
+export interface SourceConfig {
+  /** Null means those of the standard ones that exist. */
+  readonly live: readonly string[] | null;
+  readonly source: Source;
+}
+
+/** A target with the way to it. */
+export interface Destination extends PushTarget {
+  readonly ssh: SshOptions;
+}
+
+/** Commands of a hint, with what this one was told, so that they mean the same. */
+export interface CommandsToTell {
+  readonly push: string;
+  readonly find: string;
+}
+
+function commandsToTell(flags: Flags): CommandsToTell {
+  const told = (name: string, inFull: (text: string) => string = (text) => text) =>
+    (flags.values(name) ?? [flags.value(name)].flatMap((text) => text ?? []))
+      .map((text) => ` --${name} ${shellWord(inFull(text))}`).join("");
+  const config = told("config", resolve);
+  return {
+    push: `certsync push${config}${told("domain")}${told("to")}`,
+    find: `certsync find-npm-dir${config}${told("live", resolve)}`,
+  };
+}
+
+export interface PushConfig extends SourceConfig {
+  readonly commands: CommandsToTell;
+  readonly domain: string;
+  /** Further names, each with a certificate of its own. */
+  readonly also: readonly string[];
+  readonly to: readonly Destination[];
+  readonly state: string;
+  readonly trust: Trust;
+  readonly timeoutMs: number;
+  readonly force: boolean;
+  readonly dryRun: boolean;
+}
+
+/**
+ * The targets that --to names, with what push.to says of them, or else push.to; undefined where
+ * neither does.
+ */
+export function pushTargets(
+  { push = {} }: ConfigFile,
+  flags: Flags,
+): readonly TargetEntry[] | undefined {
+  const to =
+    flags.values("to")?.map((text) =>
+      push.to?.find((entry) => entry.text === text) ?? parsePushTarget(text, "--to")
+    ) ?? push.to;
+  const twice = to?.find(({ text }, index) => to.findIndex((other) => other.text === text) < index);
+  if (twice === undefined) return to;
+  const where = flags.values("to") === undefined ? "push.to" : "--to";
+  throw new UsageFailure(`${where} names a target twice: ${quote(twice.text)}`, {
+    hint: "take one of the two out",
+  });
+}
+
+export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
+  const { push = {} } = file;
+  const to = pushTargets(file, flags);
+  if (to === undefined) {
+    throw new UsageFailure("no target: push does not know where to send the certificate", {
+      hint: "set push.to in the config file, or give --to user@host:/dir/",
+    });
+  }
+  const name = requiredDomain(flagDomain(flags) ?? file.domain);
+  return {
+    ...sourceConfig(push, flags),
+    commands: commandsToTell(flags),
+    domain: name,
+    also: furtherNames(file, flags, name),
+    to: to.map((entry) => destination(entry, push)),
+    state: push.state ?? PUSH_STATE,
+    trust: push.trust ?? { kind: "system" },
+    timeoutMs: push.timeout ?? 60_000,
+    force: flags.has("force"),
+    dryRun: flags.has("dry-run"),
+  };
+}
+
+function destination(
+  { port, identity, known_hosts, ...target }: TargetEntry,
+  push: NonNullable<ConfigFile["push"]>,
+): Destination {
+  const knownHosts = known_hosts ?? push.known_hosts;
+  return {
+    ...target,
+    ssh: {
+      port: port ?? push.port ?? null,
+      identity: identity ?? push.identity ?? null,
+      knownHosts: knownHosts === undefined ? standardKnownHosts() : [knownHosts],
+    },
+  };
+}
+
+function sourceConfig(push: NonNullable<ConfigFile["push"]>, flags: Flags): SourceConfig {
+  const source = flags.value("source");
+  return {
+    live: push.live ?? null,
+    source: source === undefined
+      ? push.source ?? { kind: "auto" }
+      : parseSource(source.includes("/") ? resolve(source) : source, "--source"),
+  };
+}
+
+export interface FindConfig {
+  readonly hostName: string | null;
+  readonly live: readonly string[] | null;
+  readonly commands: CommandsToTell;
+}
+
+export function findConfig({ push = {} }: ConfigFile, flags: Flags): FindConfig {
+  const [operand] = flags.operands;
+  return {
+    hostName: operand === undefined ? null : parseHostName(operand, "HOSTNAME"),
+    live: flags.values("live")?.map((path) => parsePath(resolve(path), "--live")) ??
+      push.live ?? null,
+    commands: commandsToTell(flags),
+  };
+}
