@@ -1,7 +1,7 @@
 // Whether a pair may be used: the questions that push and deploy both ask before anything moves.
 
 import { join } from "node:path";
-import type { Trust } from "../config/config_file.ts";
+import type { Trust } from "../config/schema.ts";
 import { explain, Failure, quote, quoteAll } from "../failure.ts";
 import { makeScratch } from "../files/state.ts";
 import { writeSynced } from "../files/write_file.ts";

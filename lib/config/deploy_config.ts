@@ -4,8 +4,10 @@ import { resolve } from "node:path";
 import type { Flags } from "../cli/command_line.ts";
 import type { Endpoint } from "../values/endpoint_url.ts";
 import type { Resolver } from "../values/resolver.ts";
-import { type ConfigFile, parsePath, type Trust } from "./config_file.ts";
+import type { ConfigFile } from "./config_file.ts";
 import { flagDomain, furtherNames, type Only, parseOnly } from "./names.ts";
+import { standard } from "./reader.ts";
+import { parsePath, schema, type Trust } from "./schema.ts";
 import { DEPLOY_STATE, MAILCOW, STAGING } from "./standard.ts";
 
 export interface DeployConfig {
@@ -43,12 +45,12 @@ export function deployConfig(file: ConfigFile, flags: Flags): DeployConfig {
     mailcow: flagPath(flags, "mailcow") ?? deploy.mailcow ?? MAILCOW,
     staging: flagPath(flags, "staging") ?? deploy.staging ?? STAGING,
     state: deploy.state ?? DEPLOY_STATE,
-    trust: deploy.trust ?? { kind: "system" },
-    apply: deploy.apply ?? "reload",
-    settleMs: deploy.settle ?? 30_000,
-    restartTimeoutMs: deploy.restart_timeout ?? 300_000,
+    trust: deploy.trust ?? standard(schema.deploy.trust),
+    apply: deploy.apply ?? standard(schema.deploy.apply),
+    settleMs: deploy.settle ?? standard(schema.deploy.settle),
+    restartTimeoutMs: deploy.restart_timeout ?? standard(schema.deploy.restart_timeout),
     endpoints: deploy.endpoints ?? null,
-    dane: deploy.dane ?? "warn",
+    dane: deploy.dane ?? standard(schema.deploy.dane),
     resolver: resolver ?? null,
     force: flags.has("force"),
     rollback: flags.has("rollback"),

@@ -6,15 +6,17 @@ import { quote, UsageFailure } from "../failure.ts";
 import { parseHostName } from "../values/host_name.ts";
 import { parsePushTarget, type PushTarget, type SshOptions } from "../values/push_target.ts";
 import { shellWord } from "../values/shell_word.ts";
+import type { ConfigFile } from "./config_file.ts";
+import { flagDomain, furtherNames, requiredDomain } from "./names.ts";
+import { standard } from "./reader.ts";
 import {
-  type ConfigFile,
   parsePath,
   parseSource,
+  schema,
   type Source,
   type TargetEntry,
   type Trust,
-} from "./config_file.ts";
-import { flagDomain, furtherNames, requiredDomain } from "./names.ts";
+} from "./schema.ts";
 import { PUSH_STATE, standardKnownHosts } from "./standard.ts";
 
 /** What `push` needs, and `verify` where it looks at the source. */
@@ -95,8 +97,8 @@ export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
     also: furtherNames(file, flags, name),
     to: to.map((entry) => destination(entry, push)),
     state: push.state ?? PUSH_STATE,
-    trust: push.trust ?? { kind: "system" },
-    timeoutMs: push.timeout ?? 60_000,
+    trust: push.trust ?? standard(schema.push.trust),
+    timeoutMs: push.timeout ?? standard(schema.push.timeout),
     force: flags.has("force"),
     dryRun: flags.has("dry-run"),
   };
@@ -122,7 +124,7 @@ function sourceConfig(push: NonNullable<ConfigFile["push"]>, flags: Flags): Sour
   return {
     live: push.live ?? null,
     source: source === undefined
-      ? push.source ?? { kind: "auto" }
+      ? push.source ?? standard(schema.push.source)
       : parseSource(source.includes("/") ? resolve(source) : source, "--source"),
   };
 }

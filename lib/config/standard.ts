@@ -1,12 +1,14 @@
 // Where things lie unless the operator says otherwise.
 
 import { existsSync } from "node:fs";
+import { standard } from "./reader.ts";
+import { schema } from "./schema.ts";
 
 export const STANDARD_KNOWN_HOSTS = "/etc/certsync/known_hosts";
-export const PUSH_STATE = "/var/lib/mailcow-cert-push";
-export const DEPLOY_STATE = "/var/lib/mailcow-cert-deploy";
-export const MAILCOW = "/opt/mailcow-dockerized";
-export const STAGING = "/home/certsync/incoming";
+export const PUSH_STATE = standard(schema.push.state);
+export const DEPLOY_STATE = standard(schema.deploy.state);
+export const MAILCOW = standard(schema.deploy.mailcow);
+export const STAGING = standard(schema.deploy.staging);
 
 /** Our own file before ssh's, if it is there. */
 export function standardKnownHosts(): readonly string[] | null {

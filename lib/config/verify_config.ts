@@ -9,10 +9,12 @@ import { type Location, parseLocation } from "../values/location.ts";
 import type { PushTarget } from "../values/push_target.ts";
 import type { Resolver } from "../values/resolver.ts";
 import { type Age, parseAge } from "../values/time.ts";
-import type { ConfigFile, Trust } from "./config_file.ts";
+import type { ConfigFile } from "./config_file.ts";
 import type { DeployConfig } from "./deploy_config.ts";
 import { flagDomain, furtherNames } from "./names.ts";
 import type { SourceConfig } from "./push_config.ts";
+import { standard } from "./reader.ts";
+import { schema, type Trust } from "./schema.ts";
 import { DEPLOY_STATE, MAILCOW, PUSH_STATE, STAGING, standardKnownHosts } from "./standard.ts";
 
 const formats = ["text", "nagios", "prometheus"];
@@ -86,8 +88,8 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
     return text === undefined ? verify[name] : resolved(parseLocation(text, `--${name}`));
   };
   checkFormat(flags.value("format") ?? "text", "--format");
-  const warn = age("warn") ?? { lifePart: 0.25 };
-  const critical = age("critical") ?? { lifePart: 0.1 };
+  const warn = age("warn") ?? standard(schema.verify.warn);
+  const critical = age("critical") ?? standard(schema.verify.critical);
   if (isLess(warn, critical)) {
     throw new UsageFailure("the critical age is larger than the one for a warning", {
       hint: "--critical, or verify.critical, must be less than --warn, or verify.warn",
@@ -102,16 +104,16 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
     endpoints: flags.values("endpoint")?.map((url) => parseEndpoint(url, "--endpoint")) ??
       verify.endpoints ?? null,
     legs: flags.values("leg")?.map((text) => parseLegName(text, "--leg")) ?? null,
-    trust: verify.trust ?? { kind: "system" },
+    trust: verify.trust ?? standard(schema.verify.trust),
     warn,
     critical,
-    timeoutMs: verify.timeout ?? 10_000,
+    timeoutMs: verify.timeout ?? standard(schema.verify.timeout),
     resolver: file.resolver ?? null,
     knownHosts: standardKnownHosts(),
     push: {
       isConfigured: file.push !== undefined,
       live: push.live ?? null,
-      source: push.source ?? { kind: "auto" },
+      source: push.source ?? standard(schema.push.source),
       to: push.to ?? null,
       state: push.state ?? PUSH_STATE,
     },
@@ -121,7 +123,7 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
       staging: deploy.staging ?? STAGING,
       state: deploy.state ?? DEPLOY_STATE,
       endpoints: deploy.endpoints ?? null,
-      dane: deploy.dane ?? "warn",
+      dane: deploy.dane ?? standard(schema.deploy.dane),
     },
   };
 }

@@ -1,6 +1,6 @@
 // What openssl is asked: it is the judge of everything that gets installed.
 
-import type { Trust } from "../config/config_file.ts";
+import type { Trust } from "../config/schema.ts";
 import { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { type Endpoint, formatAddress, protocols } from "../values/endpoint_url.ts";

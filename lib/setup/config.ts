@@ -11,7 +11,8 @@ import {
   STAGING,
   STANDARD_KNOWN_HOSTS,
 } from "../config/standard.ts";
-import { type ConfigFile, STANDARD_FILE, type TargetEntry } from "../config/config_file.ts";
+import { type ConfigFile, STANDARD_FILE } from "../config/config_file.ts";
+import type { TargetEntry } from "../config/schema.ts";
 import { quote, UsageFailure } from "../failure.ts";
 import type { PushTarget } from "../values/push_target.ts";
 import {

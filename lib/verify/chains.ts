@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Certificate } from "../certificate/certificate.ts";
-import type { Trust } from "../config/config_file.ts";
+import type { Trust } from "../config/schema.ts";
 import { explain, Failure } from "../failure.ts";
 import { makeScratch } from "../files/state.ts";
 import { type ChainError, verifyChain } from "../programs/openssl.ts";

@@ -1,7 +1,7 @@
 // certbot renews while push reads: its unlinks and links at random speeds, round after round.
 
 import { equal, ok } from "node:assert/strict";
-import { parseSource } from "../../lib/config/config_file.ts";
+import { parseSource } from "../../lib/config/schema.ts";
 import { Failure } from "../../lib/failure.ts";
 import { keyFits } from "../../lib/certificate/pair.ts";
 import { readSource } from "../../lib/push/source.ts";
