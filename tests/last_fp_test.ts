@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { formatLastPushed, parseLastPushed } from "../lib/chain/last_fp.ts";
+import { formatLastPushed, holdsOther, parseLastPushed, pushedKey } from "../lib/chain/last_fp.ts";
 import { parsePushTarget } from "../lib/values/push_target.ts";
 
 const A = Array.from({ length: 32 }, (_, i) => (i + 160).toString(16).toUpperCase()).join(":");
@@ -14,6 +14,23 @@ Deno.test("last_fp holds a fingerprint by target", () => {
   deepEqual(parseLastPushed(text, [one, two]), pushed);
   deepEqual(parseLastPushed(text.toLowerCase(), [one, two]), pushed);
   deepEqual(parseLastPushed(text.replaceAll("\n", "\r\n\n"), [one, two]), pushed);
+});
+
+Deno.test("last_fp holds a fingerprint by target and further name, apart from the domain's", () => {
+  const pushed = new Map([
+    [pushedKey(one, null), A],
+    [pushedKey(one, "shop.example.net"), B],
+    [pushedKey(two, "shop.example.net"), A],
+  ]);
+  const text = formatLastPushed(pushed);
+  equal(
+    text,
+    `${A} u@one:/in/\n${B} u@one:/in/\tshop.example.net\n${A} u@two:/in/\tshop.example.net\n`,
+  );
+  deepEqual(parseLastPushed(text, [one, two]), pushed);
+  deepEqual(parseLastPushed(text.replaceAll("\n", " \r\n"), [one, two]), pushed);
+  equal(holdsOther(text, [one]), false);
+  equal(parseLastPushed(`${A}\n`, [one]).get(pushedKey(one, "shop.example.net")), undefined);
 });
 
 Deno.test("a target may hold spaces", () => {
@@ -54,6 +71,9 @@ Deno.test("anything else is unknown, and does no harm to the lines beside it", (
       `sha256 Fingerprint=${A} ${one.text}`,
       `${A}\n${A}`,
       `x ${A} ${one.text}`,
+      `${A} ${one.text}\t`,
+      `${A} ${one.text}\t../x`,
+      `${A} ${one.text}\tshop.example.net\tx`,
     ]
   ) {
     equal(parseLastPushed(text, [one]).get(one.text), undefined, JSON.stringify(text));
