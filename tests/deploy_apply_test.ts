@@ -298,6 +298,44 @@ Deno.test("deploy waits for a reload that takes its time", async () => {
   assertServed(host, fresh);
 });
 
+Deno.test("what gave the old leaf before the time was over is asked again, whoever else takes longer", async () => {
+  await using host = await renewal({ endpoints: ["smtp", "smtps", "imaps"] });
+  host.services.temper("postfix", { reloadDelayMs: 400 });
+  let isOver = Promise.resolve();
+  host.docker.intercept = ({ argv }) => {
+    if (!argv.includes("postfix-mailcow")) return undefined;
+    host.services.behave("smtps", { dribbleMs: 1 }); // the handshake takes longer than settle
+    const back = () => host.services.behave("smtps", "normal");
+    isOver = new Promise((resolve) => setTimeout(resolve, 400)).then(back);
+    return undefined;
+  };
+  const result = await host.deploy(["--json"]);
+  await isOver;
+  equal(result.code, 0, result.stderr);
+  deepEqual(host.calls().sort(), CALLS);
+  assertServed(host, fresh);
+});
+
+Deno.test("what is silent since Dovecot was away is not Postfix's fault when Dovecot is back", async () => {
+  await using host = await settled({ endpoints: ["smtps", "imaps"] });
+  await host.stage(await ca.issue({ names: [NAME] }));
+  await host.services.behave("imaps", "closed");
+  let postfixIsBack = Promise.resolve();
+  host.docker.intercept = ({ argv }) => {
+    if (argv.includes("dovecot-mailcow")) host.services.behave("imaps", "normal");
+    if (!argv.includes("postfix-mailcow")) return undefined;
+    // Its master starts no server for a while, where one has died.
+    host.services.behave("smtps", "hangs-up");
+    const back = () => host.services.behave("smtps", "normal");
+    postfixIsBack = new Promise((resolve) => setTimeout(resolve, 1_500)).then(back);
+    return undefined;
+  };
+  const result = await host.deploy(["--json"]);
+  await postfixIsBack;
+  equal(result.code, 0, result.stderr);
+  deepEqual(host.calls().sort(), CALLS);
+});
+
 Deno.test("deploy looks again, and sees old processes that go on accepting beside the new ones", async () => {
   await using host = await renewal();
   host.services.temper("dovecot", { lingers: true });

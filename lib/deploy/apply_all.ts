@@ -12,7 +12,7 @@ import { type Application, applyTo } from "./apply.ts";
 import { ask } from "./look.ts";
 import { type DeployFacts, mailHostname } from "./plan.ts";
 import { expect, type LastAnswers, probesFor } from "./questions.ts";
-import { leafOf, NO_LEAF, type ServiceOutcome } from "./wire.ts";
+import { formatProbe, leafOf, NO_LEAF, type ServiceOutcome } from "./wire.ts";
 
 /** One that takes minutes to come back delays none but Postfix, which asks Dovecot for logins. */
 export async function applyAll(
@@ -25,13 +25,13 @@ export async function applyAll(
 ): Promise<ServiceOutcome[]> {
   const unusable = await unusableDirectories(facts, context);
   const running = new Map<Service, Promise<ServiceOutcome>>();
+  const dovecotIsThere = wasThere(facts, answered, modes, scene);
   const whetherDovecotIs = async () => {
     const outcome = await running.get("dovecot-mailcow");
     const answers = outcome?.checks ??
       await ask(probesFor(["dovecot-mailcow"], facts, scene), context);
     if (answers.some((answer) => leafOf(answer) !== NO_LEAF)) {
-      const wasThere = facts.memory.loaded.has("dovecot-mailcow") && outcome?.wasAway !== true;
-      return wasThere ? "there" : "back";
+      return dovecotIsThere && outcome?.wasAway !== true ? "there" : "back";
     }
     return outcome?.checks.length === 0 && outcome.isConfirmed ? "back" : "away";
   };
@@ -56,6 +56,19 @@ export async function applyAll(
     );
   }
   return await allEnded([...running.values()]);
+}
+
+/** Whether Dovecot answered before anything was installed, as far as it was asked. */
+function wasThere(
+  facts: DeployFacts,
+  answered: LastAnswers,
+  modes: ReadonlyMap<Service, Application["mode"]>,
+  scene: Scene,
+): boolean {
+  if (!facts.memory.loaded.has("dovecot-mailcow")) return false;
+  return !modes.has("dovecot-mailcow") ||
+    probesFor(["dovecot-mailcow"], facts, scene)
+      .some((probe) => answered.get(formatProbe(probe)) === "now");
 }
 
 /** With one that it knows and does not find a reload does nothing: only a restart does. */
