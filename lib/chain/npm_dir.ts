@@ -62,7 +62,8 @@ export function readLineages(live: readonly string[], now: Date): Lineage[] {
   );
 }
 
-function lineageDirectories(live: string): string[] {
+/** Every `npm-*` there, in the order of their numbers. Throws a Failure. */
+export function lineageDirectories(live: string): string[] {
   try {
     return fs.readdirSync(live, { withFileTypes: true })
       .filter((entry) => /^npm-./.test(entry.name) && !entry.isFile())

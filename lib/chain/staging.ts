@@ -2,10 +2,11 @@
 // trust.
 
 import * as fs from "node:fs";
+import { join } from "node:path";
 import { deliveredPaths, isMixed, type Pair, parsePair } from "../certificate/pair.ts";
 import { asRoot, explain, Failure, quote } from "../failure.ts";
 import { formatMode } from "../files/exposure.ts";
-import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
+import { FileProblem, isMissing, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 import { pause, type RunContext } from "../run_context.ts";
 
 /** Something is missing, or changes: there as it is while a push is under way. */
@@ -33,6 +34,11 @@ export async function awaitStaged(directory: string, context: RunContext): Promi
   }
 }
 
+/** The same as it is at this moment. */
+export function lookAtStaged(directory: string): Pair | Failure {
+  return lookInto(directory, null).staged;
+}
+
 interface Look {
   /** Null where they could not be read. */
   readonly files: PairFiles | null;
@@ -58,6 +64,18 @@ function sameFiles(one: PairFiles, other: PairFiles): boolean {
   const isSame = (a: Uint8Array, b: Uint8Array) =>
     a.length === b.length && a.every((byte, index) => byte === b[index]);
   return isSame(one.chainPem, other.chainPem) && isSame(one.keyPem, other.keyPem);
+}
+
+/** All that a push may write: the pair of the domain, and that of each further name. */
+export function whatIsStaged(staging: string, also: readonly string[]): string[] {
+  return [staging, ...also.map((name) => join(staging, name))]
+    .flatMap((directory) => [directory, ...Object.values(deliveredPaths(directory))]);
+}
+
+/** Whether nothing was pushed yet, to a staging that is as it should be. */
+export function isEmptyStaging(staging: string, also: readonly string[]): boolean {
+  const [, ...places] = whatIsStaged(staging, also);
+  return lookAt(staging)?.isDirectory() === true && places.every((path) => isMissing(path));
 }
 
 /** Whether it changed in the last minute. The sender sets the other times, but not this one. */

@@ -42,6 +42,10 @@ const verbose: Option = {
   letter: "v",
   help: "tell of every outside program on stderr, with its duration and exit code",
 };
+const started: Option = {
+  name: "started",
+  help: "as the units call it: wait until nothing changes, and look again after the work",
+};
 const domain: Option = {
   name: "domain",
   argument: "NAME",
@@ -77,6 +81,7 @@ export const commands = {
       },
       { name: "force", help: "send it although it is unchanged" },
       dryRun,
+      started,
       ...reporting,
     ],
     examples: [
@@ -103,6 +108,7 @@ export const commands = {
         help: "force or roll back this name's certificate, not the domain's; all means every one",
       },
       dryRun,
+      started,
       ...reporting,
     ],
     examples: [

@@ -34,6 +34,8 @@ export interface DeployConfig {
   /** Whose certificates these two are about. */
   readonly only: Only;
   readonly dryRun: boolean;
+  /** A unit started it: what waits and looks again. */
+  readonly started: boolean;
 }
 
 export function deployConfig(file: ConfigFile, flags: Flags): DeployConfig {
@@ -56,6 +58,7 @@ export function deployConfig(file: ConfigFile, flags: Flags): DeployConfig {
     rollback: flags.has("rollback"),
     only: parseOnly(flags),
     dryRun: flags.has("dry-run"),
+    started: flags.has("started"),
   };
 }
 

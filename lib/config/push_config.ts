@@ -59,6 +59,8 @@ export interface PushConfig extends SourceConfig {
   readonly timeoutMs: number;
   readonly force: boolean;
   readonly dryRun: boolean;
+  /** A unit started it: what waits and looks again. */
+  readonly started: boolean;
 }
 
 /**
@@ -101,6 +103,7 @@ export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
     timeoutMs: push.timeout ?? standard(schema.push.timeout),
     force: flags.has("force"),
     dryRun: flags.has("dry-run"),
+    started: flags.has("started"),
   };
 }
 

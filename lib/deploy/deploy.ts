@@ -10,7 +10,12 @@ import {
   readMailcow,
   serviceNames,
 } from "../chain/mailcow.ts";
-import { awaitStaged, mixedHint, stagingWarnings } from "../chain/staging.ts";
+import {
+  awaitStaged,
+  lookAtStaged,
+  mixedHint,
+  stagingWarnings,
+} from "../chain/staging.ts";
 import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
 import { checkPlaces } from "../config/places.ts";
 import { explain, Failure, quote, UsageFailure } from "../failure.ts";
@@ -54,12 +59,14 @@ import {
   failed,
   refusedAfter,
 } from "./report.ts";
+import { deployStarted, rememberStaged } from "./started.ts";
 
 /** Throws a Failure where it does not come to a decision. */
 export async function deploy(config: DeployConfig, context: RunContext): Promise<DeployReport> {
   checkPlaces(config);
   if (isMissing(config.state)) readMailcow(config.mailcow); // nothing is made where there is none
   using _lock = config.dryRun ? null : await holdState(config.state, context);
+  if (!config.dryRun) rememberStaged(config, context.now);
 
   const mailcow = readMailcow(config.mailcow);
   checkReadable(mailcow);
@@ -195,7 +202,8 @@ function sweep({ sslDirectory, sniDirectories }: Mailcow, state: string): void {
 /** What is wrong with the staging is a reason to refuse, as is what is wrong with the certificate. */
 async function readCandidate(config: DeployConfig, context: RunContext): Promise<Pair | Failure> {
   if (config.rollback) return readPrevious(config.state) ?? noPrevious(config.state);
-  return await awaitStaged(config.staging, context);
+  // Where a unit started it, it has been waited for.
+  return config.started ? lookAtStaged(config.staging) : await awaitStaged(config.staging, context);
 }
 
 /** What is wrong with the places themselves, at every run. */
@@ -319,14 +327,23 @@ function brokenAfter(refused: DeployReport, { pair, problem, directory }: Instal
   return failed(refused, "refused", { message, hint });
 }
 
+function ending({ error, outcome }: DeployReport) {
+  if (error !== undefined) return "failed" as const;
+  return outcome === "unchanged" ? "idle" as const : "done" as const;
+}
+
 /** How main runs it. */
 export const deployCommand = {
   config: deployConfig,
-  run: deploy,
+  async run(config: DeployConfig, context: RunContext) {
+    if (!config.started) return await deploy(config, context);
+    return await deployStarted(
+      config,
+      { run: (context) => deploy(config, context), ending },
+      context,
+    );
+  },
   empty: emptyDeployReport,
   words: describeDeploy,
-  ending({ error, outcome }: DeployReport) {
-    if (error !== undefined) return "failed" as const;
-    return outcome === "unchanged" ? "idle" as const : "done" as const;
-  },
+  ending,
 };

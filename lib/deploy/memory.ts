@@ -41,6 +41,15 @@ export function readMemory(state: string): DeployMemory {
   };
 }
 
+/** Whether anything was ever pushed here, as far as this state directory goes back. */
+export function wasStaged(state: string): boolean {
+  return ["staged", "loaded"].some((name) => readStateOrNothing(state, name) !== "");
+}
+
+export function writeStaged(state: string, now: Date): void {
+  writeState(state, "staged", `${formatTime(now)}\n`);
+}
+
 const UNPUBLISHED = "unpublished";
 
 function isFingerprint(text: string | undefined): text is string {

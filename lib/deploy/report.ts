@@ -133,6 +133,7 @@ export function describeDeploy(report: DeployReport, config: DeployConfig | null
     : [`on the wire: ${confirmed} of ${report.served.length} handshakes gave the right one`];
   switch (report.outcome) {
     case "unchanged":
+      if (report.fingerprint === null) return [...report.notes];
       return [
         report.unseen.length === 0
           ? `nothing to do: mailcow serves ${certificate}`

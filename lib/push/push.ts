@@ -6,8 +6,11 @@ import { type LastPushed, readLastPushed } from "../chain/last_fp.ts";
 import { type Destination, type PushConfig, pushConfig } from "../config/push_config.ts";
 import { Failure, quote } from "../failure.ts";
 import { holdState } from "../files/state.ts";
+import { traceOf } from "../files/trace.ts";
 import { pause, type RunContext } from "../run_context.ts";
+import { pushPace, runRounds } from "../started.ts";
 import { namesCover } from "../values/host_name.ts";
+import { forgetGone, warnOfGone } from "./gone.ts";
 import {
   describePush,
   emptyPushReport,
@@ -22,10 +25,12 @@ import {
   isFresh,
   isLasting,
   lastingHint,
+  NoLineage,
   pathsIn,
   readAt,
   readSource,
   type Source,
+  whatPushReads,
 } from "./source.ts";
 
 /** What is known so far, for whoever stops it. */
@@ -53,7 +58,13 @@ async function pushOnce(
   using _lock = config.dryRun ? null : await holdState(config.state, context);
 
   const pushed = readLastPushed(config.state, config.to);
-  const first = await readSource(config, context, new Set(pushed.values()));
+  const first = await findSource(pushed, config, context);
+  if (typeof first === "string") {
+    return {
+      ...settled(emptyPushReport(config), "unchanged", [], config),
+      warnings: [first],
+    };
+  }
   if (isSettled(first, pushed, config, context.now)) {
     return settled(reportOf(first, config), "unchanged", [], config);
   }
@@ -82,6 +93,22 @@ async function pushOnce(
   );
   if (!context.stop.aborted || lacking.length === 0) return summary;
   return stopped(summary, lacking, context.stop.reason, config);
+}
+
+/** The source; or of a lineage that was pushed and is gone, what a started run tells for a day. */
+async function findSource(
+  pushed: LastPushed,
+  config: PushConfig,
+  context: RunContext,
+): Promise<Source | string> {
+  try {
+    const source = await readSource(config, context, new Set(pushed.values()));
+    if (!config.dryRun) forgetGone(config.state);
+    return source;
+  } catch (error) {
+    if (!(error instanceof NoLineage && config.started && pushed.size > 0)) throw error;
+    return warnOfGone(error, config, context.now);
+  }
 }
 
 /** The targets to send to. Pure. */
@@ -187,14 +214,27 @@ function readOther(directory: string, { others }: Source): Source | null {
   }
 }
 
+function ending({ error, outcome }: PushReport) {
+  if (error !== undefined) return "failed" as const;
+  return outcome === "unchanged" ? "idle" as const : "done" as const;
+}
+
+function run(config: PushConfig, context: RunContext): Promise<PushReport> {
+  if (!config.started) return push(config, context);
+  const work = {
+    look: () => traceOf(whatPushReads(config)),
+    run: (context: RunContext) => push(config, context),
+    words: describePush,
+    ending,
+  };
+  return runRounds(work, pushPace, context);
+}
+
 /** How main runs it. */
 export const pushCommand = {
   config: pushConfig,
-  run: push,
+  run,
   empty: emptyPushReport,
   words: describePush,
-  ending({ error, outcome }: PushReport) {
-    if (error !== undefined) return "failed" as const;
-    return outcome === "unchanged" ? "idle" as const : "done" as const;
-  },
+  ending,
 };

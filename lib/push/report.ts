@@ -144,6 +144,7 @@ export function describePush(report: PushReport): string[] {
     `valid until ${report.notAfter}`;
   switch (report.outcome) {
     case "unchanged":
+      if (report.fingerprint === null) return [];
       return [`nothing to do: every target has ${certificate}`];
     case "refused":
       return [];

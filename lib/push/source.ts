@@ -8,12 +8,14 @@ import {
   choiceWarnings,
   chooseLineage,
   type Lineage,
+  lineageDirectories,
   liveDirectories,
   maySucceed,
   namedLineage,
   rankLineages,
   readLineages,
   RUN_AS_ROOT,
+  standardLiveDirectories,
 } from "../chain/npm_dir.ts";
 import type { CommandsToTell, PushConfig, SourceConfig } from "../config/push_config.ts";
 import { Failure, firstFew, quote } from "../failure.ts";
@@ -75,6 +77,11 @@ class Passing extends Failure {
   override name = "Passing";
 }
 
+/** There is none for the name any more, or never was. */
+export class NoLineage extends Failure {
+  override name = "NoLineage";
+}
+
 function beingWritten(directory: string): Passing {
   return new Passing(`the certificate is being written at this moment: ${quote(directory)}`, {
     hint: "run this again when that has ended",
@@ -102,7 +109,7 @@ function chooseDirectory(
       const others = whatElse(lineages, domain, lineage.directory);
       return { ...alone, directory: lineage.directory, others };
     }
-    throw new Failure(`there is no ${source.name} in the live directories`, { hint });
+    throw new NoLineage(`there is no ${source.name} in the live directories`, { hint });
   }
   const changing = lineages.filter(({ isChanging }) => isChanging)
     .map(({ directory }) => directory);
@@ -137,7 +144,7 @@ function chooseDirectory(
   const cut = lineages.find(({ state, directory }) =>
     state === "broken" && leftByCertbot(directory).length > 0
   );
-  const Kind = changing.length > 0 ? Passing : Failure;
+  const Kind = changing.length > 0 ? Passing : skipped.length > 0 ? Failure : NoLineage;
   throw new Kind(none, { hint: cut === undefined ? hint : whatMayEndIt(cut.directory) });
 }
 
@@ -235,6 +242,28 @@ function readSourceFile(path: string, find: string) {
       : `see which directory holds the certificate with: ${find}`;
     const mayPass = ["missing", "symlink", "changing"].includes(error.kind);
     throw mayPass ? new Passing(message, { hint }) : new Failure(message, { hint });
+  }
+}
+
+/** All whose change may mean that there is something to push: every lineage, and certbot's renewal/. */
+export function whatPushReads({ live, source }: SourceConfig): string[] {
+  const lineages = source.kind === "directory"
+    ? [source.name]
+    : (live ?? standardLiveDirectories).flatMap(lineagesOrNone);
+  const files = lineages.flatMap((directory) => [directory, ...Object.values(pathsIn(directory))]);
+  if (source.kind === "directory") return files;
+  return [
+    ...(live ?? standardLiveDirectories).flatMap((at) => [at, join(at, "../renewal")]),
+    ...files,
+  ];
+}
+
+function lineagesOrNone(live: string): string[] {
+  try {
+    return lineageDirectories(live);
+  } catch (error) {
+    if (error instanceof Failure) return []; // whoever reads it says so
+    throw error;
   }
 }
 

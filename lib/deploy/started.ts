@@ -1,0 +1,41 @@
+// deploy as its units start it: which wait for the first push, and then for what is being written.
+
+import { isEmptyStaging, whatIsStaged } from "../chain/staging.ts";
+import type { DeployConfig } from "../config/deploy_config.ts";
+import { quote } from "../failure.ts";
+import { traceOf } from "../files/trace.ts";
+import type { RunContext } from "../run_context.ts";
+import { deployPace, runRounds, type Work } from "../started.ts";
+import { wasStaged, writeStaged } from "./memory.ts";
+import { type DeployReport, describeDeploy, emptyDeployReport } from "./report.ts";
+
+export async function deployStarted(
+  config: DeployConfig,
+  { run, ending }: Pick<Work<DeployReport>, "run" | "ending">,
+  context: RunContext,
+): Promise<DeployReport> {
+  const { staging, also, state } = config;
+  if (isEmptyStaging(staging, also) && !wasStaged(state)) {
+    return {
+      ...emptyDeployReport(config),
+      outcome: "unchanged",
+      notes: [
+        `nothing was ever pushed to ${quote(staging)}; on the NPM host: certsync push --force`,
+      ],
+    };
+  }
+  const work = {
+    look: () => traceOf(whatIsStaged(staging, also)),
+    words: (report: DeployReport) => describeDeploy(report, config),
+    ...{ run, ending },
+  };
+  return await runRounds(work, deployPace, context);
+}
+
+/** That the first push came. */
+export function rememberStaged(
+  { staging, also, state }: Pick<DeployConfig, "staging" | "also" | "state">,
+  now: Date,
+): void {
+  if (!isEmptyStaging(staging, also) && !wasStaged(state)) writeStaged(state, now);
+}

@@ -1,0 +1,227 @@
+// A run that a unit started: it waits until nothing changes, looks again, and stays after a failure.
+
+import { deepEqual, equal, match, rejects } from "node:assert/strict";
+import { Failure } from "../lib/failure.ts";
+import { type Pace, runRounds } from "../lib/started.ts";
+import { authority } from "./kit/authority.ts";
+import { mailHost } from "./kit/mail_host.ts";
+import { makeScene } from "./kit/push_scene.ts";
+import { run } from "./kit/run.ts";
+import { runContext } from "./kit/run_context.ts";
+import { until } from "./kit/until.ts";
+
+/** A thousand times as fast as the units. */
+const pace: Pace = { quietMs: 20, mostMs: 150, betweenMs: 2, stayMs: 600 };
+
+interface Report {
+  outcome: "idle" | "done" | "failed";
+  saw: string;
+}
+
+/** Work whose look gives what `world` holds; each run takes the next outcome, and may change it. */
+function work(outcomes: (Report["outcome"] | (() => Report["outcome"]))[]) {
+  const world = { text: "first", runs: [] as string[], looks: 0 };
+  return {
+    world,
+    work: {
+      look: () => (world.looks++, world.text),
+      run: () => {
+        world.runs.push(world.text);
+        const saw = world.text;
+        const next = outcomes.shift() ?? "idle";
+        return Promise.resolve({ outcome: typeof next === "string" ? next : next(), saw });
+      },
+      ending: ({ outcome }: Report) => outcome,
+      words: ({ outcome, saw }: Report) => [`${outcome} ${saw}`],
+    },
+  };
+}
+
+function recording() {
+  const told: string[] = [];
+  const waits: string[] = [];
+  const stop = new AbortController();
+  const context = runContext({
+    stop: stop.signal,
+    tell: (line) => told.push(line),
+    wait: (what) => (waits.push(what), { [Symbol.dispose]() {} }),
+  });
+  return { told, waits, stop, context };
+}
+
+Deno.test("a started run waits for quiet, runs once, and does not look as if it waited", async () => {
+  const { world, work: one } = work(["done"]);
+  const { told, waits, context } = recording();
+  const before = performance.now();
+  deepEqual(await runRounds(one, pace, context), { outcome: "done", saw: "first" });
+  equal(performance.now() - before >= pace.quietMs, true);
+  deepEqual([world.runs, told, waits], [["first"], [], []]);
+});
+
+Deno.test("a started run takes what is there once it was quiet, or after it waited for long enough", async () => {
+  const once = work(["done"]);
+  setTimeout(() => once.world.text = "second", 10);
+  const said = recording();
+  equal((await runRounds(once.work, pace, said.context)).saw, "second");
+  deepEqual(said.waits, ["waiting until nothing changes any more"]);
+
+  const never = work(["idle", "idle", "idle"]);
+  let count = 0;
+  const before = performance.now();
+  await runRounds({ ...never.work, look: () => String(++count) }, pace, recording().context);
+  // Three rounds and no more, however long it goes on.
+  equal(never.world.runs.length, 3);
+  equal(performance.now() - before >= 3 * pace.mostMs, true);
+});
+
+Deno.test("what changes during the work is looked at again, and what was done is what is reported", async () => {
+  const { world, work: twice } = work([() => {
+    world.text = "second";
+    return "done";
+  }, "idle"]);
+  const { told, context } = recording();
+  deepEqual(await runRounds(twice, pace, context), { outcome: "done", saw: "first" });
+  deepEqual(world.runs, ["first", "second"]);
+  deepEqual(told, ["done first", "something changed meanwhile: looking again"]);
+});
+
+Deno.test("each round judges by its own moment", async () => {
+  const { world, work: twice } = work([]);
+  const moments: number[] = [];
+  const run = ({ now }: { now: Date }) => {
+    moments.push(now.getTime());
+    if (moments.length === 1) world.text = "second";
+    return Promise.resolve({ outcome: "idle" as const, saw: world.text });
+  };
+  const context = runContext({ now: new Date("2026-01-01T00:00:00Z") });
+  await runRounds({ ...twice, run }, pace, context);
+  const [first = 0, second = 0] = moments.map((moment) => moment - context.now.getTime());
+  equal(first >= pace.quietMs && second >= first + pace.quietMs && second < 5_000, true);
+});
+
+Deno.test("a started run that failed stays, and what comes meanwhile is taken at once", async () => {
+  const alone = work(["failed"]);
+  const before = performance.now();
+  const said = recording();
+  equal((await runRounds(alone.work, pace, said.context)).outcome, "failed");
+  equal(performance.now() - before >= pace.stayMs, true);
+  deepEqual(said.waits, ["staying for what may come, after this failure"]);
+
+  const cured = work(["failed", "done"]);
+  const start = performance.now();
+  setTimeout(() => cured.world.text = "second", 60);
+  deepEqual(await runRounds(cured.work, pace, recording().context), {
+    outcome: "done",
+    saw: "second",
+  });
+  equal(performance.now() - start < pace.stayMs, true);
+});
+
+Deno.test("who writes on and on cannot have a started run fail more often than it stays", async () => {
+  const { world, work: hostile } = work(["failed", "failed", "failed"]);
+  let count = 0;
+  const before = performance.now();
+  const look = () => String(++count);
+  equal((await runRounds({ ...hostile, look }, pace, recording().context)).outcome, "failed");
+  equal(world.runs.length, 3);
+  equal(performance.now() - before >= 3 * pace.mostMs + pace.stayMs, true);
+});
+
+Deno.test("a failure that is thrown stays too, and is thrown in the end", async () => {
+  const { world, work: thrown } = work([]);
+  const run = () => {
+    world.runs.push(world.text);
+    return Promise.reject<Report>(new Failure(`no ${world.text}`));
+  };
+  setTimeout(() => world.text = "second", 60);
+  const said = recording();
+  await rejects(runRounds({ ...thrown, run }, pace, said.context), /^Failure: no second$/);
+  deepEqual(said.told, ["no first", "something changed meanwhile: looking again"]);
+  const broken = { ...thrown, run: () => Promise.reject<Report>(new TypeError("a bug")) };
+  await rejects(runRounds(broken, pace, recording().context), TypeError);
+});
+
+Deno.test("a signal ends the stay at once, and the wait for quiet with nothing begun", async () => {
+  const { work: failing } = work(["failed"]);
+  const { stop, context } = recording();
+  const before = performance.now();
+  setTimeout(() => stop.abort(new Failure("stopped by SIGTERM")), 60);
+  equal((await runRounds(failing, pace, context)).outcome, "failed");
+  equal(performance.now() - before < pace.stayMs, true);
+
+  const early = recording();
+  const waiting = work(["done"]);
+  early.stop.abort(new Failure("stopped by SIGTERM"));
+  await rejects(
+    runRounds(waiting.work, pace, early.context),
+    /^Failure: stopped by SIGTERM before anything was begun$/,
+  );
+  deepEqual(waiting.world.runs, []);
+});
+
+Deno.test("deploy that a unit starts before the first push has nothing to do, and fails once one came", async () => {
+  await using ca = await authority("Started");
+  await using host = await mailHost({ trust: ca.rootFile });
+  const started = await host.assertUntouched(() => host.deploy(["--started"]));
+  deepEqual([started.code, started.stderr], [0, ""]);
+  match(started.stdout, /^nothing was ever pushed to ".*incoming"; on the NPM host: .*--force\n$/);
+  await host.stage(await ca.issue({ names: ["other.example.org"] }));
+  equal((await host.deploy()).code, 1);
+  for (const name of ["fullchain.pem", "privkey.pem"]) await Deno.remove(`${host.staging}/${name}`);
+  const child = host.start(["--started", "--json"]);
+  await until(() => child.said().includes("staying for what may come"));
+  const before = performance.now();
+  child.kill("SIGTERM");
+  const { code, json } = await child.result;
+  deepEqual([code, json().outcome], [1, "refused"]);
+  match(json().error, /^no staged cert/);
+  equal(performance.now() - before < 5_000, true);
+});
+
+Deno.test("the key that arrives a second after its chain is waited for without the lock", async () => {
+  await using ca = await authority("Started");
+  const leaf = await ca.issue({ names: ["mail.example.org"] });
+  await using host = await mailHost({ trust: ca.rootFile, deployed: leaf, staged: leaf });
+  equal((await host.deploy()).code, 0);
+  const next = await ca.issue({ names: ["mail.example.org"] });
+  await Deno.writeTextFile(`${host.staging}/fullchain.pem`, next.fullchainPem);
+  const child = host.start(["--started", "--json"]);
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  // A run by hand would not be kept waiting by it.
+  await run("flock", ["--nonblock", `${host.state}/lock`, "true"]);
+  await Deno.writeTextFile(`${host.staging}/privkey.pem`, next.keyPem);
+  const { code, json } = await child.result;
+  deepEqual([code, json().outcome, json().fingerprint], [0, "deployed", next.fingerprint]);
+});
+
+Deno.test("a lineage that was pushed and is gone is an error only once it has been so for a day", async () => {
+  await using ca = await authority("Started");
+  const leaf = await ca.issue({ names: ["mail.example.org"] });
+  await using scene = await makeScene({ ca, leaf });
+  await scene.configure({ source: "auto", live: [scene.npm.live] });
+  equal((await scene.push()).code, 0);
+  await Deno.rename(scene.npm.dir(5), `${scene.path}/gone`);
+  const byHand = await scene.push(["--json"]);
+  deepEqual([byHand.code, byHand.json().outcome], [1, "failed"]);
+  const first = await scene.push(["--started", "--json"]);
+  deepEqual([first.code, first.json().outcome], [0, "unchanged"]);
+  match(first.json().warnings.join(), /no certificate for "mail.example.org".*gone since \S+Z/);
+
+  const gone = `${scene.state}/gone`;
+  const ago = (hours: number) => new Date(Date.now() - hours * 3_600_000).toISOString();
+  await Deno.writeTextFile(gone, ago(23));
+  equal((await scene.push(["--started"])).code, 0);
+  await Deno.writeTextFile(gone, ago(25));
+  const late = await scene.push(["--started"]);
+  equal(late.code, 1);
+  match(late.stderr, /^ERROR: no certificate for/m);
+  // A clock that was set back does not make it last longer than a day.
+  await Deno.writeTextFile(gone, ago(-30));
+  equal((await scene.push(["--started"])).code, 0);
+  equal(Date.parse((await Deno.readTextFile(gone)).trim()) <= Date.now(), true);
+
+  await scene.npm.add(6, await ca.issue({ names: ["mail.example.org"] }));
+  const back = await scene.push(["--started", "--json"]);
+  deepEqual([back.code, back.json().outcome], [0, "pushed"]);
+  equal(await Deno.stat(gone).then(() => true, () => false), false);
+});
