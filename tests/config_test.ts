@@ -48,6 +48,7 @@ Deno.test("an empty config has the defaults of the contract", () => {
     rollback: false,
     only: [],
     dryRun: false,
+    started: false,
   });
   const verify = verifyConfig(read({ push: null, deploy: {} }), flags("verify"));
   deepEqual(
