@@ -10,12 +10,7 @@ import {
   readMailcow,
   serviceNames,
 } from "../chain/mailcow.ts";
-import {
-  awaitStaged,
-  lookAtStaged,
-  mixedHint,
-  stagingWarnings,
-} from "../chain/staging.ts";
+import { awaitStaged, lookAtStaged, mixedHint, stagingWarnings } from "../chain/staging.ts";
 import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
 import { checkPlaces } from "../config/places.ts";
 import { explain, Failure, quote, UsageFailure } from "../failure.ts";
