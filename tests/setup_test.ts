@@ -51,7 +51,7 @@ deploy: {state: /data/deploy, mailcow: /srv/mailcow}
   return await withConfig(config, (file) =>
     Promise.all([
       setup(PUSH),
-      setup([...PUSH, "--host-key", KEY]),
+      setup([...PUSH, "--host-key", KEY, "--also", "shop.example.net"]),
       setup(["push", ...file]),
       setup(DEPLOY),
       setup([...DEPLOY, "--authorized-key", LINE, "--mailcow", "/srv/mail-cow"]),
@@ -274,22 +274,90 @@ Deno.test("what a config file that is kept lacks is left to a person", async () 
     const { text } = await setup([...PUSH, ...file]);
     match(
       text,
-      /^ *sum_up mailcow-cert-push.timer 'domain: mail.example.org' push: ' {2}to: \S+'$/m,
+      /^ *tell_missing 'domain: mail.example.org' push: ' {2}to: \S+'$/m,
     );
   });
   await withConfig(
     `domain: a.b\npush: {identity: /root/key, to: "${TARGET}"}\n`,
     async (file) => {
-      match((await setup(["push", ...file])).text, /^ *sum_up mailcow-cert-push.timer$/m);
+      doesNotMatch((await setup(["push", ...file])).text, /^ *tell_missing /m);
     },
   );
   // ssh would use another key than the one that the script makes and prints.
   await withConfig(`domain: a.b\npush: {to: "${TARGET}"}\n`, async (file) => {
     match(
       (await setup(["push", ...file])).text,
-      /^ *sum_up mailcow-cert-push.timer push: ' {2}identity: \/root\/.ssh\/mailcow_certsync'$/m,
+      /^ *tell_missing push: ' {2}identity: \/root\/.ssh\/mailcow_certsync'$/m,
     );
   });
+});
+
+Deno.test("what a config file lacks is told last, only where it was kept, and ends the script with 1", async () => {
+  const told = async (before: string) => {
+    const script = (await setup([...PUSH, "--also", "shop.example.net"])).text;
+    const functions = script.slice(0, script.indexOf("\nmain() {\n"));
+    const [tellMissing = ""] = /^ *tell_missing .*$/m.exec(script) ?? [];
+    return await tryRun(need("dash"), ["-s"], {
+      stdin: `${functions}\n${before}\n${tellMissing}\n`,
+    });
+  };
+  deepEqual(await told(""), { code: 0, stdout: "", stderr: "" });
+  const { code, stdout } = await told("kept=/etc/certsync/config.yaml");
+  equal(code, 1);
+  match(
+    stdout,
+    /see that \/etc\/certsync\/config\.yaml says:\n +domain: mail\.example\.org\n +also: \[shop\.example\.net\]\n +push:\n +to: \S+\n +identity: \S+\n$/,
+  );
+});
+
+Deno.test("further names are written into the config file, and into the line for the other host", async () => {
+  const also = ["--also", "Shop.example.net.", "--also", "mail.example.com"];
+  const flags = " --also shop.example.net --also mail.example.com";
+  const line = "\nalso: [shop.example.net, mail.example.com]\n";
+  const file = async (args: string[]) =>
+    (await setup(args)).fed("config /etc/certsync/config.yaml") ?? "";
+  for (const args of [PUSH, DEPLOY, ["monitor", "--domain", "mail.example.org"]]) {
+    equal((await file([...args, ...also])).includes(line), true, args[0]);
+    match(await file(args), /^# also: \[mail\.example\.com\]$/m);
+  }
+  const [push, deploy] = await Promise.all([
+    setup([...PUSH, ...also]),
+    setup([...DEPLOY, ...also]),
+  ]);
+  match(push.text, new RegExp(`^also_flags='${flags}'$`, "m"));
+  match(push.text, /certsync setup deploy --authorized-key '\$line'\$also_flags \| sh"/);
+  match(
+    push.text,
+    /^ *find_certificates mail\.example\.org shop\.example\.net mail\.example\.com$/m,
+  );
+  match(deploy.text, new RegExp(`^also_flags='${flags}'$`, "m"));
+  match(deploy.text, /certsync setup push --host-key '\$key'\$also_flags \| sh"/);
+
+  // Run again with the file that it wrote, it lacks nothing, and writes the same.
+  const settings = `push: {to: "${TARGET}", identity: /root/.ssh/mailcow_certsync}\n`;
+  await withConfig(`domain: mail.example.org${line}${settings}`, async (file, path) => {
+    for (const more of [[], also, ["--also", "mail.example.com"]]) {
+      const { text, fed } = await setup(["push", ...file, ...more]);
+      doesNotMatch(text, /^ *tell_missing /m);
+      equal(fed(`config ${path}`)?.includes(line), true);
+    }
+    match(
+      (await setup(["push", ...file, "--also", "a.example.net"])).text,
+      /^ *tell_missing 'also: \[shop\.example\.net, mail\.example\.com, a\.example\.net\]'$/m,
+    );
+  });
+  for (
+    const [given, message] of [
+      [["--also", "mail.example.org"], /also names the domain itself/],
+      [["--also", "a.b", "--also", "a.b"], /also names a host name twice: "a\.b"/],
+      [["--also", "../x"], /--also is not a host name/],
+      [["--also", "$(id)"], /--also is not a host name/],
+    ] as const
+  ) {
+    const { code, stdout, stderr } = await certsync(["setup", ...PUSH, ...given]);
+    deepEqual([code, stdout], [2, ""]);
+    match(stderr, message);
+  }
 });
 
 Deno.test("what is needed and lacks is named", async () => {

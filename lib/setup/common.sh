@@ -132,7 +132,7 @@ start() {
     fi
 }
 
-# sum_up TIMER [LINE...]: what changed, the timers, and what a config file that was kept should say.
+# sum_up TIMER: what changed, and the timers.
 sum_up() {
     case $changes in
     0) say 'nothing was changed' ;;
@@ -144,8 +144,14 @@ sum_up() {
     else
         todo 'when systemd runs, which it does not here:' "systemctl enable --now $1"
     fi
-    shift
-    [ -z "$kept" ] || [ $# = 0 ] || todo "see that $kept says:" "$@"
+}
+
+# tell_missing [LINE...]: what a config file that was kept should say and does not: told last, since the
+# script did less than it was called for.
+tell_missing() {
+    [ -n "$kept" ] && [ $# != 0 ] || return 0
+    todo "see that $kept says:" "$@"
+    exit 1
 }
 
 # need_certsync: this must be root, and certsync where the units look for it.

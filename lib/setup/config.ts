@@ -2,7 +2,7 @@
 
 import { resolve } from "node:path";
 import type { Flags } from "../cli/command_line.ts";
-import { flagDomain } from "../config/names.ts";
+import { checkDistinct, flagDomain } from "../config/names.ts";
 import { pushTargets } from "../config/push_config.ts";
 import {
   DEPLOY_STATE,
@@ -14,6 +14,7 @@ import {
 import { type ConfigFile, STANDARD_FILE } from "../config/config_file.ts";
 import type { TargetEntry } from "../config/schema.ts";
 import { quote, UsageFailure } from "../failure.ts";
+import { parseFurtherName } from "../values/host_name.ts";
 import type { PushTarget } from "../values/push_target.ts";
 import {
   type AuthorizedKey,
@@ -30,6 +31,8 @@ interface CommonSetup {
   readonly file: string;
   /** What the file should say for this setup and does not, in lines as they would stand there. */
   readonly missing: readonly string[];
+  /** Further names, those of the file first. */
+  readonly also: readonly string[];
 }
 
 export interface PushSetup extends CommonSetup {
@@ -63,9 +66,9 @@ export interface MonitorSetup extends CommonSetup {
 }
 
 const roles: Readonly<Record<Role, readonly string[]>> = {
-  push: ["domain", "to", "host-key"],
-  deploy: ["domain", "authorized-key", "replace", "mailcow"],
-  monitor: ["domain"],
+  push: ["domain", "also", "to", "host-key"],
+  deploy: ["domain", "also", "authorized-key", "replace", "mailcow"],
+  monitor: ["domain", "also"],
 };
 
 /** Throws a UsageFailure for what is lacking, and for what has no place in a script that root runs. */
@@ -84,6 +87,19 @@ export function setupConfig(file: ConfigFile, flags: Flags): SetupConfig {
   const config = { push: pushSetup, deploy: deploySetup, monitor: monitorSetup }[role](file, flags);
   checkPaths(config);
   return config;
+}
+
+/** Those of the file, and what --also adds; a script that wrote them there may be asked for again. */
+function setupNames(
+  { also = [] }: ConfigFile,
+  flags: Flags,
+  domain: string | null,
+): readonly string[] {
+  const added = (flags.values("also") ?? []).map((text) => parseFurtherName(text, "--also"));
+  checkDistinct(domain ?? undefined, added);
+  const names = [...also, ...added.filter((name) => !also.includes(name))];
+  checkDistinct(domain ?? undefined, names);
+  return names;
 }
 
 function parseRole(text: string | undefined): Role {
@@ -111,14 +127,16 @@ function pushSetup(config: ConfigFile, flags: Flags): PushSetup {
   const port = push.port ?? 22;
   const identity = push.identity ?? "/root/.ssh/mailcow_certsync";
   const text = flags.value("host-key");
+  const also = setupNames(config, flags, domain);
   return {
     role: "push",
     file: configPath(flags),
-    missing: missingLines(config, "push", domain, [
+    missing: missingLines(config, "push", { domain, also }, [
       ["to", targetsText(to), push.to && targetsText(push.to)],
       ["identity", identity, push.identity],
     ]),
     domain,
+    also,
     to,
     port,
     identity,
@@ -183,13 +201,15 @@ function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
     );
   }
   const domain = flagDomain(flags) ?? config.domain ?? null;
+  const also = setupNames(config, flags, domain);
   return {
     role: "deploy",
     file: configPath(flags),
-    missing: missingLines(config, "deploy", domain, [
+    missing: missingLines(config, "deploy", { domain, also }, [
       ["mailcow", mailcow, deploy.mailcow ?? MAILCOW],
     ]),
     domain,
+    also,
     mailcow,
     staging,
     state: deploy.state ?? DEPLOY_STATE,
@@ -200,8 +220,9 @@ function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
 
 function monitorSetup(config: ConfigFile, flags: Flags): MonitorSetup {
   const domain = flagDomain(flags) ?? config.domain ?? null;
-  const missing = missingLines(config, "monitor", domain, []);
-  return { role: "monitor", file: configPath(flags), missing, domain };
+  const also = setupNames(config, flags, domain);
+  const missing = missingLines(config, "monitor", { domain, also }, []);
+  return { role: "monitor", file: configPath(flags), missing, domain, also };
 }
 
 function configPath(flags: Flags): string {
@@ -210,17 +231,23 @@ function configPath(flags: Flags): string {
 
 /** `settings` are those of the role's section: what is wanted, and what the file has. */
 function missingLines(
-  { domain: found }: ConfigFile,
+  found: ConfigFile,
   section: string,
-  domain: string | null,
+  { domain, also }: { readonly domain: string | null; readonly also: readonly string[] },
   settings: readonly (readonly [key: string, wanted: string, found: string | undefined])[],
 ): string[] {
   const lines = settings.filter(([, wanted, found]) => wanted !== found)
     .map(([key, wanted]) => `  ${key}: ${wanted}`);
   return [
-    ...(domain === null || domain === found ? [] : [`domain: ${domain}`]),
+    ...(domain === null || domain === found.domain ? [] : [`domain: ${domain}`]),
+    ...(also.length === (found.also ?? []).length ? [] : [alsoLine(also)]),
     ...(lines.length === 0 ? [] : [`${section}:`, ...lines]),
   ];
+}
+
+/** As the file has it. */
+export function alsoLine(also: readonly string[]): string {
+  return `also: [${also.join(", ")}]`;
 }
 
 /** Nothing in it means anything to a shell, to YAML, to a unit file or to ssh. */

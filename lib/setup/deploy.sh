@@ -103,6 +103,8 @@ END_OF_FILE
 
 # The name that the certificate must cover; the default is MAILCOW_HOSTNAME.
 $yaml_domain
+# Further names under which mailcow serves mail, each with a certificate of its own.
+$yaml_also
 deploy:
 $yaml_mailcow
 $yaml_staging
@@ -131,7 +133,7 @@ $drop_in
 END_OF_FILE
     start mailcow-cert-deploy.timer
 
-    sum_up mailcow-cert-deploy.timer "$missing"
+    sum_up mailcow-cert-deploy.timer
     conf=$mailcow/mailcow.conf
     if [ ! -f "$conf" ]; then
         todo 'mailcow belongs here; if it is elsewhere, certsync setup deploy has --mailcow DIR:' "$mailcow"
@@ -143,10 +145,11 @@ END_OF_FILE
         grep -E '^(allow|deny)(users|groups) ') || :
     [ -z "$logins" ] || todo 'see that sshd lets certsync in:' "$logins"
     key=$(host_key)
-    todo 'on the NPM host, as root:' '' "$key" '' "certsync setup push --host-key '$key' | sh" \
+    todo 'on the NPM host, as root:' '' "$key" '' "certsync setup push --host-key '$key'$also_flags | sh" \
         'certsync push --force' ''
     [ -e "$staging/fullchain.pem" ] ||
         say 'until that push, mailcow-cert-deploy.service fails with "no staged cert"'
+    tell_missing "$missing"
 }
 
 main </dev/null

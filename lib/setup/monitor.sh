@@ -11,6 +11,8 @@ main() {
 
 # The name that the certificate must cover.
 domain: $yaml_domain
+# Further names under which mailcow serves mail, each with a certificate of its own.
+$yaml_also
 verify:
   # Where the copies lie: a file here, or host:/path, which is read over ssh.
   # source: npm-host:/etc/letsencrypt/live/npm-5/fullchain.pem
@@ -37,9 +39,10 @@ $drop_in
 END_OF_FILE
     start mailcow-cert-verify.timer
 
-    sum_up mailcow-cert-verify.timer "$missing"
+    sum_up mailcow-cert-verify.timer
     [ -x /etc/certsync/alert ] ||
         todo 'to be told of failures, put a program there:' /etc/certsync/alert
+    tell_missing "$missing"
 }
 
 main </dev/null

@@ -56,6 +56,15 @@ server_command() {
         sed -n 's/.*\(rsync --server .*\)/\1/; s/ *([0-9]* args) *$//; s/"//g; /^rsync --server /p'
 }
 
+# find_certificates NAME...: of which names certsync sees none.
+find_certificates() {
+    for name in "$@"; do
+        "$certsync" find-npm-dir --config "$config_file" "$name" >/dev/null ||
+            todo "NPM has no certificate of $name where certsync looks; say where this host sees it:" \
+                "$config_file"': push.live'
+    done
+}
+
 # tell_mail_hosts [TARGET NAME]...: what is left to do on each, and here for it. By NAME ssh looks it
 # up in known_hosts.
 tell_mail_hosts() {
@@ -74,7 +83,7 @@ tell_mail_hosts() {
         [ -n "$command" ] || fail 'this rsync does not tell what it asks for' 'install rsync 3.1 or newer'
         line="command=\"$command\",restrict $key $comment"
         todo "on $host, as root, unless this line is in its authorized_keys:" '' "$line" '' \
-            "certsync setup deploy --authorized-key '$line' | sh" ''
+            "certsync setup deploy --authorized-key '$line'$also_flags | sh" ''
         [ "$user" = certsync ] ||
             todo "setup deploy makes the user certsync there; $target logs in as $user"
         ssh-keygen -F "$name" -f "$known_hosts" >/dev/null 2>&1 ||
@@ -100,6 +109,8 @@ main() {
 
 # The name that the certificate must cover.
 domain: $yaml_domain
+# Further names under which mailcow serves mail, each with a certificate of its own.
+$yaml_also
 push:
   # Where it goes; a list if to several hosts.
   to:$yaml_to
@@ -131,12 +142,11 @@ $drop_in
 END_OF_FILE
     start mailcow-cert-push.timer
 
-    sum_up mailcow-cert-push.timer "$missing"
-    "$certsync" find-npm-dir --config "$config_file" "$domain" >/dev/null ||
-        todo "NPM has no certificate of $domain where certsync looks; say where this host sees it:" \
-            "$config_file"': push.live'
+    sum_up mailcow-cert-push.timer
+    find_certificates "$names"
     tell_mail_hosts "$targets"
     todo 'last, here:' "certsync push --force$config_flag"
+    tell_missing "$missing"
 }
 
 main </dev/null

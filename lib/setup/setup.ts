@@ -4,6 +4,7 @@ import type { Flags } from "../cli/command_line.ts";
 import { DEPLOY_STATE, MAILCOW, PUSH_STATE, STAGING } from "../config/standard.ts";
 import { readConfigFile, STANDARD_FILE } from "../config/config_file.ts";
 import {
+  alsoLine,
   type DeploySetup,
   knownHostName,
   type PushSetup,
@@ -62,7 +63,7 @@ function setupScript(config: SetupConfig, parts: Parts): string {
     fillIn(
       body(parts.own).trimEnd(),
       { config_file: [config.file], missing: config.missing, ...lists },
-      { ...settings, ...texts, ...parts },
+      { yaml_also: yamlAlso(config), ...settings, ...texts, ...parts },
     ),
   ].join("\n");
 }
@@ -111,13 +112,17 @@ function valuesOf(config: SetupConfig): Values {
 }
 
 function pushValues(config: PushSetup): Values {
-  const { domain, to, port, identity, knownHosts, state, hostKey } = config;
+  const { domain, also, to, port, identity, knownHosts, state, hostKey } = config;
   const targets = to.map(({ text }) => text);
   const items = targets.map(yaml);
   return {
     title: `Makes this host push the certificate of ${domain} to ${targets.join(" and ")}.`,
-    settings: { domain, identity, known_hosts: knownHosts, state, config_flag: configFlag(config) },
+    settings: {
+      ...{ identity, known_hosts: knownHosts, state },
+      ...{ config_flag: configFlag(config), also_flags: alsoFlags(config) },
+    },
     lists: {
+      names: [domain, ...also],
       host_key: hostKey === null
         ? []
         : [hostKey.name, `${hostKey.key.type} ${hostKey.key.blob}`, knownHosts],
@@ -141,7 +146,7 @@ function deployValues(config: DeploySetup): Values {
   return {
     title: `Makes this host deploy what is pushed to ${staging} into ${mailcow}.`,
     settings: {
-      ...{ mailcow, staging, state },
+      ...{ mailcow, staging, state, also_flags: alsoFlags(config) },
       // What else may stay in authorized_keys, for grep -E.
       kept_lines: replace ? "^$" : keptLines(staging),
     },
@@ -180,6 +185,15 @@ function commandOf(role: Role): string {
 
 function configFlag({ file }: SetupConfig): string {
   return file === STANDARD_FILE ? "" : ` --config ${file}`;
+}
+
+/** What tells the other host of the further names. */
+function alsoFlags({ also }: SetupConfig): string {
+  return also.map((name) => ` --also ${name}`).join("");
+}
+
+function yamlAlso({ also }: SetupConfig): string {
+  return also.length === 0 ? "# also: [mail.example.com]" : alsoLine(also);
 }
 
 /** A key of the section, as a comment where it says what holds anyway. */

@@ -150,11 +150,17 @@ push:
 
   const plain = config.replace("state dir", "state");
   await host.write("/etc/certsync/config.yaml", plain);
-  const said = await sh(host, `certsync setup push --domain ${HOSTNAME} | sh`);
+  const { code, stdout: said } = await host.tryRun(
+    ...["sh", "-c", `certsync setup push --domain ${HOSTNAME} --also shop.example.net | sh`],
+  );
+  equal(code, 1); // it wrote less than it was called for
   match(said, new RegExp(`^setup: replaced: ${unit}$`, "m"));
   match(said, new RegExp(`^setup: WARNING: ${unit}\\.d/override\\.conf`, "m"));
   match(said, /^setup: kept as it is: \/etc\/certsync\/config\.yaml$/m);
-  match(said, /see that \/etc\/certsync\/config\.yaml says:\n +domain: mail\.example\.org$/m);
+  match(
+    said,
+    /see that \/etc\/certsync\/config\.yaml says:\n +domain: mail\.example\.org\n +also: \[shop\.example\.net\]\n$/,
+  );
   match(said, /",restrict ecdsa-sha2-nistp256 \S+ certsync-push@old-host$/m);
   equal(await host.run("cat", "/srv/key"), key);
   equal(await host.run("cat", "/etc/certsync/config.yaml"), plain);
