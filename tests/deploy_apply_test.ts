@@ -3,6 +3,7 @@
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { authority, type Leaf, tlsa } from "./kit/authority.ts";
+import { memoriesIn } from "./kit/history.ts";
 import { ENDPOINT_NAMES } from "./kit/mail_services.ts";
 import { allLoaded, type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
 import { need } from "./kit/programs.ts";
@@ -70,7 +71,7 @@ Deno.test("deploy installs a renewed certificate and sees it served everywhere",
   deepEqual(compose.map(({ cwd }) => cwd), Array(4).fill(host.mailcow.root));
   deepEqual(await host.loaded(), allLoaded(fresh));
   deepEqual(await host.previous(), { fullchainPem: old.fullchainPem, keyPem: old.keyPem });
-  deepEqual((await readdir(host.state)).sort(), ["loaded", "lock", "previous"]);
+  deepEqual(await memoriesIn(host.state), ["loaded", "lock", "previous"]);
 
   const { served, ...report } = result.json();
   deepEqual(report, {
@@ -411,7 +412,7 @@ Deno.test("deploy ends stale where even a restart does not help, and looks again
   deepEqual(host.calls(), RELOAD);
   deepEqual(await host.loaded(), allLoaded(next));
   equal((await host.deploy(["--json"])).json().outcome, "unchanged");
-  deepEqual((await readdir(host.state)).sort(), ["loaded", "lock", "previous"]);
+  deepEqual(await memoriesIn(host.state), ["loaded", "lock", "previous"]);
 });
 
 Deno.test("deploy ends stale where a restarted service is still starting at its deadline", async () => {
@@ -726,7 +727,7 @@ Deno.test("SIGTERM while it waits leaves nothing half-written, and the next run 
   equal(report.error, "stopped by SIGTERM");
   deepEqual(report.installed, [host.mailcow.certFile, host.mailcow.keyFile]);
   await host.assertInstalled(fresh);
-  deepEqual((await readdir(host.state)).sort(), ["answered", "lock", "previous"]);
+  deepEqual(await memoriesIn(host.state), ["answered", "lock", "previous"]);
   deepEqual(await host.loaded(), []);
 
   host.services.temper("dovecot", {});

@@ -6,6 +6,7 @@ import { readdir } from "node:fs/promises";
 import { deliveredPaths } from "../lib/certificate/pair.ts";
 import { authority, type Leaf } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
+import { historyIn, memoriesIn } from "./kit/history.ts";
 import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
 import { need } from "./kit/programs.ts";
 import { run } from "./kit/run.ts";
@@ -34,8 +35,7 @@ function renewal(options: Partial<MailHostOptions> = {}): Promise<MailHost> {
 
 /** Sees to it that deploy refuses, and does nothing else. */
 async function assertRefused(host: MailHost, error: RegExp, hint: RegExp, args: string[] = []) {
-  const remembered = async () =>
-    (await readdir(host.state).catch(() => [])).filter((name) => name !== "lock").sort();
+  const remembered = async () => (await memoriesIn(host.state)).filter((name) => name !== "lock");
   const before = await remembered();
   const result = await host.assertUntouched(() => host.deploy(["--json", ...args]));
   equal(result.code, 1, result.stderr);
@@ -48,6 +48,8 @@ async function assertRefused(host: MailHost, error: RegExp, hint: RegExp, args: 
   const said = result.stderr.replace(/^a push may be under way: .*\n/, "");
   equal(said, `ERROR: ${report.error}\n${report.hint ? `hint: ${report.hint}\n` : ""}`);
   deepEqual(await remembered(), before);
+  const entry = (await historyIn(host.state)).at(-1);
+  deepEqual([entry?.outcome, entry?.name, entry?.error], ["refused", report.domain, report.error]);
   return report;
 }
 

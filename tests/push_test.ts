@@ -4,6 +4,7 @@ import { deepEqual, doesNotMatch, equal, match, ok, throws } from "node:assert/s
 import { authority, type Leaf, tlsa } from "./kit/authority.ts";
 import { certsync, type CertsyncResult, startCertsync } from "./kit/certsync.ts";
 import { freePort } from "./kit/free_port.ts";
+import { historyIn, memoriesIn } from "./kit/history.ts";
 import { need } from "./kit/programs.ts";
 import {
   concurrently,
@@ -55,7 +56,7 @@ for (const algorithm of ["rsa", "ecdsa-p384", "ed25519"] as const) {
     await scene.assertArrived(leaf);
     equal(await Deno.readTextFile(`${state}/last_fp`), `${leaf.fingerprint} ${scene.to}\n`);
     equal(modeOf(state), 0o700);
-    deepEqual(namesIn(state), ["last_fp", "lock"]);
+    deepEqual(namesIn(state), ["history", "last_fp", "lock"]);
     equal(server.connections(), 1);
 
     await using programs = await recorder();
@@ -161,6 +162,9 @@ test("a failed transfer leaves last_fp and what was delivered as they were", asy
   deepEqual([result.code, result.json().outcome], [1, "failed"]);
   const after = await snapshot(scene.state);
   state.delete(""), after.delete(""); // the scratch directory came and went
+  const entries = (await historyIn(scene.state)).map(({ outcome }) => outcome);
+  deepEqual(entries, ["pushed", "failed"]);
+  state.delete("history"), after.delete("history");
   assertSame(state, after);
   assertSame(incoming, await snapshot(scene.incoming));
 });
@@ -172,7 +176,7 @@ test("a memory that is none is named before anything is sent", async () => {
   deepEqual([result.code, result.json().outcome], [1, "failed"]);
   match(result.json().error, /certsync did not make .*last_fp/);
   deepEqual(namesIn(scene.incoming), []);
-  deepEqual(namesIn(scene.state), ["last_fp", "lock"]);
+  deepEqual(await memoriesIn(scene.state), ["last_fp", "lock"]);
 });
 
 test("a target that cannot be remembered has failed, and the report says that it was sent", async () => {
@@ -442,7 +446,7 @@ test("push refuses", async (t) => {
       deepEqual(report.targets, [{ to: scene.to, outcome: "refused" }]);
       ok(result.stderr.startsWith(`ERROR: ${report.error}\n`), result.stderr);
       deepEqual(namesIn(scene.incoming), []);
-      deepEqual(namesIn(scene.state), ["lock"]);
+      deepEqual(await memoriesIn(scene.state), ["lock"]);
     }]),
   );
   equal(server.connections(), 0);
@@ -570,7 +574,7 @@ test("push fails where there is nothing to read, and contacts nobody", async (t)
       match(result.json().error, error);
       match(result.json().hint ?? "", hint);
       ok(!result.stderr.includes("    at "), result.stderr);
-      deepEqual(namesIn(scene.state), ["lock"]);
+      deepEqual(await memoriesIn(scene.state), ["lock"]);
     }]),
   );
   equal(server.connections(), 0);
@@ -760,7 +764,7 @@ test("push tells the cause and what to do about", async (t) => {
       const attempts = programs.calls().filter(({ argv }) => argv[0] === "rsync").length;
       equal(attempts, trouble.attempts ?? 1);
       equal(await Deno.readTextFile(`${scene.state}/last_fp`), "garbage\n");
-      deepEqual(namesIn(scene.state), ["last_fp", "lock"]);
+      deepEqual(await memoriesIn(scene.state), ["last_fp", "lock"]);
       deepEqual(namesIn(scene.incoming), []);
     }]),
   );
@@ -776,7 +780,7 @@ test("push names the Debian package of a program that is missing here", async ()
     result.stderr,
     /ERROR: .*rsync is not installed on this host\nhint: install the package rsync\n/,
   );
-  deepEqual(namesIn(scene.state), ["lock"]);
+  deepEqual(await memoriesIn(scene.state), ["lock"]);
 });
 
 // Several at once
@@ -922,7 +926,7 @@ test("push takes paths with spaces and quotes", async () => {
     state: `${dir}/state`,
   });
   equal((await scene.push()).code, 0);
-  deepEqual(namesIn(`${dir}/state`), ["last_fp", "lock"]);
+  deepEqual(await memoriesIn(`${dir}/state`), ["last_fp", "lock"]);
 });
 
 // Interruptions
@@ -945,7 +949,7 @@ test("SIGTERM in the middle of a transfer leaves nothing behind", async () => {
     result.stderr,
     `ERROR: stopped by SIGTERM: not pushed to ${scene.to}\nhint: ${hint}\n`,
   );
-  deepEqual(namesIn(scene.state), ["last_fp", "lock"]);
+  deepEqual(await memoriesIn(scene.state), ["last_fp", "lock"]);
   equal(await Deno.readTextFile(`${scene.state}/last_fp`), `${second.fingerprint} ${scene.to}\n`);
   deepEqual(namesIn(scene.incoming), []);
   await until(() => /Disconnected|Connection closed/.test(server.log())); // its ssh is gone too
@@ -974,7 +978,7 @@ test("SIGINT cleans up after programs that end at different times", async () => 
   match(result.stderr, /^ERROR: stopped by SIGINT: not pushed to \S+\nhint: .*\n$/);
   const took = performance.now() - start;
   ok(took < 15_000, `one that is deaf to SIGTERM was waited for: ${took} ms`); // it sleeps for 30 s
-  deepEqual(namesIn(scene.state), ["lock"]);
+  deepEqual(await memoriesIn(scene.state), ["lock"]);
   equal(scene.server.connections(), 0);
 });
 
@@ -990,7 +994,7 @@ test("push removes what a killed run left, also when there is nothing to do", as
   deepEqual(namesIn(`${scene.state}/scratch`), ["fullchain.pem", "privkey.pem"]);
 
   match((await scene.push()).stdout, /^nothing to do/);
-  deepEqual(namesIn(scene.state), ["last_fp", "lock"]);
+  deepEqual(await memoriesIn(scene.state), ["last_fp", "lock"]);
 });
 
 test("push waits for a renewal in the middle, and sends a matching pair", async (t) => {
@@ -1145,6 +1149,7 @@ test("push --json tells all that there is to know", async () => {
     domain: NAME,
     source: scene.npm.dir(5),
     fingerprint: first.fingerprint,
+    replaces: null,
     notAfter: first.notAfter.toISOString().replace(".000Z", "Z"),
     tlsa: await tlsa(first),
     targets: [{ to: scene.to, outcome: "pushed" }],

@@ -3,6 +3,7 @@
 import * as fs from "node:fs";
 import { tlsaRecord } from "../certificate/certificate.ts";
 import { deliveredPaths, installedPaths, type Pair } from "../certificate/pair.ts";
+import { recorded } from "../chain/history.ts";
 import {
   type Installed,
   type Mailcow,
@@ -45,6 +46,7 @@ import {
   readPrevious,
 } from "./previous.ts";
 import {
+  changesOf,
   type DeployReport,
   describeDeploy,
   describeHealing,
@@ -60,9 +62,16 @@ import { deployStarted, rememberStaged } from "./started.ts";
 export async function deploy(config: DeployConfig, context: RunContext): Promise<DeployReport> {
   checkPlaces(config);
   if (isMissing(config.state)) readMailcow(config.mailcow); // nothing is made where there is none
-  using _lock = config.dryRun ? null : await holdState(config.state, context);
-  if (!config.dryRun) rememberStaged(config, context.now);
+  const state = config.dryRun ? null : config.state;
+  using _lock = state === null ? null : await holdState(state, context);
+  if (state !== null) rememberStaged(config, context.now);
+  return await recorded(
+    () => deployOnce(config, context),
+    { state, now: context.now, empty: emptyDeployReport(config), changes: changesOf },
+  );
+}
 
+async function deployOnce(config: DeployConfig, context: RunContext): Promise<DeployReport> {
   const mailcow = readMailcow(config.mailcow);
   checkReadable(mailcow);
   const memory = memoryFor(config);

@@ -1,6 +1,7 @@
 // What deploy reports, to machines and in words.
 
 import { tlsaRecord } from "../certificate/certificate.ts";
+import type { Change } from "../chain/history.ts";
 import type { Service } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
@@ -120,6 +121,15 @@ export function describeHealing(
     ? "would see to it now"
     : "saw to it now";
   return `${warnings.join("; ")}: ${deed}`;
+}
+
+/** What the history says of it. Pure. */
+export function changesOf(
+  { outcome, domain, replaces, fingerprint, error }: DeployReport,
+): Change[] {
+  if (outcome === "unchanged" || outcome === "would-deploy") return [];
+  const words = error === undefined ? {} : { error };
+  return [{ name: domain, outcome, old: replaces, new: fingerprint, ...words }];
 }
 
 /** The report in words, a line each. */

@@ -2,6 +2,7 @@
 
 import { timeState } from "../certificate/certificate.ts";
 import { type Pair, samePair } from "../certificate/pair.ts";
+import { recorded } from "../chain/history.ts";
 import { type LastPushed, readLastPushed } from "../chain/last_fp.ts";
 import { type Destination, type PushConfig, pushConfig } from "../config/push_config.ts";
 import { Failure, quote } from "../failure.ts";
@@ -12,6 +13,7 @@ import { pushPace, runRounds } from "../started.ts";
 import { namesCover } from "../values/host_name.ts";
 import { forgetGone, warnOfGone } from "./gone.ts";
 import {
+  changesOf,
   describePush,
   emptyPushReport,
   type PushReport,
@@ -41,13 +43,24 @@ interface Progress {
 
 /** Throws a Failure where it does not come to a decision. */
 export async function push(config: PushConfig, context: RunContext): Promise<PushReport> {
-  const progress: Progress = { report: emptyPushReport(config), lacking: config.to };
-  try {
-    return await pushOnce(config, context, progress);
-  } catch (error) {
-    if (!(error instanceof Failure) || !context.stop.aborted) throw error;
-    return stopped(progress.report, progress.lacking, error, config);
-  }
+  const empty = emptyPushReport(config);
+  const progress: Progress = { report: empty, lacking: config.to };
+  const stoppable = async (run: () => Promise<PushReport>) => {
+    try {
+      return await run();
+    } catch (error) {
+      if (!(error instanceof Failure) || !context.stop.aborted) throw error;
+      return stopped(progress.report, progress.lacking, error, config);
+    }
+  };
+  return await stoppable(async () => {
+    using _lock = config.dryRun ? null : await holdState(config.state, context);
+    const state = config.dryRun ? null : config.state;
+    return await recorded(
+      () => stoppable(() => pushOnce(config, context, progress)),
+      { state, now: context.now, empty, changes: changesOf },
+    );
+  });
 }
 
 async function pushOnce(
@@ -55,8 +68,6 @@ async function pushOnce(
   context: RunContext,
   progress: Progress,
 ): Promise<PushReport> {
-  using _lock = config.dryRun ? null : await holdState(config.state, context);
-
   const pushed = readLastPushed(config.state, config.to);
   const first = await findSource(pushed, config, context);
   if (typeof first === "string") {
@@ -82,12 +93,13 @@ async function pushOnce(
 
   const stale = targetsLacking(pair, pushed, config);
   if (stale.length === 0) return settled(report, "unchanged", [], config);
-  if (config.dryRun) return settled(report, "would-push", stale, config);
-  progress.report = report;
+  const told = { ...report, replaces: replacedOf(stale, pushed) };
+  if (config.dryRun) return settled(told, "would-push", stale, config);
+  progress.report = told;
   progress.lacking = stale;
   const { send } = await import("./send.ts");
   const sendings = await send(pair, stale, pushed, config, context);
-  const summary = summarize(report, sendings, config);
+  const summary = summarize(told, sendings, config);
   const lacking = stale.filter((target) =>
     sendings.some((sending) => sending.target === target && sending.failure !== null)
   );
@@ -118,6 +130,12 @@ function targetsLacking(
   { to, force }: Pick<PushConfig, "to" | "force">,
 ): Destination[] {
   return to.filter(({ text }) => force || pushed.get(text) !== leaf.fingerprint);
+}
+
+/** What they had, where all of them had the same. Pure. */
+function replacedOf(targets: readonly Destination[], pushed: LastPushed): string | null {
+  const [one, ...others] = new Set(targets.map(({ text }) => pushed.get(text) ?? null));
+  return others.length > 0 ? null : one ?? null;
 }
 
 /** Whether an unchanged pair needs no second look. Pure. */

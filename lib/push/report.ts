@@ -2,6 +2,7 @@
 
 import { tlsaRecord } from "../certificate/certificate.ts";
 import type { Pair } from "../certificate/pair.ts";
+import type { Change } from "../chain/history.ts";
 import type { PushConfig } from "../config/push_config.ts";
 import type { Failure } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
@@ -16,6 +17,8 @@ export interface PushReport {
   /** The directory that the certificate was read from. */
   readonly source: string | null;
   readonly fingerprint: string | null;
+  /** The leaf that those it is sent to had, where that is one and the same. */
+  readonly replaces: string | null;
   readonly notAfter: string | null;
   readonly tlsa: string | null;
   readonly targets: readonly TargetReport[];
@@ -38,6 +41,7 @@ export function emptyPushReport(config: PushConfig | null): PushReport {
     domain: config?.domain ?? null,
     source: null,
     fingerprint: null,
+    replaces: null,
     notAfter: null,
     tlsa: null,
     targets: [],
@@ -136,6 +140,15 @@ export function stopped(
     error: `${message}: not pushed to ${lacking.map(({ text }) => text).join(", ")}`,
     hint: `what is not there yet is sent with: ${commands.push}`,
   };
+}
+
+/** What the history says of it. Pure. */
+export function changesOf(
+  { outcome, domain, replaces, fingerprint, error }: PushReport,
+): Change[] {
+  if (outcome === "unchanged" || outcome === "would-push") return [];
+  const words = error === undefined ? {} : { error };
+  return [{ name: domain, outcome, old: replaces, new: fingerprint, ...words }];
 }
 
 /** The report in words, a line each. */

@@ -4,6 +4,7 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { authority, type Leaf } from "../kit/authority.ts";
 import type { CertsyncResult } from "../kit/certsync.ts";
+import { memoriesIn } from "../kit/history.ts";
 import { type MailHost, mailHost } from "../kit/mail_host.ts";
 import type { Run } from "./strace.ts";
 
@@ -214,7 +215,7 @@ async function assertTidy(host: MailHost): Promise<void> {
     ...["lock", "loaded", "rejected", "answered", "previous"],
     ...["unhelped", "unseen", "directories"],
   ];
-  deepEqual((await readdir(host.state)).filter((name) => !known.includes(name)), []);
+  deepEqual((await memoriesIn(host.state)).filter((name) => !known.includes(name)), []);
   const paths = await filesBelow(host.root);
   deepEqual(paths.filter((path) => /\/\.[^/]*$|scratch/.test(path)), []);
   const previous = await host.previous();

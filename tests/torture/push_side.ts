@@ -4,6 +4,7 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { readdir, readlink } from "node:fs/promises";
 import { authority, type Leaf } from "../kit/authority.ts";
 import { certsync, type CertsyncOptions, type CertsyncResult } from "../kit/certsync.ts";
+import { memoriesIn } from "../kit/history.ts";
 import { type NpmTree, npmTree } from "../kit/npm_tree.ts";
 import { type SshServer, sshServer } from "../kit/ssh_server.ts";
 import { tempDir } from "../kit/temp_dir.ts";
@@ -111,7 +112,7 @@ export async function assertHealed(side: PushSide): Promise<void> {
   equal(result.code, 0, result.stderr);
   await assertArrived(incoming, second);
   equal(await Deno.readTextFile(`${state}/last_fp`), `${second.fingerprint} ${to}\n`);
-  deepEqual((await readdir(state)).sort(), ["last_fp", "lock"]);
+  deepEqual(await memoriesIn(state), ["last_fp", "lock"]);
   await settle(root);
   await assertArrived(incoming, second);
   deepEqual((await readdir(incoming)).sort(), ["fullchain.pem", "privkey.pem"]);

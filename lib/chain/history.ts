@@ -1,0 +1,129 @@
+// What became of the runs of push and deploy: a JSON line for each, the newest two hundred.
+
+import { Failure, UsageFailure } from "../failure.ts";
+import { readState, writeState } from "../files/state.ts";
+import { formatTime } from "../values/time.ts";
+
+/** What became of one name in one run. */
+export interface Change {
+  readonly name: string | null;
+  readonly outcome: string;
+  /** The leaf that it had, and the one that it was to have. */
+  readonly old: string | null;
+  readonly new: string | null;
+  readonly error?: string;
+}
+
+/** One run, or several that were alike. */
+export interface HistoryEntry extends Change {
+  readonly time: string;
+  readonly times?: number;
+  readonly last?: string;
+}
+
+const FILE = "history";
+const MOST_LINES = 200;
+/** More is in the journal; and it must stay readable with every line as long. */
+const MOST_ERROR = 600;
+
+/** What main is handed of a run, as far as this needs it. */
+interface Report {
+  readonly warnings: readonly string[];
+  readonly error?: string;
+}
+
+export interface Recording<R> {
+  /** Whose lock is held; null where nothing may be written. */
+  readonly state: string | null;
+  readonly now: Date;
+  /** What is reported of a run that came to nothing. */
+  readonly empty: R;
+  /** What the report says of each name that changed or was refused. */
+  changes(report: R): readonly Change[];
+}
+
+/** Runs it, and writes down what it did or refused, also where it throws a Failure. */
+export async function recorded<R extends Report>(
+  run: () => Promise<R>,
+  { state, now, empty, changes }: Recording<R>,
+): Promise<R> {
+  if (state === null) return await run();
+  let report: R;
+  try {
+    report = await run();
+  } catch (error) {
+    if (!(error instanceof Failure) || error instanceof UsageFailure) throw error;
+    const warning = record(state, changes({ ...empty, error: error.message }), now);
+    throw warning === null ? error : new SuppressedError(new Failure(warning), error);
+  }
+  const warning = record(state, changes(report), now);
+  return warning === null ? report : { ...report, warnings: [...report.warnings, warning] };
+}
+
+/** Why it could not be written, where that is so. */
+function record(state: string, changes: readonly Change[], now: Date): string | null {
+  if (changes.length === 0) return null;
+  try {
+    const lines = extend(readHistory(state), changes, now).map((entry) => JSON.stringify(entry));
+    writeState(state, FILE, lines.map((line) => `${line}\n`).join(""));
+    return null;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return `this run is not in the history: ${error.message}${error.hint ? `; ${error.hint}` : ""}`;
+  }
+}
+
+/** A run like the one before it of that name is counted there. Pure. */
+export function extend(
+  history: readonly HistoryEntry[],
+  changes: readonly Change[],
+  now: Date,
+): HistoryEntry[] {
+  const time = formatTime(now);
+  const extended = [...history];
+  for (const { error, ...change } of changes) {
+    const words = error === undefined ? {} : { error: shorten(error) };
+    const entry: HistoryEntry = { time, ...change, ...words };
+    const index = extended.findLastIndex(({ name }) => name === change.name);
+    const before = extended[index];
+    if (before === undefined || !isAlike(before, entry)) extended.push(entry);
+    else extended[index] = { ...before, times: (before.times ?? 1) + 1, last: time };
+  }
+  return extended.slice(-MOST_LINES);
+}
+
+function isAlike(one: HistoryEntry, other: HistoryEntry): boolean {
+  return one.outcome === other.outcome && one.old === other.old && one.new === other.new &&
+    one.error === other.error;
+}
+
+function shorten(words: string): string {
+  return words.length > MOST_ERROR ? `${words.slice(0, MOST_ERROR)}…` : words;
+}
+
+/** Oldest first; what is no entry is passed over. Throws a Failure where it cannot be read. */
+export function readHistory(state: string): HistoryEntry[] {
+  return readState(state, FILE).split("\n").flatMap((line) => parseEntry(line) ?? []);
+}
+
+function parseEntry(line: string): HistoryEntry | null {
+  try {
+    const entry: unknown = JSON.parse(line);
+    return isEntry(entry) ? entry : null;
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+function isEntry(value: unknown): value is HistoryEntry {
+  if (typeof value !== "object" || value === null) return false;
+  const entry: Partial<Record<keyof HistoryEntry, unknown>> = value;
+  const isText = (item: unknown) => typeof item === "string";
+  const isTextOrNull = (item: unknown) => item === null || isText(item);
+  return isText(entry.time) && isText(entry.outcome) &&
+    [entry.name, entry.old, entry.new].every(isTextOrNull) &&
+    (entry.error === undefined || isText(entry.error)) &&
+    (entry.times === undefined || typeof entry.times === "number") &&
+    (entry.last === undefined || isText(entry.last));
+}
