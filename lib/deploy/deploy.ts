@@ -1,16 +1,9 @@
 // certsync deploy: installs what push delivered into mailcow, and proves that it is served.
 
-import * as fs from "node:fs";
 import { tlsaRecord } from "../certificate/certificate.ts";
 import { deliveredPaths, installedPaths, type Pair } from "../certificate/pair.ts";
 import { recorded } from "../chain/history.ts";
-import {
-  type Installed,
-  type Mailcow,
-  readInstalled,
-  readMailcow,
-  serviceNames,
-} from "../chain/mailcow.ts";
+import { type Installed, type Mailcow, readMailcow, serviceNames } from "../chain/mailcow.ts";
 import { awaitStaged, lookAtStaged, mixedHint, stagingWarnings } from "../chain/staging.ts";
 import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
 import { checkPlaces } from "../config/places.ts";
@@ -40,6 +33,7 @@ import {
   standingWarnings,
 } from "./plan.ts";
 import {
+  noPrevious,
   previousDirectories,
   previousDirectory,
   previousSniDirectories,
@@ -214,16 +208,6 @@ async function readCandidate(config: DeployConfig, context: RunContext): Promise
 function placeWarnings({ state, staging }: DeployConfig, { problems }: Mailcow): string[] {
   return [exposure(state), ...stagingWarnings(staging), ...problems].filter((words) =>
     words !== null
-  );
-}
-
-function noPrevious(state: string): Failure {
-  const directory = previousDirectory(state);
-  const { problem } = readInstalled(directory);
-  const isThere = fs.existsSync(installedPaths(directory).chain);
-  return new Failure(
-    `there is no previous certificate in ${quote(directory)}${isThere ? `: ${problem}` : ""}`,
-    { hint: "deploy keeps one there when it replaces a good certificate by another" },
   );
 }
 

@@ -70,3 +70,14 @@ export function keepPrevious(pair: Pair, state: string, sni: string | null): voi
     throw explain(error, `keep the previous certificate in ${quote(directory)}`);
   }
 }
+
+/** There is nothing that can be put back. */
+export function noPrevious(state: string): Failure {
+  const directory = previousDirectory(state);
+  const { problem } = readInstalled(directory);
+  const isThere = fs.existsSync(installedPaths(directory).chain);
+  return new Failure(
+    `there is no previous certificate in ${quote(directory)}${isThere ? `: ${problem}` : ""}`,
+    { hint: "deploy keeps one there when it replaces a good certificate by another" },
+  );
+}
