@@ -3,7 +3,7 @@
 # All that the binary may do. It never opens a socket itself.
 PERMISSIONS = --allow-read --allow-write \
   --allow-env=PATH,HOME,SSH_AUTH_SOCK,JOURNAL_STREAM,NO_COLOR --allow-sys=uid \
-  --allow-run=rsync,ssh,ssh-keygen,ssh-add,openssl,docker,docker-compose,systemctl,getent,dig,delv
+  --allow-run=rsync,ssh,ssh-keygen,ssh-add,openssl,docker,docker-compose,podman,systemctl,getent,dig,delv
 
 SOURCES = main.ts deno.json deno.lock tools/build Makefile $(shell find lib systemd -type f)
 

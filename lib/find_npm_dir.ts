@@ -8,6 +8,7 @@ import {
   readLineages,
   RUN_AS_ROOT,
 } from "./chain/npm_dir.ts";
+import { hintAtVolumes } from "./chain/npm_volume.ts";
 import type { Presentation } from "./cli/terminal.ts";
 import { type FindConfig, findConfig } from "./config/push_config.ts";
 import { quote } from "./failure.ts";
@@ -110,7 +111,13 @@ export function describeFind(report: FindReport, { all }: Pick<Presentation, "al
 /** How main runs it. */
 export const findCommand = {
   config: findConfig,
-  run: findNpmDir,
+  run: (config: FindConfig, context: RunContext) => {
+    try {
+      return findNpmDir(config, context);
+    } catch (error) {
+      return hintAtVolumes(error, context).then((hinted) => Promise.reject(hinted));
+    }
+  },
   empty: emptyFindReport,
   words: (report: FindReport, _config: FindConfig | null, presentation: Presentation) =>
     describeFind(report, presentation),

@@ -666,26 +666,32 @@ Deno.test("a certificate that holds terminal escapes cannot use them", async () 
   match(legs[0].subject, /^CN=.*\\1B\[2J\\0Aall 99 match$/);
 });
 
-Deno.test("the timers of the chain are listed where systemd runs", async () => {
+Deno.test("the timers and path units of the chain are listed where systemd runs", async () => {
   await using all = await scene({ served: ["imaps"] });
   const bin = await all.program(
     "systemctl",
     `
     case "$*" in
-    *list-unit-files*) printf 'mailcow-cert-push.timer enabled enabled\\nmailcow-cert-deploy.timer disabled enabled\\n' ;;
+    *list-unit-files*) for one in push.timer push.path deploy.timer deploy.path; do echo "mailcow-cert-$one enabled enabled"; done ;;
     *show*)
       printf 'Id=mailcow-cert-push.timer\\nActiveState=active\\nNextElapseUSecRealtime=Sun 2026-11-22 15:04:05 UTC\\n\\n'
-      printf 'Id=mailcow-cert-deploy.timer\\nActiveState=inactive\\nNextElapseUSecRealtime=\\n' ;;
+      printf 'Id=mailcow-cert-push.path\\nActiveState=active\\nUnitFileState=enabled\\n\\n'
+      printf 'Id=mailcow-cert-deploy.timer\\nActiveState=inactive\\nNextElapseUSecRealtime=\\n\\n'
+      printf 'Id=mailcow-cert-deploy.path\\nActiveState=failed\\nUnitFileState=enabled\\n' ;;
     esac`,
   );
   const text = await all.verifyWith({ path: bin });
   equal(text.code, 0);
   match(text.stdout, /^mailcow-cert-push\.timer: active, next run 2026-11-22T15:04:05Z$/m);
+  match(text.stdout, /^mailcow-cert-push\.path: active$/m);
   match(text.stdout, /^mailcow-cert-deploy\.timer: NOT ACTIVE$/m);
+  match(text.stdout, /^mailcow-cert-deploy\.path: NOT ACTIVE$/m);
   match(text.stdout, /\nall 7 match\n$/);
   deepEqual((await all.verifyWith({ path: bin }, "--json")).json().timers, [
     { unit: "mailcow-cert-push.timer", active: true, next: "2026-11-22T15:04:05Z" },
+    { unit: "mailcow-cert-push.path", active: true, next: null },
     { unit: "mailcow-cert-deploy.timer", active: false, next: null },
+    { unit: "mailcow-cert-deploy.path", active: false, next: null },
   ]);
 
   const offline = await all.program(

@@ -43,12 +43,17 @@ export interface Lineage {
 
 export const standardLiveDirectories = ["/etc/nginx/letsencrypt/live", "/etc/letsencrypt/live"];
 
+/** None of the directories that were looked for exists. */
+export class NoLiveDirectory extends Failure {
+  override name = "NoLiveDirectory";
+}
+
 /** Those that exist of the given directories, or of the standard ones. */
 export function liveDirectories(configured: readonly string[] | null): readonly string[] {
   const wanted = configured ?? standardLiveDirectories;
   const existing = wanted.filter((directory) => !isMissing(directory));
   if (existing.length > 0) return existing;
-  throw new Failure(`there is no live directory: ${wanted.map(quote).join(", ")}`, {
+  throw new NoLiveDirectory(`there is no live directory: ${wanted.map(quote).join(", ")}`, {
     hint:
       "name the one of Nginx Proxy Manager with push.live in the config file (it is the host's " +
       "path of /etc/letsencrypt/live in the container; custom certificates: data/custom_ssl)",

@@ -12,6 +12,7 @@ const packages = {
   openssl: "openssl",
   docker: "docker-ce-cli",
   "docker-compose": "docker-compose",
+  podman: "podman",
   getent: "libc-bin",
   systemctl: "systemd",
   dig: "bind9-dnsutils",

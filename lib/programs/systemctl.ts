@@ -1,13 +1,14 @@
-// Whether the timers of the chain are active on this host, where systemd runs.
+// Whether the timers and path units of the chain are active on this host, where systemd runs.
 
 import type { RunContext } from "../run_context.ts";
 import { formatTime } from "../values/time.ts";
 import { ProgramFailure, run } from "./run.ts";
 
+/** Or a path unit: what starts a service. */
 export interface Timer {
   readonly unit: string;
   readonly active: boolean;
-  /** ISO 8601; null where it is not going to elapse. */
+  /** ISO 8601; null where it is not going to elapse, as of a path unit, which nobody can foresee. */
   readonly next: string | null;
 }
 
@@ -15,19 +16,21 @@ export interface InstalledTimer extends Timer {
   readonly isEnabled: boolean;
 }
 
-/** Every `mailcow-cert-*.timer` that is installed; none where systemd does not run. systemctl(1) */
+/** Every one of the chain's that is installed; none where systemd does not run. systemctl(1) */
 export async function readTimers(context: RunContext): Promise<InstalledTimer[]> {
   const list = await systemctl(
-    ["list-unit-files", "--no-legend", "--no-pager", "mailcow-cert-*.timer"],
+    ["list-unit-files", "--no-legend", "--no-pager", "mailcow-cert-*.timer", "mailcow-cert-*.path"],
     context,
   );
-  const units = list.split("\n").flatMap((line) => /^(\S+\.timer)\s/.exec(line)?.[1] ?? []);
+  const units = list.split("\n").flatMap((line) =>
+    /^(\S+\.(?:timer|path))\s/.exec(line)?.[1] ?? []
+  );
   if (units.length === 0) return [];
   const properties = "--property=Id,ActiveState,UnitFileState,NextElapseUSecRealtime";
   return parseTimers(await systemctl(["show", properties, ...units], context));
 }
 
-/** What `systemctl show` prints of timers: a block each, times in UTC. Pure. */
+/** What `systemctl show` prints of units: a block each, times in UTC. Pure. */
 function parseTimers(shown: string): InstalledTimer[] {
   return shown.split("\n\n").flatMap((block) => {
     const property = (name: string) => new RegExp(`^${name}=(.*)$`, "m").exec(block)?.[1] ?? "";

@@ -4,6 +4,7 @@ import { timeState } from "../certificate/certificate.ts";
 import { type Pair, samePair } from "../certificate/pair.ts";
 import { recorded } from "../chain/history.ts";
 import { type LastPushed, readLastPushed } from "../chain/last_fp.ts";
+import { hintAtVolumes } from "../chain/npm_volume.ts";
 import { type Destination, type PushConfig, pushConfig } from "../config/push_config.ts";
 import { Failure, quote } from "../failure.ts";
 import { holdState } from "../files/state.ts";
@@ -118,7 +119,8 @@ async function findSource(
     if (!config.dryRun) forgetGone(config.state);
     return source;
   } catch (error) {
-    if (!(error instanceof NoLineage && config.started && pushed.size > 0)) throw error;
+    const isGone = error instanceof NoLineage && config.started && pushed.size > 0;
+    if (!isGone) throw await hintAtVolumes(error, context);
     return warnOfGone(error, config, context.now);
   }
 }

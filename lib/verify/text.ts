@@ -157,7 +157,10 @@ function describeAddress(where: string, ip: string | undefined): string {
 }
 
 function describeTimer({ unit, active, next }: Timer): string {
-  return `${unit}: ${active ? `active, next run ${next ?? "not known"}` : "NOT ACTIVE"}`;
+  if (!active) return `${unit}: NOT ACTIVE`;
+  return unit.endsWith(".path")
+    ? `${unit}: active`
+    : `${unit}: active, next run ${next ?? "not known"}`;
 }
 
 /** Advice that was given without having seen a leg says so. */

@@ -43,8 +43,8 @@ export function reportSight(
     next: nextSteps(verdict, known),
     timers: timers
       .filter(({ unit, isEnabled }) =>
-        isEnabled || (roles.push && unit === "mailcow-cert-push.timer") ||
-        (roles.deploy && unit === "mailcow-cert-deploy.timer")
+        isEnabled || (roles.push && unit.startsWith("mailcow-cert-push.")) ||
+        (roles.deploy && unit.startsWith("mailcow-cert-deploy."))
       )
       .map(({ unit, active, next }) => ({ unit, active, next })),
     warnings: [
