@@ -1,17 +1,19 @@
 // Which TLSA records count and whether a chain fits them, as OpenSSL has it over real SMTP.
 
 import { deepEqual, equal } from "node:assert/strict";
-import { type Certificate, parseChain } from "../lib/certificate/certificate.ts";
+import { type Certificate, parseChain, parseFirst } from "../lib/certificate/certificate.ts";
 import {
+  type Chain,
+  type ChainAt,
   countedRecords,
   daneChange,
   formatTlsaRecord,
   judgeDane,
+  lackingRecord,
   parseTlsaRecord,
-  tlsaLine,
   type TlsaRecord,
 } from "../lib/certificate/dane.ts";
-import { authority, tlsa } from "./kit/authority.ts";
+import { authority, type Leaf, tlsa } from "./kit/authority.ts";
 import {
   type DaneState,
   daneStates,
@@ -27,6 +29,12 @@ import { smtpServer } from "./kit/smtp_server.ts";
 function chainOf(pem: string): Certificate[] {
   return parseChain(new TextEncoder().encode(pem), "the chain");
 }
+
+function leafOf({ certPem }: Leaf): Certificate {
+  return parseFirst(new TextEncoder().encode(certPem), "the leaf");
+}
+
+const NAME = "mail.example.org";
 
 function parsed(texts: readonly string[]): TlsaRecord[] {
   return texts.map((text) => {
@@ -96,49 +104,58 @@ Deno.test("what lies below a trust anchor must not have expired", async () => {
   }
 });
 
-Deno.test("a new key breaks DANE only where the old one fitted and the new one does not", async () => {
+Deno.test("a new certificate breaks DANE only where the old one may have fitted and it does not", async () => {
   await using ca = await authority();
-  const name = "mail.example.org";
-  const [old, renewed] = await Promise.all([
-    ca.issue({ names: [name] }),
-    ca.issue({ names: [name] }),
-  ]);
-  const [oldKey, newKey] = await Promise.all([tlsa(old), tlsa(renewed)]);
-  const strange = `3 1 1 ${"00".repeat(32)}`;
-  const cases: [records: string[], change: string, first: string][] = [
-    [[], "no-dane", "no-dane"],
-    [[oldKey], "breaks", "neither"],
-    [[newKey], "fits", "fits"],
-    [[oldKey, newKey], "fits", "fits"],
-    [[strange], "neither", "neither"],
-    [["1 1 1 00"], "no-dane", "no-dane"],
-  ];
-  const now = new Date();
-  const next = chainOf(renewed.fullchainPem);
-  const installed = chainOf(old.fullchainPem);
-  for (const [records, change, first] of cases) {
-    const becomes = (pair: Parameters<typeof daneChange>[1]) =>
-      daneChange(parsed(records), pair, name, now);
-    equal(becomes({ installed, next }), change, records.join());
-    equal(becomes({ installed: null, next }), first, records.join());
-    // What is not replaced breaks nothing.
-    equal(becomes({ installed: next, next }) === "breaks", false);
-  }
-});
-
-Deno.test("records for a filter gateway fit what the gateway serves, and neither pair here", async () => {
-  await using ca = await authority();
-  const name = "mail.example.org";
-  const [here, next, gateway] = await Promise.all([
-    ca.issue({ names: [name] }),
-    ca.issue({ names: [name] }),
+  const [old, renewed, gateway] = await Promise.all([
+    ca.issue({ names: [NAME] }),
+    ca.issue({ names: [NAME] }),
     ca.issue({ names: ["gateway.example.com"] }),
   ]);
-  const records = parsed([await tlsa(gateway)]);
-  const [installed, renewed] = [chainOf(here.fullchainPem), chainOf(next.fullchainPem)];
+  const [oldKey, newKey, filter] = await Promise.all([tlsa(old), tlsa(renewed), tlsa(gateway)]);
+  const strange = `3 1 1 ${"00".repeat(32)}`;
+  const given = (leaf: Leaf) => ({ leaf: leafOf(leaf), chain: chainOf(leaf.fullchainPem) });
+  const [before, next] = [given(old), given(renewed)];
+  const reached = {
+    ours: [{ ip: "192.0.2.1", ...before }],
+    another: [{ ip: "192.0.2.2", ...given(gateway) }],
+  };
+  const both = [...reached.ours, ...reached.another];
+  const alone = ["ours"], other = ["192.0.2.2"];
+  const cases: [records: string[], at: ChainAt[], change: string, lacking?: string[]][] = [
+    [[], [], "no-dane"],
+    [["1 1 1 00"], [], "no-dane"],
+    [[newKey], [], "fits"],
+    [[oldKey, newKey], [], "fits"],
+    [[oldKey], [], "breaks", alone],
+    [[oldKey], reached.ours, "breaks", alone],
+    [[strange], [], "neither", alone],
+    [[strange], reached.ours, "neither", alone],
+    // A filter gateway has the addresses of the name.
+    [[filter], reached.another, "anothers"],
+    [[strange], reached.another, "neither", other],
+    [[filter], both, "neither", alone],
+    [[strange], both, "neither", [...alone, ...other]],
+    [[oldKey], reached.another, "breaks", [...alone, ...other]],
+    [[oldKey, filter], reached.another, "breaks", alone],
+  ];
   const now = new Date();
-  equal(daneChange(records, { installed, next: renewed }, name, now), "neither");
-  equal(judgeDane(records, chainOf(gateway.fullchainPem), name, now).kind, "fits");
+  for (const [records, at, kind, lacking = []] of cases) {
+    const becomes = (before: Chain[]) =>
+      daneChange(parsed(records), { before, next, reached: at }, NAME, now);
+    const change = becomes([before]);
+    equal(change.kind, kind, records.join());
+    deepEqual(
+      "lacking" in change ? change.lacking.map((chain) => "ip" in chain ? chain.ip : "ours") : [],
+      lacking,
+    );
+    // What nobody saw may have fitted.
+    if (kind === "neither") equal(becomes([]).kind, "breaks");
+    equal(
+      daneChange(parsed(records), { before: [next], next, reached: at }, NAME, now).kind ===
+        "breaks",
+      false,
+    );
+  }
 });
 
 Deno.test("a record is read as dig prints it, and anything else is none", () => {
@@ -170,31 +187,41 @@ Deno.test("of several digests for one usage and selector the strongest alone cou
   deepEqual(counted.map(formatTlsaRecord), [`3 1 2 ${two}`, `3 0 1 ${one}`, `2 1 1 ${one}`]);
 });
 
-Deno.test("the line to publish is one that a name server takes", async () => {
+Deno.test("the record to publish fits, whatever stands beside it", async () => {
   await using ca = await authority();
+  await using other = await authority(); // whose issuer has another key
   const [old, leaf] = await Promise.all([
-    ca.issue({ names: ["mail.example.org"] }),
-    ca.issue({ names: ["mail.example.org"] }),
+    ca.issue({ names: [NAME] }),
+    other.issue({ names: [NAME] }),
   ]);
-  const chain = chainOf(leaf.fullchainPem);
-  const [first] = chain;
-  if (first === undefined) throw new Error("no leaf");
-  const owner = "_25._tcp.mail.example.org";
-  equal(tlsaLine(owner, first), `${owner}. IN TLSA ${await tlsa(leaf)}`);
-  // Whatever stands beside it, it fits.
+  const next = { leaf: leafOf(leaf), chain: chainOf(leaf.fullchainPem) };
   const before = (usage: number, form: string) => record(usage, form, old.certPem);
+  const issuer = (form: string) => record(2, form, old.chainPem);
   const cases: [published: string[], form: string][] = [
+    [[], "3 1 1"],
     [[before(3, "1 1")], "3 1 1"],
+    [[before(3, "0 1")], "3 1 1"],
     [[before(3, "1 2")], "3 1 2"],
     [[before(3, "1 1"), before(3, "1 2")], "3 1 2"],
     [[before(3, "1 0")], "3 1 1"],
-    [["3 1 2 abcd", before(2, "1 2"), before(3, "0 2"), before(1, "1 2")], "3 1 1"],
+    [["3 1 2 abcd", before(3, "0 2"), before(1, "1 2")], "3 1 1"],
+    // Whoever publishes issuers alone goes on with that.
+    [[issuer("1 1")], "2 1 1"],
+    [[issuer("0 1")], "2 1 1"],
+    [[issuer("1 2"), before(1, "1 1")], "2 1 2"],
+    [[issuer("1 1"), before(3, "1 1")], "3 1 1"],
   ];
+  const added = (published: string[], chain = next, name = NAME) =>
+    formatTlsaRecord(lackingRecord(parsed(published), chain, name, new Date()));
   for (const [published, form] of cases) {
-    const line = tlsaLine(owner, first, parsed(published));
-    const added = line.slice(`${owner}. IN TLSA `.length);
-    equal(added, record(3, form.slice(2), leaf.certPem));
-    const judged = judgeDane(parsed([...published, added]), chain, "mail.example.org", new Date());
-    equal(judged.kind, "fits", line);
+    const text = added(published);
+    const [usage] = form;
+    equal(text, record(Number(usage), form.slice(2), usage === "2" ? leaf.chainPem : leaf.certPem));
+    const judged = judgeDane(parsed([...published, text]), next.chain, NAME, new Date());
+    equal(judged.kind, "fits", text);
   }
+  // An issuer is not enough where the name is another, or where it is not served.
+  const ofKey = await tlsa(leaf);
+  equal(added([issuer("1 1")], next, "other.example.org"), ofKey);
+  equal(added([issuer("1 1")], { ...next, chain: [next.leaf] }), ofKey);
 });

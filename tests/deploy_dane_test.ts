@@ -1,10 +1,10 @@
 // DANE beside deploy and verify: real signed zones, and what senders would make of each renewal.
 
-import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { parseChain } from "../lib/certificate/certificate.ts";
-import { foreseeDane, foretell, type Other, withForesight } from "../lib/deploy/dane.ts";
+import { explain } from "../lib/chain/mail_exchange.ts";
+import { foreseeDane, foretell, withForesight } from "../lib/deploy/dane.ts";
 import { emptyDeployReport } from "../lib/deploy/report.ts";
-import type { TlsaAnswer } from "../lib/programs/dig.ts";
 import { type Authority, authority, type Leaf, tlsa } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
 import { record } from "./kit/dane_states.ts";
@@ -112,7 +112,7 @@ Deno.test("deploy tells once which record a new key lacks, and verify until it i
       match(
         stderr.split("\n").find((line) => line.startsWith("ERROR: ")) ?? "",
         new RegExp(
-          `^ERROR: no TLSA record fits the new key: publish ${OWNER}\\. IN TLSA ${lacking}; .*TTL 1h`,
+          `^ERROR: no TLSA record fits the new certificate: publish ${OWNER}\\. IN TLSA ${lacking}; .*TTL 1h`,
         ),
       );
       match(
@@ -175,7 +175,7 @@ Deno.test("deploy tells once which record a new key lacks, and verify until it i
     match(
       stderr,
       new RegExp(
-        `WARNING: no TLSA record of ${NAME} fits, before or with the new key: publish ${OWNER}\\. IN TLSA ${
+        `WARNING: no TLSA record of ${NAME} fits, before or with the new certificate: publish ${OWNER}\\. IN TLSA ${
           key(next)
         };`,
       ),
@@ -194,15 +194,23 @@ Deno.test("deploy tells once which record a new key lacks, and verify until it i
     installed = next;
   });
 
-  await t.step("a key that is kept: nobody is asked", async () => {
-    const next = await all.issue({ keyPem: installed.keyPem });
-    await Promise.all([all.renew(installed, next), zone.publish(lines(OWNER, [key(installed)]))]);
-    const { code, stderr } = await all.deploy("--verbose");
-    equal(code, 0);
-    doesNotMatch(stderr, /\bdig\b|TLSA|DANE/);
-    installed = next;
-    equal((await all.verify("--leg", "tlsa")).code, 0);
-  });
+  await t.step(
+    "a key that is kept, with 3 1 1 alone: it is asked, and there is no word",
+    async () => {
+      const next = await all.issue({ keyPem: installed.keyPem });
+      await Promise.all([all.renew(installed, next), zone.publish(lines(OWNER, [key(installed)]))]);
+      const { code, stdout, stderr } = await all.deploy("--verbose");
+      equal(code, 0);
+      match(stderr, /\bdig\b/);
+      doesNotMatch(stdout + stderr.replace(/^.*\bdig\b.*/mg, ""), /TLSA|DANE/);
+      installed = next;
+      equal((await all.verify("--leg", "tlsa")).code, 0);
+      // Nothing changes: nothing is started.
+      const { stdout: again, stderr: traced } = await all.deploy("--verbose");
+      match(again, /^nothing to do/);
+      equal(traced, "");
+    },
+  );
 
   await t.step("dane: off, nobody is asked", async () => {
     await renewal((old) => [key(old)]);
@@ -236,12 +244,14 @@ Deno.test("deploy tells once which record a new key lacks, and verify until it i
     await host.services.behave("smtp", "closed");
     const wrong = await all.verify("--leg", "tlsa", "--leg", "deployed");
     equal(wrong.code, 2);
-    match(wrong.stdout, /no record fits what is deployed: port 25 cannot be reached from here$/m);
+    const silence =
+      `port 25 cannot be reached from here: 127.0.0.1:${host.services.ports.smtp}: connection refused`;
+    ok(wrong.stdout.includes(` no record fits what is deployed: ${silence}\n`), wrong.stdout);
     await zone.publish(lines(OWNER, [key(installed)]));
     const right = await all.verify("--json", "--leg", "tlsa", "--leg", "deployed");
     deepEqual(
       [right.code, right.json().legs[0].verdict, right.json().legs[0].match],
-      [0, "fits what is deployed: port 25 cannot be reached from here", true],
+      [0, `fits what is deployed: ${silence}`, true],
     );
     await host.services.behave("smtp", "normal");
   });
@@ -308,10 +318,14 @@ Deno.test("what cannot be validated or asked is a note to deploy and to verify, 
       deepEqual([code, trouble(stderr)], [0, []]);
       match(stdout, /^DANE is not known here: the resolver /m);
       match(stdout, words);
-      const silent = await all.verify();
-      deepEqual([silent.code, silent.stderr], [0, ""]);
-      doesNotMatch(silent.stdout, /tlsa/);
-      match((await all.verify("--leg", "tlsa")).stdout, words);
+      const { code: verdict, json } = await all.verify("--json");
+      const leg = json().legs.find((each: { leg: string }) => each.leg === "tlsa");
+      deepEqual([verdict, leg.noted, leg.match, leg.status], [0, true, null, "ok"]);
+      match(leg.verdict, /^could not be (asked|validated): the resolver /);
+      match(leg.verdict, words);
+      const alone = await all.verify("--leg", "tlsa");
+      equal(alone.code, 3);
+      match(alone.stdout, words);
     });
   }
   await t.step(
@@ -337,7 +351,8 @@ Deno.test("what cannot be validated or asked is a note to deploy and to verify, 
 });
 
 function chainOf(leaf: Leaf) {
-  return parseChain(new TextEncoder().encode(leaf.fullchainPem), "the chain");
+  const chain = parseChain(new TextEncoder().encode(leaf.fullchainPem), "the chain");
+  return { leaf: chain[0], chain };
 }
 
 Deno.test("of two names the one that is affected is told", async () => {
@@ -358,19 +373,23 @@ Deno.test("of two names the one that is affected is told", async () => {
     compose: { directory: "/", version: "native" },
   } as const;
   const { address, port: dns } = zone.validating;
-  const { errors, hint, warnings, notes } = await foreseeDane(
-    names.map((name) => ({ name, next: chainOf(next), deployed: null })),
-    scene,
-    { resolver: { host: address, port: dns } },
-    runContext(),
-  );
-  equal(errors.length, 1);
+  const config = { resolver: { host: address, port: dns }, rollback: false };
+  const foresee = (next: Leaf) =>
+    foreseeDane(
+      names.map((name) => ({ name, installed: chainOf(old), next: chainOf(next) })),
+      ...[scene, config, runContext()] as const,
+    );
+  const told = await foresee(next);
+  deepEqual([...told.keys()], names);
+  deepEqual(told.get(NAME), { error: null, hint: null, warnings: [], notes: [] });
+  const { error, hint, warnings, notes } = told.get("mail2.example.org") ?? {};
   match(
-    errors[0] ?? "",
+    error ?? "",
     new RegExp(`: publish _25\\._tcp\\.mail2\\.example\\.org\\. IN TLSA ${after};`),
   );
   match(hint ?? "", /find-npm-dir mail2\.example\.org$/);
   deepEqual([warnings, notes], [[], []]);
+  equal((await foresee(old)).size, 0);
 });
 
 Deno.test("records that fit another host's port 25 are its own, and only noted", async () => {
@@ -379,27 +398,46 @@ Deno.test("records that fit another host's port 25 are its own, and only noted",
     [[NAME], [NAME], ["gateway.example.com"]].map((names) => ca.issue({ names })),
   );
   if (!old || !next || !gateway) throw new Error("three leaves");
-  const answer: TlsaAnswer = {
-    ...{ kind: "secure", owner: OWNER, ttlSeconds: 3600 },
-    records: [await tlsa(gateway)],
+  const tell = async (published: Leaf, given: (Leaf & { ip: string })[]) => {
+    const dane = explain({
+      ...{ kind: "secure", owner: OWNER, ttlSeconds: 3600 },
+      records: [await tlsa(published)],
+    });
+    const reached = given.map((leaf) => ({ ip: leaf.ip, ...chainOf(leaf) }));
+    const change = { before: [chainOf(old)], next: chainOf(next), reached };
+    return foretell(NAME, dane, change, { isHere: true, isRollback: false }, new Date());
   };
-  const change = { name: NAME, next: chainOf(next), installed: chainOf(old) };
-  const told = (others: Other[]) => foretell(change, answer, { isHere: true, others }, new Date());
-  const other = { ip: "192.0.2.25", chain: chainOf(gateway) };
-  deepEqual(told([other]), {
-    kind: "note",
-    words: `the TLSA records of ${NAME} are another host's: they fit what 192.0.2.25:25 gives`,
-  });
-  equal(told([]).kind, "warning");
-  equal(told([{ ...other, chain: chainOf(old) }]).kind, "warning");
+  const one = { ip: "192.0.2.25", ...gateway };
+  const words = `the TLSA records of ${NAME} are another host's: they fit what 192.0.2.25:25 gives`;
+  const nothing = { error: null, hint: null, warnings: [], notes: [] };
+  deepEqual(await tell(gateway, [one]), { ...nothing, notes: [words] });
+  const stranger = await ca.issue({ names: [NAME] });
+  const lack = async (leaf: Leaf) => `publish ${OWNER}. IN TLSA ${await tlsa(leaf)}`;
+  // The same that verify asks for: the record of what senders are given there.
+  const broken = await tell(stranger, [one]);
+  equal(broken.error, null);
+  match(
+    broken.warnings.join("\n"),
+    new RegExp(
+      `^no TLSA record of ${NAME} fits, and another host takes its mail: ` +
+        `for what 192.0.2.25:25 gives, ${await lack(gateway)};`,
+    ),
+  );
+  // Two hosts, two keys: a record for each.
+  const both = await tell(stranger, [{ ip: "192.0.2.24", ...old }, one]);
+  match(
+    both.warnings.join("\n"),
+    new RegExp(
+      `: ${await lack(next)}, and for what 192.0.2.25:25 gives, ${await lack(gateway)};`,
+    ),
+  );
 });
 
 Deno.test("what was foreseen of a pair that is not there is not told", () => {
-  const foreseen = { errors: ["publish it"], hint: "keep it", warnings: [], notes: [] };
+  const foreseen = { error: "publish it", hint: "keep it", warnings: [], notes: [] };
   const report = { ...emptyDeployReport(null), outcome: "deployed", installed: ["x"] } as const;
-  const plan = { directories: ["/ssl"] };
   const told = (more: Parameters<typeof withForesight>[0]) => {
-    const { error, hint } = withForesight(more, plan, foreseen);
+    const { error, hint } = withForesight(more, foreseen);
     return [error, hint];
   };
   deepEqual(told(report), ["publish it", "keep it"]);

@@ -80,11 +80,22 @@ const LACKING = "publish _25._tcp.mail.example.org. IN TLSA 3 1 1 ab";
 const records = (dane: Leg["dane"] & object, seen = renewed) =>
   leg("tlsa", null, {
     ...{ dane, obstacle: null, error: null },
-    fingerprint: dane.fit === "unknown" ? null : seen.fingerprint,
+    fingerprint: dane.fit === "unknown" || dane.fit === "none" ? null : seen.fingerprint,
   });
-const fitting = { fit: "fits", words: "ok", publish: "" } as const;
-const lacking = { fit: "misfit", words: "no record fits", publish: LACKING } as const;
-const unknown = { fit: "unknown", words: "not known: SERVFAIL", publish: "" } as const;
+const fitting = { fit: "fits", words: "ok", publish: "", records: null } as const;
+const lacking = {
+  fit: "misfit",
+  words: "no record fits",
+  publish: LACKING,
+  records: null,
+} as const;
+const idle = { fit: "none", words: "none published", publish: "", records: null } as const;
+const unknown = {
+  fit: "unknown",
+  words: "not known: SERVFAIL",
+  publish: "",
+  records: null,
+} as const;
 
 /** With what openssl says of the chain that was seen: the issuers are beside the leaf. */
 function chained(
@@ -907,11 +918,18 @@ const cases: Case[] = [
     words: ["not asked: no route from here"],
   },
   {
-    name: "the records alone, of which what cannot be asked is a note",
+    name: "the records alone that could not be asked were not seen",
     legs: [records(unknown)],
     expect: { isComparing: false },
-    status: "ok",
+    status: "unknown",
     words: ["not known: SERVFAIL"],
+  },
+  {
+    name: "no record that senders go by, alone",
+    legs: [records(idle)],
+    expect: { isComparing: false },
+    status: "ok",
+    words: ["none published"],
   },
   {
     name: "fresh, and stopped halfway",

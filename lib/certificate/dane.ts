@@ -13,6 +13,17 @@ export interface TlsaRecord {
   readonly data: Uint8Array<ArrayBuffer>;
 }
 
+/** What is given to a sender, or is to be. */
+export interface Chain {
+  readonly leaf: Certificate;
+  readonly chain: readonly Certificate[];
+}
+
+/** At one of the addresses that senders go to. */
+export interface ChainAt extends Chain {
+  readonly ip: string;
+}
+
 const USAGES = { trustAnchor: 2, endEntity: 3 } as const;
 const SELECTORS = { certificate: 0, publicKey: 1 } as const;
 const FULL = 0;
@@ -43,24 +54,49 @@ export function formatTlsaRecord({ usage, selector, matching, data }: TlsaRecord
 }
 
 /**
- * The line of a zone file that lets senders take this key, beside what is published at that place.
- * There a weaker digest than the strongest would be passed over.
+ * The record that lets senders take the chain, beside what is published: of its key, or of its
+ * issuer where only issuers are published and that is enough. A weaker digest than the strongest at
+ * that place would be passed over.
  */
-export function tlsaLine(
-  owner: string,
-  { publicKey }: Pick<Certificate, "publicKey">,
-  published: readonly TlsaRecord[] = [],
-): string {
-  const { endEntity: usage } = USAGES, { publicKey: selector } = SELECTORS;
+export function lackingRecord(
+  published: readonly TlsaRecord[],
+  { leaf, chain }: Chain,
+  name: string,
+  now: Date,
+): TlsaRecord {
+  const counted = countedRecords(published);
+  const [, issuer] = chain;
+  if (isByIssuer(counted) && issuer !== undefined) {
+    const record = keyRecord(USAGES.trustAnchor, issuer, counted);
+    if (judgeDane([...published, record], chain, name, now).kind === "fits") return record;
+  }
+  return keyRecord(USAGES.endEntity, leaf, counted);
+}
+
+/** Whoever publishes issuers alone is free to change the key. */
+export function isByIssuer(published: readonly TlsaRecord[]): boolean {
+  const counted = countedRecords(published);
+  return counted.length > 0 && counted.every(({ usage }) => usage === USAGES.trustAnchor);
+}
+
+/** Whether who sees the leaf alone could be wrong about the chain. */
+export function needsIssuers(published: readonly TlsaRecord[]): boolean {
+  return countedRecords(published).some(({ usage }) => usage === USAGES.trustAnchor);
+}
+
+function keyRecord(
+  usage: number,
+  { publicKey }: Certificate,
+  counted: readonly TlsaRecord[],
+): TlsaRecord {
+  const { publicKey: selector } = SELECTORS;
   const matching = Math.max(
     WEAKEST,
-    ...countedRecords(published)
-      .filter((record) => record.usage === usage && record.selector === selector)
+    ...counted.filter((record) => record.usage === usage && record.selector === selector)
       .map((record) => record.matching),
   );
   const digest = createHash(digests[matching]?.name ?? "").update(publicKey).digest();
-  const data = Uint8Array.from(digest);
-  return `${owner}. IN TLSA ${formatTlsaRecord({ usage, selector, matching, data })}`;
+  return { usage, selector, matching, data: Uint8Array.from(digest) };
 }
 
 /**
@@ -133,24 +169,42 @@ export function judgeDane(
   return record ? { kind: "fits", record } : { kind: "misfit", counted };
 }
 
-/** What becomes of DANE where the next chain takes the place of the installed one. */
-export type DaneChange = "no-dane" | "fits" | "breaks" | "neither";
+/** Where a new chain takes the place of another one. */
+export interface Change {
+  /** What was given until now, or where that is not known, what lay there; else nothing. */
+  readonly before: readonly Chain[];
+  readonly next: Chain;
+  /** What the name's addresses give by now; nothing where they were not asked, or are silent. */
+  readonly reached: readonly ChainAt[];
+}
 
-/** `neither` may be another host's: then the records fit what that one serves. */
+/** What becomes of DANE. `lacking`: what no record fits, ours without an address. */
+export type DaneChange =
+  | { readonly kind: "no-dane" | "fits" }
+  /** All senders go to another host, and the records are that one's. */
+  | { readonly kind: "anothers"; readonly hosts: readonly ChainAt[] }
+  /** `breaks`: what was there before did fit, or nobody knows. */
+  | { readonly kind: "breaks" | "neither"; readonly lacking: readonly (Chain | ChainAt)[] };
+
 export function daneChange(
   records: readonly TlsaRecord[],
-  { installed, next }: {
-    installed: readonly Certificate[] | null;
-    next: readonly Certificate[];
-  },
+  { before, next, reached }: Change,
   name: string,
   now: Date,
 ): DaneChange {
-  const fit = judgeDane(records, next, name, now).kind;
-  if (fit !== "misfit") return fit;
-  return installed !== null && judgeDane(records, installed, name, now).kind === "fits"
-    ? "breaks"
-    : "neither";
+  const fit = judgeDane(records, next.chain, name, now).kind;
+  if (fit !== "misfit") return { kind: fit };
+  const fits = ({ chain }: Chain) => judgeDane(records, chain, name, now).kind === "fits";
+  const breaks = before.length === 0 || before.some(fits);
+  const ours = new Set([next, ...before].map(({ leaf }) => leaf.fingerprint));
+  const others = reached.filter(({ leaf }) => !ours.has(leaf.fingerprint));
+  const isReached = reached.length === 0 || others.length < reached.length;
+  const wrong = others.filter((other) => !fits(other));
+  if (!breaks && !isReached && wrong.length === 0) return { kind: "anothers", hosts: others };
+  return {
+    kind: breaks ? "breaks" : "neither",
+    lacking: [...(breaks || isReached ? [next] : []), ...wrong],
+  };
 }
 
 function holds(

@@ -1,218 +1,200 @@
-// What senders that check DANE make of new keys: foreseen before these are installed. RFC 7672
+// What senders that check DANE make of new certificates: foreseen before these are installed. RFC 7672
 
-import type { Certificate } from "../certificate/certificate.ts";
 import {
-  countedRecords,
+  type Chain,
+  type ChainAt,
+  type Change,
   daneChange,
-  judgeDane,
-  parseTlsaRecord,
-  tlsaLine,
-  type TlsaRecord,
+  isByIssuer,
 } from "../certificate/dane.ts";
+import {
+  askAddresses,
+  askPorts,
+  chainsOf,
+  formatTtl,
+  type Published,
+  publishWords,
+  readPublished,
+} from "../chain/mail_exchange.ts";
 import type { Scene } from "../chain/scene.ts";
-import { readServed, type Served } from "../chain/served.ts";
+import { readServed } from "../chain/served.ts";
 import { claimants } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
-import { Failure } from "../failure.ts";
-import { explainUnasked, readTlsa, type TlsaAnswer } from "../programs/dig.ts";
-import { addressesOf } from "../programs/getent.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
-import { type Endpoint, formatAddress } from "../values/endpoint_url.ts";
-import { formatDuration } from "../values/time.ts";
-import { carriers, type DeployFacts, type Plan, servedPlaces } from "./plan.ts";
+import { formatAddress } from "../values/endpoint_url.ts";
+import { type DeployFacts, type Plan, servedPlaces } from "./plan.ts";
 import type { DeployReport } from "./report.ts";
 
-/** A name with the chain that port 25 is to give for it. */
+/** A name with what is to be given for it on port 25, and what lies in its place. */
 export interface Renewal {
   readonly name: string;
-  readonly next: readonly Certificate[];
-  /** What lies there now; port 25 may give another one. */
-  readonly deployed: readonly Certificate[] | null;
+  /** Null where nothing that can be read lies there; port 25 may give another one. */
+  readonly installed: Chain | null;
+  readonly next: Chain;
 }
 
-/** Nothing of it holds a certificate back: an expired one is worse. */
+/** What is to be told of one name. Nothing of it holds a certificate back: an expired one is worse. */
 export interface Foresight {
-  /** Mail will be held back: each with the record to add. */
-  readonly errors: readonly string[];
+  /** Mail will be held back: with the record to add. */
+  readonly error: string | null;
   readonly hint: string | null;
   readonly warnings: readonly string[];
   readonly notes: readonly string[];
 }
 
-const NOTHING_FORESEEN: Foresight = { errors: [], hint: null, warnings: [], notes: [] };
+const NOTHING: Foresight = { error: null, hint: null, warnings: [], notes: [] };
 
-/** None where Postfix goes on with the certificate of an SNI directory. Pure. */
-export function renewalOf(facts: DeployFacts): Renewal[] {
-  const { domain: name, candidate, mailcow } = facts;
+/** None where Postfix goes on with what it gives now. Pure. */
+export function renewalsOf(facts: DeployFacts, { directories }: Pick<Plan, "directories">) {
+  const { domain: name, candidate: next, mailcow } = facts;
   const ahead = claimants({ service: "postfix-mailcow", name }, servedPlaces(facts));
-  const carrying = carriers(facts);
-  if (ahead.length > 0 && ahead.every(({ directory }) => !carrying.includes(directory))) return [];
-  return [{ name, next: candidate.chain, deployed: mailcow.deployed.pair?.chain ?? null }];
+  const replaced = (ahead.length > 0 ? ahead : [mailcow.deployed])
+    .filter(({ directory, pair }) => directories.includes(directory) && !isSame(pair, next));
+  const installed = replaced.find(({ pair }) => pair !== null)?.pair ?? null;
+  return replaced.length === 0 ? [] : [{ name, installed, next }] satisfies Renewal[];
 }
 
-/** Asks for the records of the names that get a new key, all at once. */
+/** Any record may be of the leaf, or of one of its issuers. */
+function isSame(one: Chain | null, other: Chain): boolean {
+  const all = ({ chain }: Chain) => chain.map(({ fingerprint }) => fingerprint).join();
+  return one !== null && all(one) === all(other);
+}
+
+/** Asks for the records of all the names at once; by name, what is to be told. */
 export async function foreseeDane(
   renewals: readonly Renewal[],
   { published, compose }: Pick<Scene, "published" | "compose">,
-  { resolver }: Pick<DeployConfig, "resolver">,
+  { resolver, rollback }: Pick<DeployConfig, "resolver" | "rollback">,
   context: RunContext,
-): Promise<Foresight> {
-  const ports = published.filter(({ protocol }) => protocol === "smtp");
-  const seen = await allEnded(renewals.map((renewal) => keyChange(renewal, ports, context)));
-  const changes = seen.filter((change) => change !== null);
-  if (changes.length === 0) return NOTHING_FORESEEN;
-  const names = changes.map(({ name }) => name);
-  const lookup = await readTlsa(names, { resolver, mailcow: compose }, context);
-  if (lookup.kind === "unasked") {
+): Promise<ReadonlyMap<string, Foresight>> {
+  const changing = renewals.filter(({ installed, next }) => !isSame(installed, next));
+  const [first] = changing;
+  if (first === undefined) return new Map();
+  const names = changing.map(({ name }) => name);
+  const lookup = await readPublished(names, { resolver, mailcow: compose }, context);
+  if (lookup.unasked !== null) {
+    const { tried, hint, isMissing } = lookup.unasked;
     // That there is no such program is for status to say, once.
-    const isMissing = lookup.tried.every(({ kind }) => kind === "no-program");
-    const words = `DANE is not known here: ${explainUnasked(lookup.tried).words}`;
-    return { ...NOTHING_FORESEEN, notes: isMissing ? [] : [words] };
+    if (isMissing) return new Map();
+    const note = `DANE is not known here: ${tried}; ${hint}`;
+    return new Map([[first.name, { ...NOTHING, notes: [note] }]]);
   }
-  const told = await allEnded(changes.map(async (change) => {
-    const answer = lookup.answers.get(change.name) ?? { kind: "none" };
-    const isHere = ports.length > 0;
-    const isOdd = answer.kind === "secure" && isHere &&
-      becomes(change, parseAll(answer.records), context.now) === "neither";
-    const others = isOdd ? await askAddresses(change.name, context) : [];
-    return { name: change.name, ...foretell(change, answer, { isHere, others }, context.now) };
+  const ports = published.filter(({ protocol }) => protocol === "smtp");
+  const isHere = ports.length > 0;
+  const told = await allEnded(changing.map(async (renewal) => {
+    const { name, next } = renewal;
+    const dane = lookup.published.get(name) ?? { kind: "unknown", words: "not known" };
+    const blind = { before: knownBefore(renewal, []), next, reached: [] };
+    const isOdd = dane.kind === "records" && isHere &&
+      "lacking" in daneChange(dane.records, blind, name, context.now);
+    const seen = isOdd ? await look(renewal, ports, context) : blind;
+    return [
+      name,
+      foretell(name, dane, seen, { isHere, isRollback: rollback }, context.now),
+    ] as const;
   }));
-  const of = (kind: Word["kind"]) => told.flatMap((word) => word.kind === kind ? [word.words] : []);
-  const broken = told.filter(({ kind }) => kind === "error").map(({ name }) => name);
-  return {
-    errors: of("error"),
-    hint: broken.length === 0 ? null : keepTheKey(broken),
-    warnings: of("warning"),
-    notes: of("note"),
-  };
-}
-
-interface KeyChange extends Pick<Renewal, "name" | "next"> {
-  /** What port 25 gives, or where it gives nothing, what lies there. */
-  readonly installed: readonly Certificate[] | null;
-}
-
-async function keyChange(
-  { name, next, deployed }: Renewal,
-  ports: readonly Endpoint[],
-  context: RunContext,
-): Promise<KeyChange | null> {
-  const [port] = ports;
-  const served = port === undefined ? null : await askPort(port, name, context);
-  const installed = served?.kind === "certificate" ? served.chain : deployed;
-  const [key, before] = [next[0]?.publicKey, installed?.[0]?.publicKey];
-  return key?.toString() === before?.toString() ? null : { name, next, installed };
+  return new Map(told);
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 
-/** What openssl itself suffers is no reason to hold anything back. */
-async function askPort(
-  endpoint: Endpoint,
-  sni: string,
+async function look(
+  renewal: Renewal,
+  ports: Scene["published"],
   context: RunContext,
-): Promise<Served | null> {
-  try {
-    return await readServed({ endpoint, sni }, HANDSHAKE_TIMEOUT_MS, context);
-  } catch (error) {
-    context.stop.throwIfAborted();
-    if (error instanceof Failure) return null;
-    throw error;
-  }
+): Promise<Change> {
+  const { name, next } = renewal;
+  const [here, reached] = await allEnded([
+    askPorts(name, ports, readServed, HANDSHAKE_TIMEOUT_MS, context),
+    askAddresses(name, readServed, HANDSHAKE_TIMEOUT_MS, context),
+  ]);
+  return { before: knownBefore(renewal, chainsOf(here)), next, reached: chainsOf(reached) };
 }
 
-/** A chain that one of the name's addresses gives on port 25. */
-export interface Other {
-  readonly ip: string;
-  readonly chain: readonly Certificate[];
+/** What port 25 gives, or where it gives nothing, what lies there. */
+function knownBefore({ installed }: Renewal, given: readonly Chain[]): readonly Chain[] {
+  if (given.length > 0) return given;
+  return installed === null ? [] : [installed];
 }
 
-async function askAddresses(name: string, context: RunContext): Promise<Other[]> {
-  const addresses = await addressesOf(name, HANDSHAKE_TIMEOUT_MS, context).catch((error) => {
-    context.stop.throwIfAborted();
-    if (error instanceof Failure) return [];
-    throw error;
-  });
-  const given = await allEnded(addresses.map(async (ip) => {
-    const served = await askPort({ protocol: "smtp", host: ip, port: 25 }, name, context);
-    return served?.kind === "certificate" ? [{ ip, chain: served.chain }] : [];
-  }));
-  return given.flat();
+export interface Circumstances {
+  /** Whether mailcow's port 25 is published on this host. */
+  readonly isHere: boolean;
+  readonly isRollback: boolean;
 }
-
-function parseAll(records: readonly string[]): TlsaRecord[] {
-  return records.flatMap((text) => parseTlsaRecord(text) ?? []);
-}
-
-function becomes({ name, next, installed }: KeyChange, records: TlsaRecord[], now: Date) {
-  return daneChange(records, { installed, next }, name, now);
-}
-
-export interface Word {
-  readonly kind: "error" | "warning" | "note" | "nothing";
-  readonly words: string;
-}
-
-const NOTHING: Word = { kind: "nothing", words: "" };
 
 /** What is to be said of one name. Pure. */
 export function foretell(
-  change: KeyChange,
-  answer: TlsaAnswer,
-  { isHere, others }: {
-    /** Whether mailcow's port 25 is published on this host. */
-    readonly isHere: boolean;
-    readonly others: readonly Other[];
-  },
+  name: string,
+  dane: Published,
+  change: Change,
+  { isHere, isRollback }: Circumstances,
   now: Date,
-): Word {
-  const { name, next } = change;
-  const note = (words: string): Word => ({ kind: "note", words });
-  if (answer.kind === "none") return NOTHING;
-  if ("words" in answer) return note(`DANE of ${name} is not known: ${answer.words}`);
-  if (answer.kind === "insecure") {
+): Foresight {
+  const note = (words: string): Foresight => ({ ...NOTHING, notes: [words] });
+  if (dane.kind === "unknown") return note(`DANE of ${name} is ${dane.words}`);
+  if (dane.kind === "unsigned") {
     return note(`DANE: the TLSA records of ${name} are not signed, so senders pass them over`);
   }
+  if (dane.kind !== "records") return NOTHING;
 
-  const records = parseAll(answer.records);
   const isAnothers = (where: string) =>
     note(`the TLSA records of ${name} are another host's: ${where}`);
-  if (!isHere && countedRecords(records).length > 0) {
-    return isAnothers("port 25 of mailcow is published nowhere on this host");
+  if (!isHere) return isAnothers("port 25 of mailcow is published nowhere on this host");
+  const becomes = daneChange(dane.records, change, name, now);
+  if (becomes.kind === "anothers") {
+    const places = becomes.hosts.map(({ ip }) => formatAddress(ip, 25));
+    return isAnothers(`they fit what ${places.join(" and ")} gives`);
   }
-  const kind = isHere ? becomes(change, records, now) : "no-dane";
-  if (kind === "no-dane" || kind === "fits") return NOTHING;
-  const other = others.find(({ chain }) => judgeDane(records, chain, name, now).kind === "fits");
-  if (kind === "neither" && other !== undefined) {
-    return isAnothers(`they fit what ${formatAddress(other.ip, 25)} gives`);
-  }
-  const [leaf] = next;
-  const line = leaf === undefined ? "" : tlsaLine(answer.owner, leaf, records);
-  const cost = `senders that check DANE hold mail to ${name} back until they see it (TTL ${
-    formatDuration(answer.ttlSeconds * 1_000)
-  })`;
-  return kind === "breaks"
-    ? { kind: "error", words: `no TLSA record fits the new key: publish ${line}; ${cost}` }
-    : {
-      kind: "warning",
-      words: `no TLSA record of ${name} fits, before or with the new key: publish ${line}; ${cost}`,
-    };
+  if (!("lacking" in becomes)) return NOTHING;
+
+  const { kind, lacking } = becomes;
+  const what = lacking.map((chain) => {
+    const words = publishWords(dane, chain, name, now);
+    return "ip" in chain ? `for what ${placeOf(chain)} gives, ${words}` : words;
+  });
+  const isOurs = lacking.some((chain) => !("ip" in chain));
+  const next = isRollback ? "certificate that is gone back to" : "new certificate";
+  const misfit = kind === "breaks"
+    ? `no TLSA record fits the ${next}`
+    : isOurs
+    ? `no TLSA record of ${name} fits, before or with the ${next}`
+    : `no TLSA record of ${name} fits, and another host takes its mail`;
+  const words = `${misfit}: ${what.join(", and ")}; senders that check DANE hold mail to ${name} ` +
+    `back until they see it (TTL ${formatTtl(dane)})`;
+  if (kind === "neither") return { ...NOTHING, warnings: [words] };
+  return { ...NOTHING, error: words, hint: lastingCure(name, dane, isRollback) };
 }
 
-function keepTheKey(names: readonly string[]): string {
-  return "to keep the key at the renewals to come, put the line reuse_key = True right below " +
-    "[renewalparams] in Nginx Proxy Manager's renewal/npm-N.conf; N is told on that host by: " +
-    names.map((name) => `certsync find-npm-dir ${name}`).join("; ");
+function placeOf({ ip }: ChainAt): string {
+  return formatAddress(ip, 25);
+}
+
+function lastingCure(
+  name: string,
+  { records }: Extract<Published, { kind: "records" }>,
+  isRollback: boolean,
+): string {
+  if (isRollback) {
+    return "leave the other records where they are: the certificate that was there comes back " +
+      "with a later certsync deploy, and needs them again";
+  }
+  const keep = "put the line reuse_key = True right below [renewalparams] in Nginx Proxy " +
+    `Manager's renewal/npm-N.conf; N is told on that host by: certsync find-npm-dir ${name}`;
+  return isByIssuer(records)
+    ? "the CA changes its issuers as it likes: publish all that it may use next, or 3 1 1 for a " +
+      `key that is kept: ${keep}`
+    : `to keep the key at the renewals to come, ${keep}`;
 }
 
 /** Of what was not done yet. Pure. */
 export function withWarning(
   report: DeployReport,
-  { errors, warnings, notes }: Foresight,
+  { error, warnings, notes }: Foresight,
 ): DeployReport {
   return {
     ...report,
-    warnings: [...report.warnings, ...errors, ...warnings],
+    warnings: [...report.warnings, ...(error === null ? [] : [error]), ...warnings],
     notes: [...report.notes, ...notes],
   };
 }
@@ -220,12 +202,10 @@ export function withWarning(
 /** What was foreseen has come true, unless the new pair is not there. Pure. */
 export function withForesight(
   report: DeployReport,
-  { directories }: Pick<Plan, "directories">,
-  { errors, hint, warnings, notes }: Foresight,
+  { error, hint, warnings, notes }: Foresight,
 ): DeployReport {
-  const isThere = directories.length === 0 || report.installed.length > 0;
-  if (!isThere || report.outcome === "rolled-back") return report;
-  const all = [report.error, ...errors].filter((words) => words !== undefined);
+  if (report.installed.length === 0 || report.outcome === "rolled-back") return report;
+  const all = [report.error, error].filter((words) => words !== undefined && words !== null);
   const hints = [report.hint, hint].filter((words) => words !== undefined && words !== null);
   return {
     ...report,

@@ -117,7 +117,7 @@ async function deployOnce(config: DeployConfig, context: RunContext): Promise<De
     }
     return await unchanged();
   }
-  const dane = config.dane === "off" ? null : await lookAtDane(facts, config, context);
+  const dane = config.dane === "off" ? null : await lookAtDane(facts, decision, config, context);
   if (config.dryRun) {
     const notes = [...describePlan(decision, config), ...describeKey(facts, "will be")];
     const planning: DeployReport = { ...planned, outcome: "would-deploy", notes };
@@ -135,7 +135,7 @@ async function deployOnce(config: DeployConfig, context: RunContext): Promise<De
     config,
     context,
   );
-  return dane?.afterwards(done, decision) ?? done;
+  return dane?.afterwards(done) ?? done;
 }
 
 /** Looked at again once it was told of, so that who followed the hint hears no more of it. */
@@ -151,17 +151,24 @@ async function acmeWarnings(
   return isAcmeBehind === false ? [] : [ACME_WARNING];
 }
 
-/** What senders will make of a new key, to be told before or after, and what was seen for that. */
-async function lookAtDane(facts: DeployFacts, config: DeployConfig, context: RunContext) {
+/** What senders will make of a new certificate, to be told before or after, and what was seen for that. */
+async function lookAtDane(
+  facts: DeployFacts,
+  plan: Plan,
+  config: DeployConfig,
+  context: RunContext,
+) {
   // Loaded where there is work, as judging is.
-  const [{ readScene }, { foreseeDane, renewalOf, withForesight, withWarning }] = await Promise
+  const [{ readScene }, { foreseeDane, renewalsOf, withForesight, withWarning }] = await Promise
     .all([import("../chain/scene.ts"), import("./dane.ts")]);
+  const renewals = renewalsOf(facts, plan);
+  if (renewals.length === 0) return null;
   const scene = await readScene(facts.mailcow, config, context);
-  const foreseen = await foreseeDane(renewalOf(facts), scene, config, context);
+  const foreseen = (await foreseeDane(renewals, scene, config, context)).get(facts.domain);
   return {
     scene,
-    beforehand: (report: DeployReport) => withWarning(report, foreseen),
-    afterwards: (report: DeployReport, plan: Plan) => withForesight(report, plan, foreseen),
+    beforehand: (report: DeployReport) => foreseen ? withWarning(report, foreseen) : report,
+    afterwards: (report: DeployReport) => foreseen ? withForesight(report, foreseen) : report,
   };
 }
 

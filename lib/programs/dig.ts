@@ -14,7 +14,7 @@ export type TlsaAnswer =
     readonly kind: "secure" | "insecure";
     /** As they are published: `3 1 1 hex`. */
     readonly records: readonly string[];
-    /** Where they stand: a CNAME may lead elsewhere than where was asked. */
+    /** Where they stand: a CNAME may lead elsewhere than where was asked, or a wildcard answer. */
     readonly owner: string;
     /** How long senders may go on with what was there before. */
     readonly ttlSeconds: number;
@@ -64,15 +64,23 @@ export async function readTlsa(
 }
 
 /** One line for the operator, and what would change it. Pure. */
-export function explainUnasked(tried: readonly Unasked[]): { words: string; hint: string } {
+export function explainUnasked(
+  tried: readonly Unasked[],
+  { resolver, mailcow }: Resolvers,
+): { words: string; hint: string } {
   const words = tried.map(({ whom, words }) => `${whom}: ${words}`).join("; ");
   const isMissing = tried.every(({ kind }) => kind === "no-program");
-  return {
-    words,
-    hint: isMissing
-      ? "install the package bind9-dnsutils, for dig"
-      : "set resolver in the config file to one that validates DNSSEC, such as a local unbound",
-  };
+  const first = isMissing
+    ? "install the package bind9-dnsutils, for dig"
+    : "set resolver in the config file to one that validates DNSSEC, such as a local unbound";
+  const other = resolver !== null
+    ? tried.some(({ kind }) => kind === "no-answer") ? ", or see that this one runs" : ""
+    : mailcow !== null
+    ? `, or have mailcow's own run: cd ${mailcow.directory} && ${
+      composeCommand(mailcow)
+    } up -d unbound-mailcow`
+    : "";
+  return { words, hint: first + other };
 }
 
 type Outcome = Answers | Omit<Unasked, "whom">;
@@ -213,7 +221,7 @@ export function parseDig(stdout: string): ReadonlyMap<string, DigReply> {
     const flags = /^;; flags: ([a-z ]*);/m.exec(text)?.[1]?.split(" ");
     const asked = /^;(?!;)(\S+)\s+IN\s+[A-Z]+$/m.exec(text)?.[1];
     if (status === undefined || flags === undefined || asked === undefined) return [];
-    const name = asked === "." ? asked : asked.toLowerCase().replace(/\.$/, "");
+    const name = asked === "." ? asked : normalName(asked);
     return [[name, { status, isAuthentic: flags.includes("ad"), ...parseRecords(text) }]];
   }));
 }
@@ -222,21 +230,31 @@ export function parseDig(stdout: string): ReadonlyMap<string, DigReply> {
 function parseRecords(text: string): Pick<DigReply, "records" | "owner" | "ttlSeconds"> {
   const records: string[] = [];
   let owner = "";
+  let wildcard: string | null = null;
   const ttls: number[] = [];
   for (const line of text.split("\n")) {
     const [, place = "", ttl, type, data = ""] =
       /^([^;\s]\S*)\s+(\d+)\s+IN\s+(TLSA|RRSIG)\s+(.+)$/.exec(line) ?? [];
     if (type === "TLSA") {
-      owner = place.toLowerCase().replace(/\.$/, "");
+      owner = normalName(place);
       const [usage, selector, matching, ...hex] = data.trim().split(/\s+/);
       records.push(`${usage} ${selector} ${matching} ${hex.join("").toLowerCase()}`);
       ttls.push(Number(ttl));
     } else if (type === "RRSIG") {
-      const original = /^TLSA \d+ \d+ (\d+) /.exec(data)?.[1];
-      if (original !== undefined) ttls.push(Number(original));
+      const [, labels, original] = /^TLSA \d+ (\d+) (\d+) /.exec(data) ?? [];
+      if (labels === undefined) continue;
+      ttls.push(Number(original));
+      // It counts no more than the wildcard has, where the answer was made from one. RFC 4034
+      const signed = normalName(place).split(".");
+      const hidden = signed.length - Number(labels);
+      if (hidden > 0) wildcard = ["*", ...signed.slice(hidden)].join(".");
     }
   }
-  return { records, owner, ttlSeconds: Math.max(0, ...ttls) };
+  return { records, owner: wildcard ?? owner, ttlSeconds: Math.max(0, ...ttls) };
+}
+
+function normalName(name: string): string {
+  return name.toLowerCase().replace(/\.$/, "");
 }
 
 /** Pure. That it is bogus is certain only once the same question succeeds with `+cd`. */

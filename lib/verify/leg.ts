@@ -1,6 +1,7 @@
 // One copy of the certificate, as far as it can be seen from here, or why it cannot.
 
 import type { Certificate } from "../certificate/certificate.ts";
+import type { Published } from "../chain/mail_exchange.ts";
 import type { Service } from "../chain/mailcow.ts";
 import type { LegName } from "../config/verify_config.ts";
 import { Failure } from "../failure.ts";
@@ -60,10 +61,13 @@ export interface Leg {
 }
 
 export interface DaneSight {
-  readonly fit: "fits" | "misfit" | "unknown";
+  /** `none`: senders go by no record. */
+  readonly fit: "fits" | "misfit" | "unknown" | "none";
   readonly words: string;
   /** What to do about a misfit: the record that is lacking; else nothing. */
   readonly publish: string;
+  /** What they were held against; null where there are none. */
+  readonly records: Extract<Published, { kind: "records" }> | null;
 }
 
 /** An SNI directory of other names than this one's. */

@@ -30,7 +30,7 @@ import { judgeChains } from "./chains.ts";
 import { absences, lacksProgram, unaskedEndpoints } from "./doubt.ts";
 import { attempt, type Leg, makeLeg, unread } from "./leg.ts";
 import { servedLegs } from "./served_legs.ts";
-import { tlsaLegs } from "./tlsa_leg.ts";
+import { daneName, tlsaLegs } from "./tlsa_leg.ts";
 
 export interface Sight {
   readonly domain: string | null;
@@ -62,6 +62,8 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
     wanted.map((name) => name === "served" || name === "tlsa" ? [] : readers[name]()),
   ).then((legs) => legs.flat());
   filed.catch(() => {}); // whoever waits for it is told
+  const readFiled = async (name: "deployed" | "sni") =>
+    wanted.includes(name) ? (await filed).filter(({ leg }) => leg === name) : readers[name]();
   const ours = mailcow instanceof Failure ? null : mailcow;
   const isAsked = (config.endpoints ?? config.deploy.endpoints) === null;
   const scene = ours !== null && isAsked && wanted.includes("served")
@@ -78,12 +80,12 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
     wanted.includes("tlsa")
       ? tlsaLegs({
         config,
-        names: domain === null ? [] : [domain],
+        names: domain === null ? [] : [daneName(domain, ours, readFiled)],
         mailcow: ours && { directory: ours.directory, version: compose },
-        ports: (scene?.published ?? ours?.conf.endpoints ?? [])
-          .filter(({ protocol }) => protocol === "smtp"),
-        filed,
-      }, context)
+        ports: async () =>
+          ((scene ?? (ours && await readScene(ours, { endpoints: null }, context)))?.published ??
+            []).filter(({ protocol }) => protocol === "smtp"),
+      }, context).then((byName) => [...byName.values()].flat())
       : [],
   ]);
   const read = await filed;

@@ -1,156 +1,203 @@
 // Whether the DANE records of port 25 fit what senders are given there. RFC 7672
 
 import type { Certificate } from "../certificate/certificate.ts";
+import { type Chain, type ChainAt, judgeDane, needsIssuers } from "../certificate/dane.ts";
 import {
-  countedRecords,
-  judgeDane,
-  parseTlsaRecord,
-  tlsaLine,
-  type TlsaRecord,
-} from "../certificate/dane.ts";
+  askAddresses,
+  askPorts,
+  chainsOf,
+  formatTtl,
+  type Given,
+  type Published,
+  publishWords,
+  readPublished,
+} from "../chain/mail_exchange.ts";
+import type { Mailcow } from "../chain/mailcow.ts";
 import { type Ask, takingTurns } from "../chain/served.ts";
+import { claimants } from "../chain/sni.ts";
 import type { VerifyConfig } from "../config/verify_config.ts";
-import { Failure } from "../failure.ts";
 import type { Compose } from "../programs/compose.ts";
-import { explainUnasked, readTlsa, type TlsaAnswer } from "../programs/dig.ts";
-import { addressesOf } from "../programs/getent.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
-import type { Endpoint } from "../values/endpoint_url.ts";
-import { formatDuration } from "../values/time.ts";
+import { type Endpoint, formatAddress } from "../values/endpoint_url.ts";
 import { type DaneSight, type Leg, makeLeg } from "./leg.ts";
+
+/** A name, and the copies that port 25 should give for it, read where it gives nothing. */
+export interface DaneName {
+  readonly name: string;
+  deployed(): Promise<readonly Leg[]>;
+}
+
+/** Postfix has the pair of an SNI directory ahead of the top-level one. */
+export function daneName(
+  name: string,
+  mailcow: Mailcow | null,
+  read: (leg: "deployed" | "sni") => Promise<readonly Leg[]>,
+): DaneName {
+  const places = {
+    sniDirectories: mailcow?.sniDirectories ?? [],
+    hostname: mailcow?.conf.hostname ?? name,
+  };
+  const ahead = claimants({ service: "postfix-mailcow", name }, places);
+  return {
+    name,
+    deployed: async () =>
+      ahead.length === 0
+        ? await read("deployed")
+        : (await read("sni")).filter((leg) =>
+          ahead.some(({ directory }) => directory === leg.directory)
+        ),
+  };
+}
 
 export interface Surroundings {
   readonly config: VerifyConfig;
-  readonly names: readonly string[];
+  readonly names: readonly DaneName[];
   /** Null where mailcow is not on this host. */
   readonly mailcow: Compose | null;
-  /** Where mailcow's own port 25 is to be had on this host. */
-  readonly ports: readonly Endpoint[];
-  readonly filed: Promise<readonly Leg[]>;
+  /** Where mailcow's own port 25 is to be had on this host; read where nobody else gives anything. */
+  ports(): Promise<readonly Endpoint[]>;
 }
 
-/** None for a name that has no DANE, or of which that is not known, unless somebody asked for it. */
-export async function tlsaLegs(around: Surroundings, context: RunContext): Promise<Leg[]> {
+/**
+ * By name: none where nothing is published, or where there is no program to ask with and nobody said
+ * that there should be one, unless somebody asked for it.
+ */
+export async function tlsaLegs(
+  around: Surroundings,
+  context: RunContext,
+): Promise<ReadonlyMap<string, readonly Leg[]>> {
   const { config, names, mailcow } = around;
   const isAsked = config.legs !== null;
-  if (names.length === 0 || (config.deploy.dane === "off" && !isAsked)) return [];
-  const lookup = await readTlsa(names, { resolver: config.resolver, mailcow }, context);
-  if (lookup.kind === "unasked") {
-    const { words, hint } = explainUnasked(lookup.tried);
-    const why = unknown(`not known: ${words}; ${hint}`);
-    return isAsked ? names.map((name) => legOf(name, why, null)) : [];
-  }
+  if (names.length === 0 || (config.deploy.dane === "off" && !isAsked)) return new Map();
+  const { resolver } = config;
+  const lookup = await readPublished(names.map(({ name }) => name), { resolver, mailcow }, context);
+  const isExpected = isAsked || mailcow !== null || resolver !== null;
+  if (lookup.unasked?.isMissing && !isExpected) return new Map();
   const ask = takingTurns();
-  const legs = await allEnded(names.map(async (name) => {
-    const answer = lookup.answers.get(name) ?? { kind: "none" };
-    const silence = explainNone(answer);
-    if (silence !== null) {
-      return answer.kind !== "none" || isAsked ? [legOf(name, unknown(silence), null)] : [];
+  const legs = names.map(async (each): Promise<[string, Leg[]]> => {
+    const { name } = each;
+    const dane = lookup.published.get(name) ?? { kind: "none", words: "none published" };
+    if (dane.kind === "records") {
+      const seen = await whatIsGiven(each, around, ask, context);
+      return [name, judgeGiven(dane, seen, name, context.now)];
     }
-    const seen = await whatIsGiven(name, around, ask, context);
-    return [legOf(name, judgeSeen(answer, seen, name, context.now), seen.chains[0]?.[0] ?? null)];
-  }));
-  return legs.flat();
+    if (dane.kind === "none" && !isAsked) return [name, []];
+    return [name, [legOf(name, idle(dane), lookup.unasked?.hint ?? null)]];
+  });
+  return new Map(await allEnded(legs));
 }
 
-function legOf(name: string, dane: DaneSight, leaf: Certificate | null): Leg {
-  const fingerprint = leaf?.fingerprint ?? null;
-  return makeLeg({ leg: "tlsa", where: `_25._tcp.${name}`, fingerprint, dane });
+function idle({ kind, words }: Exclude<Published, { kind: "records" }>): DaneSight {
+  return { fit: kind === "unknown" ? "unknown" : "none", words, publish: "", records: null };
 }
 
-function unknown(words: string): DaneSight {
-  return { fit: "unknown", words, publish: "" };
-}
-
-/** Why senders go by no record; null where they do. Pure. */
-export function explainNone(answer: TlsaAnswer): string | null {
-  if (answer.kind === "none") return "none published";
-  if ("words" in answer) return `not known: ${answer.words}`;
-  if (answer.kind === "insecure") return "not signed: senders pass it over";
-  return countedRecords(parseAll(answer.records)).length === 0
-    ? "no record that senders go by"
-    : null;
-}
-
-function parseAll(records: readonly string[]): TlsaRecord[] {
-  return records.flatMap((text) => parseTlsaRecord(text) ?? []);
+function legOf(name: string, dane: DaneSight, hint: string | null = null): Leg {
+  const error = dane.fit === "unknown" ? dane.words : null;
+  return makeLeg({ leg: "tlsa", where: `_25._tcp.${name}`, dane, error, hint });
 }
 
 /** What a sender gets, or in its place what it should get. */
-export interface Given {
-  readonly from: "port 25" | "deployed" | "nowhere";
-  readonly chains: readonly (readonly Certificate[])[];
-  /** The leaf alone was to be seen. */
-  readonly isLeafAlone: boolean;
-}
+export type Seen =
+  | { readonly from: "port 25"; readonly chains: readonly ChainAt[] }
+  | {
+    readonly from: "deployed";
+    readonly chains: readonly (Pick<Chain, "leaf"> & {
+      /** Null where the leaf alone was to be seen. */
+      readonly chain: readonly Certificate[] | null;
+    })[];
+    /** Why it is not what port 25 gives. */
+    readonly silence: string;
+  };
 
 /** At the addresses that senders go to, before the port that is mailcow's on this host. */
 async function whatIsGiven(
-  name: string,
-  { config: { timeoutMs }, ports, filed }: Surroundings,
+  { name, deployed }: DaneName,
+  { config: { timeoutMs }, ports }: Surroundings,
   ask: Ask,
   context: RunContext,
-): Promise<Given> {
-  const chainsAt = async (endpoints: readonly Endpoint[]) => {
-    const given = await allEnded(endpoints.map(async (endpoint) => {
-      const served = await orNull(ask({ endpoint, sni: name }, timeoutMs, context), context);
-      return served?.kind === "certificate" ? [served.chain] : [];
-    }));
-    return given.flat();
-  };
-  const [outside, inside] = await allEnded([
-    orNull(addressesOf(name, timeoutMs, context), context).then((addresses) =>
-      chainsAt((addresses ?? []).map((host) => ({ protocol: "smtp", host, port: 25 })))
-    ),
-    chainsAt(ports),
-  ]);
-  const chains = outside.length > 0 ? outside : inside;
-  if (chains.length > 0) return { from: "port 25", chains, isLeafAlone: false };
-  const deployed = (await filed).find(({ leg, certificate }) =>
-    leg === "deployed" && certificate !== null
+): Promise<Seen> {
+  const outside = await askAddresses(name, ask, timeoutMs, context);
+  const given = chainsOf(outside);
+  if (given.length > 0) return { from: "port 25", chains: given };
+  const inside = await askPorts(name, await ports(), ask, timeoutMs, context);
+  const own = chainsOf(inside);
+  if (own.length > 0) return { from: "port 25", chains: own };
+  const chains = (await deployed()).flatMap(({ certificate, chain }) =>
+    certificate === null ? [] : [{ leaf: certificate, chain }]
   );
-  if (!deployed?.certificate) return { from: "nowhere", chains: [], isLeafAlone: false };
-  const { certificate, chain } = deployed;
-  return { from: "deployed", chains: [chain ?? [certificate]], isLeafAlone: chain === null };
+  return { from: "deployed", chains, silence: explainSilence([...outside, ...inside]) };
 }
 
-/** What this host cannot do is no answer. */
-async function orNull<T>(answer: Promise<T>, context: RunContext): Promise<T | null> {
-  try {
-    return await answer;
-  } catch (error) {
-    context.stop.throwIfAborted();
-    if (error instanceof Failure) return null;
-    throw error;
-  }
-}
+const UNREACHED =
+  /^(connection (refused|timed out)|no route|network is unreachable|no certificate within)/;
 
-const TRUST_ANCHOR = 2;
+/** In the servers' own words, where one was reached. Pure. */
+export function explainSilence(silent: readonly Given[]): string {
+  const said = silent.flatMap(({ endpoint: { host, port }, served }) =>
+    served.kind === "none" ? [[served.reason, formatAddress(host, port)] as const] : []
+  );
+  if (said.length === 0) return "the name has no address here";
+  const isReached = said.some(([reason]) => !UNREACHED.test(reason));
+  const told = Map.groupBy(
+    said.filter(([reason]) => !isReached || !UNREACHED.test(reason)),
+    ([reason]) => reason,
+  );
+  const words = Array.from(
+    told,
+    ([reason, places]) => `${[...new Set(places.map(([, place]) => place))].join(" ")}: ${reason}`,
+  ).join("; ");
+  return isReached
+    ? `port 25 gives none: ${words}`
+    : `port 25 cannot be reached from here: ${words}`;
+}
 
 /** Senders may go to any of the addresses: at each of them a record has to fit. Pure. */
-export function judgeSeen(
-  answer: TlsaAnswer,
-  { from, chains, isLeafAlone }: Given,
+export function judgeGiven(
+  dane: Extract<Published, { kind: "records" }>,
+  seen: Seen,
   name: string,
   now: Date,
-): DaneSight {
-  if (from === "nowhere" || !("records" in answer)) {
-    return unknown("not compared: port 25 cannot be reached from here");
+): Leg[] {
+  const { records } = dane;
+  const fits = ({ chain }: Pick<Chain, "chain">) =>
+    judgeDane(records, chain, name, now).kind === "fits";
+  const advise = (chain: Chain) =>
+    `${publishWords(dane, chain, name, now)} (seen by all after ${formatTtl(dane)}, its TTL)`;
+  const sight = (fit: DaneSight["fit"], words: string, publish = ""): DaneSight => (
+    { fit, words, publish, records: dane }
+  );
+  if (seen.from === "port 25") {
+    const isOne = new Set(seen.chains.map(({ leaf }) => leaf.fingerprint)).size === 1;
+    const judged = seen.chains.map((given): Leg => ({
+      ...legOf(
+        name,
+        fits(given) ? sight("fits", "ok") : sight("misfit", "no record fits", advise(given)),
+      ),
+      fingerprint: given.leaf.fingerprint,
+      ip: given.ip,
+    }));
+    // The same everywhere is said once; of one leaf with two chains the worse is.
+    if (!isOne) return judged;
+    const worse = judged.find(({ dane }) => dane?.fit === "misfit") ?? judged[0];
+    if (worse === undefined) return [];
+    const { ip: _, ...leg } = worse;
+    return [leg];
   }
-  const records = parseAll(answer.records);
-  const misfit = chains.find((chain) => judgeDane(records, chain, name, now).kind !== "fits");
-  const what = from === "deployed" ? " what is deployed: port 25 cannot be reached from here" : "";
-  const [leaf] = misfit ?? [];
-  if (leaf === undefined) {
-    return { fit: "fits", words: what === "" ? "ok" : `fits${what}`, publish: "" };
+  const { chains, silence } = seen;
+  if (chains.length === 0) {
+    return [legOf(name, sight("unknown", `not compared: ${silence}`))];
   }
-  if (isLeafAlone && countedRecords(records).some(({ usage }) => usage === TRUST_ANCHOR)) {
-    return unknown("not compared: the issuer of what is deployed is not seen from here");
-  }
-  const ttl = formatDuration(answer.ttlSeconds * 1_000);
-  return {
-    fit: "misfit",
-    words: `no record fits${what}`,
-    publish: `publish ${tlsaLine(answer.owner, leaf, records)} (seen by all after ${ttl}, its TTL)`,
-  };
+  const [judged] = chains.map(({ leaf, chain }): Leg => {
+    const whole = { leaf, chain: chain ?? [leaf] };
+    const dane = fits(whole)
+      ? sight("fits", `fits what is deployed: ${silence}`)
+      : chain === null && needsIssuers(records)
+      ? sight("unknown", "not compared: the issuer of what is deployed is not seen from here")
+      : sight("misfit", `no record fits what is deployed: ${silence}`, advise(whole));
+    return { ...legOf(name, dane), fingerprint: leaf.fingerprint };
+  }).toSorted((a, b) => RANK[a.dane?.fit ?? "none"] - RANK[b.dane?.fit ?? "none"]);
+  return judged === undefined ? [] : [judged];
 }
+
+/** The worst first. */
+const RANK = { misfit: 0, unknown: 1, fits: 2, none: 3 } as const;

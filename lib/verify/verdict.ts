@@ -83,9 +83,10 @@ function isDown({ findings }: LegVerdict): boolean {
   return findings.some(({ kind, status }) => kind === "silent" && status === "critical");
 }
 
-/** Nobody looked at it, and it is neither well nor not; what the DNS does not tell is a note. */
+/** Nobody looked at it, and it is neither well nor not. */
 function isUnseen({ leg, findings }: LegVerdict): boolean {
-  return leg.fingerprint === null && findings.length === 0 && leg.dane === undefined;
+  if (leg.dane !== undefined) return leg.dane.fit === "unknown";
+  return leg.fingerprint === null && findings.length === 0;
 }
 
 interface Chain extends Expectations {
@@ -139,7 +140,7 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
 /** Published records hold no certificate that could be late, or near its end. */
 function judgeRecords(leg: Leg, dane: DaneSight, { isComparing }: Chain): LegVerdict {
   const { fit, words, publish: advice } = dane;
-  const isJudged = fit !== "unknown";
+  const isJudged = fit === "fits" || fit === "misfit";
   const match = isComparing && isJudged ? fit === "fits" : null;
   const findings: Finding[] = fit === "misfit"
     ? [{ kind: "dane", status: "critical", words, advice }]
