@@ -80,6 +80,9 @@ export function facts(circumstances: Circumstances = {}): DeployFacts {
     candidate: circumstances.candidate ?? fresh,
     memory: {
       loaded: circumstances.loaded ?? ALL_LOADED,
+      loadedFor: new Map(),
+      made: new Map(),
+      suspects: new Set(),
       rejected: new Map(circumstances.rejected?.map((leaf) => [leaf, "2026-05-02T00:00:00Z"])),
       unhelped: new Map(),
       unseen: new Set(),

@@ -2,12 +2,12 @@
 
 import { deepEqual, equal, throws } from "node:assert/strict";
 import { readdir } from "node:fs/promises";
+import { parseLoaded, parseMade, parseRejected, readMemory } from "../lib/chain/deploy_memory.ts";
 import {
-  parseLoaded,
-  parseRejected,
-  readMemory,
   writeLoaded,
+  writeMade,
   writeRejected,
+  writeSuspects,
   writeUnhelped,
   writeUnseen,
 } from "../lib/deploy/memory.ts";
@@ -18,7 +18,7 @@ const B = Array(32).fill("0B").join(":");
 const TIME = "2026-06-01T00:00:00Z";
 
 Deno.test("loaded is a service and a fingerprint a line; anything else was not confirmed", () => {
-  deepEqual([...parseLoaded(`postfix-mailcow ${A}\ndovecot-mailcow ${B}\n`)], [
+  deepEqual([...parseLoaded(`postfix-mailcow ${A}\ndovecot-mailcow ${B}\n`).get("") ?? []], [
     ["postfix-mailcow", A],
     ["dovecot-mailcow", B],
   ]);
@@ -33,6 +33,7 @@ Deno.test("loaded is a service and a fingerprint a line; anything else was not c
     `constructor ${A}`,
     ` postfix-mailcow ${A}`,
     `${A} postfix-mailcow`,
+    `postfix-mailcow ${A}\tshop.example.com\t`,
     "\0".repeat(100),
   ];
   for (const text of nothing) deepEqual([...parseLoaded(text)], [], JSON.stringify(text));
@@ -40,7 +41,10 @@ Deno.test("loaded is a service and a fingerprint a line; anything else was not c
 
 Deno.test("what was written is read again, for nobody else's eyes", async () => {
   await using dir = await tempDir();
-  writeLoaded(dir.path, new Map([["nginx-mailcow", A]]));
+  const loadedFor = new Map([["shop.example.com", new Map([["nginx-mailcow", B] as const])]]);
+  writeLoaded(dir.path, { loaded: new Map([["nginx-mailcow", A]]), loadedFor });
+  writeMade(dir.path, new Map([["a.example.com", "begun"], ["b.example.com", "made"]]));
+  writeSuspects(dir.path, new Set([B]));
   writeRejected(dir.path, new Map([A, B].map((leaf) => [leaf, TIME])));
   const [line] = [{
     service: "postfix-mailcow",
@@ -52,16 +56,26 @@ Deno.test("what was written is read again, for nobody else's eyes", async () => 
     unseen: new Set(["dovecot-mailcow"]),
     unpublished: new Set(["nginx-mailcow"]),
   });
-  const { loaded, rejected, unhelped, unseen, unpublished } = readMemory(dir.path);
+  const memory = readMemory(dir.path);
+  const { loaded, rejected, unhelped, unseen, unpublished } = memory;
+  deepEqual(memory.loadedFor, loadedFor);
+  deepEqual([...memory.made], [["a.example.com", "begun"], ["b.example.com", "made"]]);
+  deepEqual([...memory.suspects], [B]);
   deepEqual([...unpublished], ["nginx-mailcow"]);
   deepEqual([...loaded], [["nginx-mailcow", A]]);
   deepEqual([...rejected.keys()], [A, B]);
   deepEqual([...unhelped], [[line.probe, line]]);
   deepEqual([...unseen], ["dovecot-mailcow"]);
-  for (const name of ["loaded", "rejected", "unhelped", "unseen"]) {
+  const files = ["loaded", "names", "rejected", "suspects", "unhelped", "unseen"];
+  for (const name of files) {
     equal(((await Deno.stat(`${dir.path}/${name}`)).mode ?? 0) & 0o777, 0o600);
   }
-  deepEqual((await readdir(dir.path)).sort(), ["loaded", "rejected", "unhelped", "unseen"]);
+  deepEqual((await readdir(dir.path)).sort(), files);
+});
+
+Deno.test("a name of a directory that certsync makes is a line; what can be no name is none", () => {
+  const text = "shop.example.com\nb.example.com\tanew\n../etc\n\tbegun\nA b\n";
+  deepEqual([...parseMade(text)], [["shop.example.com", "made"], ["b.example.com", "anew"]]);
 });
 
 Deno.test("what was rejected without a time, by an older version, is tried once more", () => {
@@ -70,8 +84,8 @@ Deno.test("what was rejected without a time, by an older version, is tried once 
 
 Deno.test("nothing loaded is no file, and no directory is no memory", async () => {
   await using dir = await tempDir();
-  writeLoaded(dir.path, new Map([["nginx-mailcow", A]]));
-  writeLoaded(dir.path, new Map());
+  writeLoaded(dir.path, { loaded: new Map([["nginx-mailcow", A]]) });
+  writeLoaded(dir.path, { loaded: new Map() });
   deepEqual(await readdir(dir.path), []);
   const { loaded, rejected } = readMemory(`${dir.path}/nowhere`);
   equal(loaded.size + rejected.size, 0);

@@ -2,7 +2,7 @@
 
 import { deepEqual, equal, match, notEqual } from "node:assert/strict";
 import { readdir } from "node:fs/promises";
-import { parseRejected } from "../lib/deploy/memory.ts";
+import { parseRejected } from "../lib/chain/deploy_memory.ts";
 import { authority, type Leaf } from "./kit/authority.ts";
 import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
 import { need } from "./kit/programs.ts";

@@ -1,7 +1,7 @@
 // Which leaves are right for a service and a name: one model for each of mailcow's readers.
 
 import { deepEqual } from "node:assert/strict";
-import { rightLeaves } from "../lib/chain/sni.ts";
+import { ownDirectory, rightLeaves } from "../lib/chain/sni.ts";
 import type { Certificate } from "../lib/certificate/certificate.ts";
 import { type Service, serviceNames, type SniDirectory } from "../lib/chain/mailcow.ts";
 
@@ -25,7 +25,8 @@ function directory(
   leaf: Certificate | null = theirs,
 ): SniDirectory {
   const pair = leaf && { leaf } as SniDirectory["pair"];
-  return { name, domainsText, pair } as SniDirectory; // all that is looked at
+  const domains = domainsText.toLowerCase().split(/\s+/).filter((word) => word !== "");
+  return { name, domainsText, domains, pair } as Partial<SniDirectory> as SniDirectory; // all that is looked at
 }
 
 function right(
@@ -87,4 +88,37 @@ Deno.test("an expired leaf is never right, wherever it lies", () => {
   deepEqual(right(dovecot, NAME, [directory("x", NAME)], past), ["theirs"]);
   deepEqual(right(dovecot, null, [], past), []);
   deepEqual(right(postfix, null, [], null), []);
+});
+
+const SHOP = "shop.example.com";
+
+Deno.test("a name's own directory is the one whose file holds it exactly, whatever it is called", () => {
+  const [one, two] = [directory("x", `${SHOP} b.example.com`), directory(SHOP, "*.example.com")];
+  deepEqual(ownDirectory(SHOP, [one, two]), { kind: "own", directory: one });
+  deepEqual(ownDirectory(SHOP, [two]), { kind: "none" });
+  deepEqual(ownDirectory(SHOP, []), { kind: "none" });
+  const again = directory("y", `a.example.com ${SHOP}`);
+  deepEqual(ownDirectory(SHOP, [one, again]), { kind: "several", directories: [one, again] });
+  const hidden = directory(".x", SHOP);
+  deepEqual(ownDirectory(SHOP, [hidden]), { kind: "hidden", directory: hidden });
+});
+
+Deno.test("a file that the services do not read alike is told with the line that it should be", () => {
+  const alike = [SHOP, `${SHOP}\n`, `a.example.com  ${SHOP} \n\n`, SHOP.toUpperCase()];
+  for (const text of alike) {
+    const { kind } = ownDirectory(SHOP, [directory("x", text)]);
+    deepEqual(kind, "own", JSON.stringify(text));
+  }
+  const odd: Record<string, string> = {
+    [`${SHOP}\nb.example.com\n`]: `${SHOP} b.example.com`,
+    [`${SHOP}\r\n`]: SHOP,
+    [`${SHOP}.`]: SHOP,
+    [`${SHOP}. ${SHOP}`]: SHOP,
+    [`${SHOP}\tb.example.com`]: `${SHOP} b.example.com`,
+    [`\n${SHOP}`]: SHOP,
+  };
+  for (const [text, line] of Object.entries(odd)) {
+    const found = ownDirectory(SHOP, [directory("x", text)]);
+    deepEqual([found.kind, "line" in found && found.line], ["unlike", line], JSON.stringify(text));
+  }
 });

@@ -4,8 +4,9 @@ import { equal, match, throws } from "node:assert/strict";
 import { Failure } from "../lib/failure.ts";
 import { keyFits } from "../lib/certificate/pair.ts";
 import { deliveredPaths } from "../lib/certificate/pair.ts";
-import { readStaged } from "../lib/chain/staging.ts";
+import { awaitStaged, readStaged } from "../lib/chain/staging.ts";
 import { authority } from "./kit/authority.ts";
+import { runContext } from "./kit/run_context.ts";
 import { type TempDir, tempDir } from "./kit/temp_dir.ts";
 
 const ca = await authority();
@@ -104,4 +105,61 @@ Deno.test("a directory that is a file, a link or not there is refused", async ()
     throws(() => readStaged(path), /^Failure: no staged cert: .*is not a real directory$/);
   }
   throws(() => readStaged(`${dir.path}/nowhere`), /no staged cert: .*does not exist/);
+});
+
+/** A staging in which the pair of a further name lies in its own directory. */
+async function stagingOf(name: string) {
+  const dir = await staging();
+  const { chain, key } = deliveredPaths(`${dir.path}/${name}`);
+  await Deno.mkdir(`${dir.path}/${name}`);
+  await Deno.writeTextFile(chain, leaf.fullchainPem);
+  await Deno.writeTextFile(key, leaf.keyPem, { mode: 0o600 });
+  return { ...dir, own: `${dir.path}/${name}` };
+}
+
+const SHOP = "shop.example.com";
+
+Deno.test("the pair of a further name is read from its own directory, by the same rules", async () => {
+  await using dir = await stagingOf(SHOP);
+  equal(readStaged(dir.path, SHOP).leaf.fingerprint, leaf.fingerprint);
+  await Deno.remove(`${dir.own}/privkey.pem`);
+  await Deno.symlink("/etc/shadow", `${dir.own}/privkey.pem`);
+  throws(() => readStaged(dir.path, SHOP), /privkey\.pem" is a symbolic link/);
+  equal(readStaged(dir.path).leaf.fingerprint, leaf.fingerprint);
+});
+
+Deno.test("what stands in the place of a name's directory is refused: link, file, FIFO, another user's", async () => {
+  await using dir = await stagingOf(SHOP);
+  const real = `${dir.own}.real`;
+  await Deno.rename(dir.own, real);
+  const place: Record<string, () => Promise<unknown>> = {
+    "does not exist": () => Promise.resolve(),
+    "is not a real directory": () => Deno.symlink(real, dir.own),
+    "is not a real directory ": () => Deno.writeTextFile(dir.own, leaf.fullchainPem),
+    "is not a real directory  ": () => new Deno.Command("mkfifo", { args: [dir.own] }).output(),
+    "belongs to uid 65533, not to the owner": async () => {
+      await Deno.rename(real, dir.own);
+      await Deno.chown(dir.own, 65533, 65533);
+    },
+  };
+  for (const [words, make] of Object.entries(place)) {
+    await make();
+    throws(
+      () => readStaged(dir.path, SHOP),
+      new RegExp(`no staged cert for "${SHOP}": "${dir.own}" ${words.trim()}`),
+    );
+    if (words.startsWith("is not")) await Deno.remove(dir.own);
+  }
+});
+
+Deno.test("thousands of names that nobody asked for cost nothing, and stop nobody", async () => {
+  await using dir = await stagingOf(SHOP);
+  for (let number = 0; number < 3_000; number++) Deno.symlinkSync("/", `${dir.path}/x${number}`);
+  const start = performance.now();
+  const staged = await awaitStaged(dir.path, [SHOP], runContext());
+  equal(performance.now() - start < 200, true);
+  for (const pair of [staged.top, staged.further.get(SHOP)]) {
+    if (pair === undefined || pair instanceof Failure) throw new Error("it was not taken");
+    equal(pair.leaf.fingerprint, leaf.fingerprint);
+  }
 });

@@ -112,3 +112,44 @@ export function belongsInto(
 export function uncovered(domains: readonly string[], names: readonly string[]): string[] {
   return domains.filter((domain) => namesCover(names, domain) === null);
 }
+
+/** The SNI directory that is a name's own, or why none can be. */
+export type OwnDirectory =
+  | { readonly kind: "none" }
+  | { readonly kind: "own"; readonly directory: SniDirectory }
+  /** Each service would take another one of them. */
+  | { readonly kind: "several"; readonly directories: readonly SniDirectory[] }
+  /** The services do not read its file alike; `line` is what it should hold. */
+  | { readonly kind: "unlike"; readonly directory: SniDirectory; readonly line: string }
+  /** nginx alone reads it. */
+  | { readonly kind: "hidden"; readonly directory: SniDirectory };
+
+/** The directory whose `domains` holds the name exactly, as whoever wrote it meant it. Pure. */
+export function ownDirectory(name: string, sniDirectories: readonly SniDirectory[]): OwnDirectory {
+  const holding = sniDirectories.filter(({ domains }) =>
+    domains.some((word) => isMeant(word, name))
+  );
+  const [directory, ...others] = holding;
+  if (directory === undefined) return { kind: "none" };
+  if (others.length > 0) return { kind: "several", directories: holding };
+  if (isHidden(directory.name)) return { kind: "hidden", directory };
+  const line = domainsLine(directory);
+  return isReadAlike(directory) ? { kind: "own", directory } : { kind: "unlike", directory, line };
+}
+
+/** A dot behind it makes it another name to every service. */
+function isMeant(word: string, name: string): boolean {
+  return word === name || word === `${name}.`;
+}
+
+/** Whether the three services find the same names in the file: one line, single words, no other space. */
+function isReadAlike({ domainsText, domains }: Pick<SniDirectory, "domainsText" | "domains">) {
+  const [first = "", ...rest] = domainsText.split("\n");
+  const isOneLine = rest.every((line) => line.trim() === "");
+  return isOneLine && !/[^\S ]/.test(first) && domains.every((word) => !word.endsWith("."));
+}
+
+/** What the file should hold for all of them to read the same. Pure. */
+export function domainsLine({ domains }: Pick<SniDirectory, "domains">): string {
+  return [...new Set(domains.map((word) => word.replace(/\.$/, "")))].join(" ");
+}

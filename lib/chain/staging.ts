@@ -14,32 +14,79 @@ class Unfinished extends Failure {
   override name = "Unfinished";
 }
 
+/** For the further name there is no directory at all: push does not know of it, or not yet. */
+export class NothingStaged extends Unfinished {
+  override name = "NothingStaged";
+}
+
 const PUSH_MS = 60_000;
 const WAIT_MS = 15_000;
 const BETWEEN_MS = 1_000;
 
-/** The same; where it may be a push that is under way, it is looked at again for a while. */
-export async function awaitStaged(directory: string, context: RunContext): Promise<Pair | Failure> {
-  let look: Look | null = null;
-  for (let waitedMs = 0;; waitedMs += BETWEEN_MS) {
-    look = lookInto(directory, look);
-    const { staged, isWhole } = look;
-    if (isWhole || waitedMs >= WAIT_MS || !isFresh(directory, context.now)) return staged;
+/** What is staged for each name. */
+export interface Staged {
+  /** The pair at the top: the domain's. */
+  readonly top: Pair | Failure;
+  /** By further name, that of its own directory. */
+  readonly further: ReadonlyMap<string, Pair | Failure>;
+}
+
+/**
+ * Reads them; where it may be a push that is under way, they are looked at again for a while, once for
+ * all. Only these names are looked for: nothing is listed.
+ */
+export async function awaitStaged(
+  directory: string,
+  names: readonly string[],
+  context: RunContext,
+): Promise<Staged> {
+  const places = placesOf(directory, names);
+  let looks = places.map((place) => lookInto(place, null));
+  for (let waitedMs = 0; waitedMs < WAIT_MS; waitedMs += BETWEEN_MS) {
+    const open = places.filter((_, index) => looks[index]?.isWhole === false);
+    if (!open.some((place) => isFresh(place, context.now))) break;
     if (waitedMs === 0) {
       context.tell(
         `a push may be under way: looking into ${quote(directory)} again for up to 15 s`,
       );
     }
     await pause(BETWEEN_MS, context);
+    looks = looks.map((look) => look.isWhole ? look : lookInto(look.place, look));
   }
+  return stagedIn(looks);
 }
 
 /** The same as it is at this moment. */
-export function lookAtStaged(directory: string): Pair | Failure {
-  return lookInto(directory, null).staged;
+export function lookAtStaged(directory: string, names: readonly string[]): Staged {
+  return stagedIn(placesOf(directory, names).map((place) => lookInto(place, null)));
+}
+
+function placesOf(staging: string, names: readonly string[]): [Place, ...Place[]] {
+  return [{ staging, name: null }, ...names.map((name) => ({ staging, name }))];
+}
+
+function stagedIn(looks: readonly Look[]): Staged {
+  const [top, ...further] = looks;
+  if (top === undefined) throw new TypeError("the top is looked into always");
+  return {
+    top: top.staged,
+    further: new Map(further.map(({ place, staged }) => [place.name ?? "", staged] as const)),
+  };
+}
+
+/** Where the pair of a name lies: `name` is null for the domain's, at the top. */
+interface Place {
+  readonly staging: string;
+  readonly name: string | null;
+}
+
+/** Where the pair of a further name is delivered. */
+export function stagedDirectory(staging: string, name: string | null): string {
+  return name === null ? staging : join(staging, name);
 }
 
 interface Look {
+  readonly place: Place;
   /** Null where they could not be read. */
   readonly files: PairFiles | null;
   readonly staged: Pair | Failure;
@@ -47,16 +94,16 @@ interface Look {
 }
 
 /** The same bytes are not parsed again: a minute of pushes must not take more memory than one. */
-function lookInto(directory: string, last: Look | null): Look {
+function lookInto(place: Place, last: Look | null): Look {
   let files: PairFiles | null = null;
   try {
-    files = readFiles(directory);
+    files = readFiles(place);
     if (last?.files && sameFiles(files, last.files)) return last;
-    const staged = parsePair(files, deliveredPaths(directory));
-    return { files, staged, isWhole: !isMixed(staged) };
+    const staged = parsePair(files, pathsIn(place));
+    return { place, files, staged, isWhole: !isMixed(staged) };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return { files, staged: error, isWhole: !(error instanceof Unfinished) };
+    return { place, files, staged: error, isWhole: !(error instanceof Unfinished) };
   }
 }
 
@@ -78,9 +125,15 @@ export function isEmptyStaging(staging: string, also: readonly string[]): boolea
   return lookAt(staging)?.isDirectory() === true && places.every((path) => isMissing(path));
 }
 
+function pathsIn({ staging, name }: Place) {
+  return deliveredPaths(stagedDirectory(staging, name));
+}
+
 /** Whether it changed in the last minute. The sender sets the other times, but not this one. */
-function isFresh(directory: string, now: Date): boolean {
-  return [directory, ...Object.values(deliveredPaths(directory))].some((path) => {
+function isFresh({ staging, name }: Place, now: Date): boolean {
+  const directory = stagedDirectory(staging, name);
+  const places = [staging, directory, ...Object.values(deliveredPaths(directory))];
+  return places.some((path) => {
     const stat = lookAt(path);
     return stat !== null && stat.ctimeMs > now.getTime() - PUSH_MS;
   });
@@ -97,8 +150,12 @@ function lookAt(path: string): fs.Stats | null {
 }
 
 /** What ends a mismatch that does not end by itself; undefined where it may. */
-export function mixedHint(directory: string, now: Date): string | undefined {
-  return isFresh(directory, now)
+export function mixedHint(
+  staging: string,
+  name: string | null,
+  now: Date,
+): string | undefined {
+  return isFresh({ staging, name }, now)
     ? undefined
     : "it has been so for over a minute: run on the NPM host, and where several push here on one " +
       "alone: certsync push --force";
@@ -117,8 +174,9 @@ export function stagingWarnings(directory: string): string[] {
 }
 
 /** What is judged is the DER of what was read once. Throws a Failure that says what is wrong. */
-export function readStaged(directory: string): Pair {
-  return parsePair(readFiles(directory), deliveredPaths(directory));
+export function readStaged(staging: string, name: string | null = null): Pair {
+  const place = { staging, name };
+  return parsePair(readFiles(place), pathsIn(place));
 }
 
 interface PairFiles {
@@ -126,19 +184,40 @@ interface PairFiles {
   readonly keyPem: Uint8Array<ArrayBuffer>;
 }
 
-function readFiles(directory: string): PairFiles {
-  const paths = deliveredPaths(directory);
-  const before = identify(directory);
+function readFiles(place: Place): PairFiles {
+  const paths = pathsIn(place);
+  const before = identify(place);
   const chainPem = readStagedFile(paths.chain, before.uid);
   const keyPem = readStagedFile(paths.key, before.uid);
-  const after = identify(directory);
+  const after = identify(place);
   if (after.dev !== before.dev || after.ino !== before.ino) {
-    throw new Failure(`the staging directory was replaced while it was read: ${quote(directory)}`);
+    const directory = quote(stagedDirectory(place.staging, place.name));
+    throw new Failure(`the staging directory was replaced while it was read: ${directory}`);
   }
   return { chainPem, keyPem };
 }
 
-function identify(directory: string): fs.Stats {
+/** The directory itself; that of a further name belongs to whom the staging belongs to. */
+function identify({ staging, name }: Place): fs.Stats {
+  const top = identifyTop(staging);
+  if (name === null) return top;
+  const directory = stagedDirectory(staging, name);
+  const what = `no staged cert for ${quote(name)}: ${quote(directory)}`;
+  const stat = lookAt(directory);
+  if (stat === null) throw new NothingStaged(`${what} does not exist`, ALSO_THERE);
+  if (!stat.isDirectory()) throw new Failure(`${what} is not a real directory`, REMOVE);
+  if (stat.uid === top.uid) return stat;
+  throw new Failure(
+    `${what} belongs to uid ${stat.uid}, not to the owner of the staging directory`,
+    REMOVE,
+  );
+}
+
+const ALSO_THERE = {
+  hint: "name it in also on the NPM host too, and run there: certsync push",
+};
+
+function identifyTop(directory: string): fs.Stats {
   try {
     const stat = fs.lstatSync(directory);
     if (stat.isDirectory()) return stat;

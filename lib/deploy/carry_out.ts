@@ -1,5 +1,6 @@
 // Carries out what deploy decided: installs, has it loaded, looks at the wire, and goes back.
 
+import type { Rejected } from "../chain/deploy_memory.ts";
 import { readMailcow } from "../chain/mailcow.ts";
 import { ACME_WARNING, readScene, type Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
@@ -7,7 +8,7 @@ import { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { applyAll } from "./apply_all.ts";
 import { installAll, keepReplaced } from "./install.ts";
-import { changeRejected, type Rejected, writeAcme, writeAnswered, writeLoaded } from "./memory.ts";
+import { changeRejected, writeAcme, writeAnswered, writeLoaded } from "./memory.ts";
 import { type DeployFacts, type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import { askBefore, type LastAnswers } from "./questions.ts";
@@ -93,6 +94,6 @@ export async function carryOut(
  * files for served ones, nor an endpoint that fell silent for one that always was.
  */
 function prepare(answered: LastAnswers, state: string): void {
-  writeLoaded(state, new Map());
+  writeLoaded(state, { loaded: new Map() });
   writeAnswered(state, [...answered.keys()]);
 }

@@ -2,6 +2,7 @@
 
 import { tlsaRecord } from "../certificate/certificate.ts";
 import { deliveredPaths, installedPaths, type Pair } from "../certificate/pair.ts";
+import { type DeployMemory, readAnswered, readMemory } from "../chain/deploy_memory.ts";
 import { recorded } from "../chain/history.ts";
 import { type Installed, type Mailcow, readMailcow, serviceNames } from "../chain/mailcow.ts";
 import { awaitStaged, lookAtStaged, mixedHint, stagingWarnings } from "../chain/staging.ts";
@@ -14,13 +15,7 @@ import { holdState } from "../files/state.ts";
 import { removeLeftovers } from "../files/write_file.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { formatTime } from "../values/time.ts";
-import {
-  changeRejected,
-  type DeployMemory,
-  readAnswered,
-  readMemory,
-  writeAcme,
-} from "./memory.ts";
+import { changeRejected, writeAcme } from "./memory.ts";
 import {
   type DeployFacts,
   isOlder,
@@ -208,7 +203,10 @@ function sweep({ sslDirectory, sniDirectories }: Mailcow, state: string): void {
 async function readCandidate(config: DeployConfig, context: RunContext): Promise<Pair | Failure> {
   if (config.rollback) return readPrevious(config.state) ?? noPrevious(config.state);
   // Where a unit started it, it has been waited for.
-  return config.started ? lookAtStaged(config.staging) : await awaitStaged(config.staging, context);
+  const staged = config.started
+    ? lookAtStaged(config.staging, [])
+    : await awaitStaged(config.staging, [], context);
+  return staged.top;
 }
 
 /** What is wrong with the places themselves, at every run. */
@@ -249,7 +247,7 @@ async function judge(
     domain,
     trust: config.trust,
     trustKey: "deploy.trust",
-    mismatchHint: mixedHint(config.staging, context.now),
+    mismatchHint: mixedHint(config.staging, null, context.now),
   } as const;
   const state = config.dryRun ? null : config.state;
   const paths = config.rollback

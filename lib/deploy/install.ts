@@ -2,9 +2,9 @@
 
 import { keyMatches } from "../certificate/judgement.ts";
 import { installPair } from "../certificate/pair.ts";
+import type { Rejected } from "../chain/deploy_memory.ts";
 import { explain, quote } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
-import type { Rejected } from "./memory.ts";
 import type { DeployFacts, Installation, Plan } from "./plan.ts";
 import { keepPrevious } from "./previous.ts";
 

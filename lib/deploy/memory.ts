@@ -1,109 +1,42 @@
-// What deploy remembers: which leaf each service was seen to serve, which were rolled back, and what
-// no restart helped.
+// Writes down what deploy remembers.
 
 import type { Pair } from "../certificate/pair.ts";
-import { isService, type Service } from "../chain/mailcow.ts";
-import { readState, readStateOrNothing, writeState } from "../files/state.ts";
+import {
+  type DeployMemory,
+  type Loaded,
+  type Made,
+  type Rejected,
+  type Unhelped,
+  UNPUBLISHED,
+} from "../chain/deploy_memory.ts";
+import { writeState } from "../files/state.ts";
 import { formatTime } from "../values/time.ts";
 
-export interface DeployMemory {
-  /** The leaf that each service was confirmed to have loaded. */
-  readonly loaded: ReadonlyMap<Service, string>;
-  /** Leaves that a service could not serve, with the moment of the rollback. */
-  readonly rejected: Rejected;
-  /** By the name of the probe: what it went on to give after a restart of its service. */
-  readonly unhelped: ReadonlyMap<string, Unhelped>;
-  /** The services that were told, and that could not be looked at. */
-  readonly unseen: ReadonlySet<Service>;
-  /** The services that were told, and have no endpoint to look at. */
-  readonly unpublished: ReadonlySet<Service>;
-  /** Whether the running acme-mailcow did not know that it shall leave the certificate alone. */
-  readonly isAcmeBehind: boolean;
-  /** The SNI directories that there were, by their names. */
-  readonly directories: ReadonlySet<string>;
+export function writeLoaded(
+  state: string,
+  { loaded, loadedFor = new Map() }: {
+    readonly loaded: Loaded;
+    readonly loadedFor?: ReadonlyMap<string, Loaded>;
+  },
+): void {
+  const linesOf = (name: string, loaded: Loaded) =>
+    Array.from(loaded, (entry) => entry.join(" ") + (name === "" ? "" : `\t${name}`));
+  const further = Array.from(loadedFor, ([name, loaded]) => linesOf(name, loaded));
+  writeLines(state, "loaded", [...linesOf("", loaded), ...further.flat()]);
 }
 
-export type Rejected = ReadonlyMap<string, string>;
-
-/** Throws a Failure where it cannot tell what was rolled back. */
-export function readMemory(state: string): DeployMemory {
-  const unseen = linesOf(readStateOrNothing(state, "unseen")).map((line) => line.split("\t"));
-  const servicesIn = (lines: string[][]) =>
-    new Set(lines.flatMap(([name = ""]) => name).filter(isService));
-  return {
-    loaded: parseLoaded(readStateOrNothing(state, "loaded")),
-    rejected: parseRejected(readState(state, "rejected")),
-    unhelped: parseUnhelped(readStateOrNothing(state, "unhelped")),
-    unseen: servicesIn(unseen.filter(([, why]) => why !== UNPUBLISHED)),
-    unpublished: servicesIn(unseen.filter(([, why]) => why === UNPUBLISHED)),
-    isAcmeBehind: readStateOrNothing(state, "acme") !== "",
-    directories: new Set(linesOf(readStateOrNothing(state, "directories"))),
-  };
-}
-
-/** Whether anything was ever pushed here, as far as this state directory goes back. */
-export function wasStaged(state: string): boolean {
-  return ["staged", "loaded"].some((name) => readStateOrNothing(state, name) !== "");
+/** A name that is made as it should be stands alone in its line. */
+export function writeMade(state: string, made: ReadonlyMap<string, Made>): void {
+  const lines = Array.from(made, ([name, how]) => how === "made" ? name : `${name}\t${how}`);
+  writeLines(state, "names", lines);
 }
 
 export function writeStaged(state: string, now: Date): void {
   writeState(state, "staged", `${formatTime(now)}\n`);
 }
 
-const UNPUBLISHED = "unpublished";
-
-function isFingerprint(text: string | undefined): text is string {
-  return text !== undefined && /^([0-9A-F]{2}:){31}[0-9A-F]{2}$/.test(text);
-}
-
-/** `<service> <fingerprint>` a line; whatever else stands there was not confirmed. */
-export function parseLoaded(text: string): Map<Service, string> {
-  return new Map(
-    text.split("\n").flatMap((line) => {
-      const [service = "", fingerprint] = line.split(" ");
-      return isService(service) && isFingerprint(fingerprint)
-        ? [[service, fingerprint] as const]
-        : [];
-    }),
-  );
-}
-
-/**
- * `<fingerprint> <time>` a line. Versions before this one wrote no time, and rolled back what was not to
- * blame: such a leaf is tried once more.
- */
-export function parseRejected(text: string): Map<string, string> {
-  return new Map(
-    text.split("\n").flatMap((line) => {
-      const [fingerprint, time = ""] = line.split(" ");
-      return isFingerprint(fingerprint) && /^\d{4}-\d{2}-\d{2}T[\d:]{8}Z$/.test(time)
-        ? [[fingerprint, time] as const]
-        : [];
-    }),
-  );
-}
-
-export interface Unhelped {
-  readonly service: Service;
-  readonly probe: string;
-  /** Its fingerprint, or the word for none. */
-  readonly leaf: string;
-}
-
-/** Service, probe and leaf a line, with tabs between them. */
-function parseUnhelped(text: string): Map<string, Unhelped> {
-  return new Map(
-    text.split("\n").flatMap((line) => {
-      const [service = "", probe, leaf] = line.split("\t");
-      return isService(service) && probe !== undefined && leaf !== undefined
-        ? [[probe, { service, probe, leaf }] as const]
-        : [];
-    }),
-  );
-}
-
-export function writeLoaded(state: string, loaded: ReadonlyMap<Service, string>): void {
-  writeLines(state, "loaded", Array.from(loaded, (entry) => entry.join(" ")));
+export function writeSuspects(state: string, suspects: ReadonlySet<string>): void {
+  writeLines(state, "suspects", [...suspects]);
 }
 
 export function writeRejected(state: string, rejected: Rejected): void {
@@ -147,20 +80,8 @@ export function writeAcme(state: string, isBehind: boolean | null): void {
   if (isBehind !== null) writeLines(state, "acme", isBehind ? ["behind"] : []);
 }
 
-/**
- * The handshakes that gave a certificate before the last installation and are owed since: those of a
- * run that was cut off, or that ended with them silent.
- */
-export function readAnswered(state: string): ReadonlySet<string> {
-  return new Set(linesOf(readState(state, "answered")));
-}
-
 export function writeAnswered(state: string, probes: readonly string[]): void {
   writeLines(state, "answered", probes);
-}
-
-function linesOf(text: string): string[] {
-  return text.split("\n").filter((line) => line !== "");
 }
 
 function writeLines(state: string, name: string, lines: readonly string[]): void {

@@ -2,6 +2,7 @@
 
 import { timeState } from "../certificate/certificate.ts";
 import { keyFits, keyIsAnothers, type Pair, samePair } from "../certificate/pair.ts";
+import type { DeployMemory } from "../chain/deploy_memory.ts";
 import {
   type Installed,
   type Mailcow,
@@ -13,7 +14,6 @@ import { belongsInto, isHidden, type ServedPlaces, uncovered } from "../chain/sn
 import { Failure, quote, quoteAll } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
 import { formatTime } from "../values/time.ts";
-import type { DeployMemory } from "./memory.ts";
 
 /** What there is, whatever is to be installed. */
 export interface Situation {

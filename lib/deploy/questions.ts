@@ -1,5 +1,6 @@
 // Which questions are asked on the wire, and what is to come of each.
 
+import { readAnswered } from "../chain/deploy_memory.ts";
 import { type Service, serviceOf } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { keyKindOf } from "../chain/served.ts";
@@ -7,7 +8,6 @@ import { rightLeaves } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import type { RunContext } from "../run_context.ts";
 import { ask } from "./look.ts";
-import { readAnswered } from "./memory.ts";
 import { type DeployFacts, mailHostname, servedPlaces } from "./plan.ts";
 import { type Answered, type Expectation, formatProbe, type Probe } from "./wire.ts";
 

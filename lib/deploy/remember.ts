@@ -1,11 +1,10 @@
 // Writes down what came of a run: what is loaded, what is owed, and what no restart helped.
 
 import { samePair } from "../certificate/pair.ts";
+import { readMemory, type Unhelped } from "../chain/deploy_memory.ts";
 import { type Service, serviceNames } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import {
-  readMemory,
-  type Unhelped,
   writeAnswered,
   writeDirectories,
   writeLoaded,
@@ -37,13 +36,12 @@ export function remember(
   const told = outcomes.map(({ service }) => service);
   const namesOf = (those: readonly ServiceOutcome[]) => those.map(({ service }) => service);
   const confirmed = outcomes.filter(({ isConfirmed }) => isConfirmed);
-  writeLoaded(
-    state,
-    new Map([
+  writeLoaded(state, {
+    loaded: new Map([
       ...[...loaded].filter(([service]) => !told.includes(service)),
       ...namesOf(confirmed).map((service) => [service, fingerprint] as const),
     ]),
-  );
+  });
   const isUnseen = ({ checks }: ServiceOutcome) =>
     checks.length > 0 && checks.every((check) => leafOf(check) === NO_LEAF);
   const isUnpublished = ({ checks }: ServiceOutcome) => checks.length === 0;

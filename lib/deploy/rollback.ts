@@ -2,6 +2,7 @@
 
 import { keyMatches } from "../certificate/judgement.ts";
 import type { Pair } from "../certificate/pair.ts";
+import type { Rejected } from "../chain/deploy_memory.ts";
 import { processNames, readMailcow, type Service, serviceNames } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
@@ -12,7 +13,7 @@ import { allEnded, type RunContext } from "../run_context.ts";
 import { formatTime } from "../values/time.ts";
 import { applyAll } from "./apply_all.ts";
 import { installAll } from "./install.ts";
-import { changeRejected, type Rejected, writeLoaded } from "./memory.ts";
+import { changeRejected, writeLoaded } from "./memory.ts";
 import { carriers, type DeployFacts, type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import type { LastAnswers } from "./questions.ts";
@@ -108,7 +109,7 @@ export async function rollBack(
   // First: after a crash it must not be tried again.
   const change = { add: facts.candidate, remove: former };
   const now = changeRejected(rejected, change, facts.now, config.state);
-  writeLoaded(config.state, new Map());
+  writeLoaded(config.state, { loaded: new Map() });
 
   const memory = { ...facts.memory, loaded: new Map(), unhelped: new Map(), rejected: now };
   const back: DeployFacts = { ...facts, memory, candidate: former };

@@ -1,12 +1,13 @@
 // deploy as its units start it: which wait for the first push, and then for what is being written.
 
+import { wasStaged } from "../chain/deploy_memory.ts";
 import { isEmptyStaging, whatIsStaged } from "../chain/staging.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { quote } from "../failure.ts";
 import { traceOf } from "../files/trace.ts";
 import type { RunContext } from "../run_context.ts";
 import { deployPace, runRounds, type Work } from "../started.ts";
-import { wasStaged, writeStaged } from "./memory.ts";
+import { writeStaged } from "./memory.ts";
 import { type DeployReport, describeDeploy, emptyDeployReport } from "./report.ts";
 
 export async function deployStarted(

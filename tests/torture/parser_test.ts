@@ -7,7 +7,7 @@ import { parse as parseYaml } from "@std/yaml/parse";
 import { parseChain } from "../../lib/certificate/certificate.ts";
 import { parseContainers } from "../../lib/programs/containers.ts";
 import { readConfigDocument } from "../../lib/config/config_file.ts";
-import { parseLoaded } from "../../lib/deploy/memory.ts";
+import { parseLoaded } from "../../lib/chain/deploy_memory.ts";
 import { Failure } from "../../lib/failure.ts";
 import { parseLastPushed } from "../../lib/chain/last_fp.ts";
 import { parseMailcowConf } from "../../lib/chain/mailcow_conf.ts";
@@ -191,7 +191,7 @@ torture(
   [`dovecot-mailcow ${leaf.fingerprint}\nnginx-mailcow ${odd.fingerprint}\n`],
   parseLoaded,
   (loaded, text) => {
-    for (const [service, fingerprint] of loaded) {
+    for (const [service, fingerprint] of [...loaded.values()].flatMap((own) => [...own])) {
       ok(FINGERPRINT.test(fingerprint) && text.includes(`${service} ${fingerprint}`), text);
     }
   },
