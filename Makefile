@@ -7,10 +7,17 @@ PERMISSIONS = --allow-read --allow-write \
 
 SOURCES = main.ts deno.json deno.lock tools/build Makefile $(shell find lib systemd -type f)
 
-.PHONY: all build man deb deb-test release check test torture lab bench demo packages test-packages set-up clean help
+.PHONY: all build extras docs deb deb-test release check test torture lab bench demo packages test-packages set-up clean help
 .DELETE_ON_ERROR:
 
 all: build
+
+## to try it
+
+demo: packages build ## run the whole chain on this machine, and see one failure
+	@tools/deno run --no-check --allow-all tests/demo.ts
+
+## to install it from source
 
 build: dist/certsync ## compile dist/certsync
 
@@ -18,30 +25,22 @@ dist/certsync: $(SOURCES) .tools/built_with
 	tools/build $@ $(PERMISSIONS)
 	@ls -lh $@
 
-man: dist/certsync.1 ## print the man page into dist/certsync.1
+deb: build extras ## make a Debian package of it all, in dist
+	@tools/deb dist dist/extras dist/certsync "$$(dpkg --print-architecture)"
 
-dist/certsync.1: $(SOURCES) tools/print_man_page.ts tools/man_page.ts .tools/built_with
-	@mkdir -p dist
-	tools/deno run --no-check tools/print_man_page.ts >$@
+extras: set-up ## print the man pages and completions, in dist/extras
+	@tools/extras dist/extras
 
-deb: build man ## make a Debian package of it all, in dist
-	tools/deb dist dist/certsync.1
+## to work on it
 
-deb-test: deb ## let lintian look at the package (installs lintian, as root on Debian)
-	tools/deb_test dist/certsync_*.deb
-
-release: set-up ## compile for x86_64 and aarch64 in dist/release, with SHA256SUMS (takes Deno's own runtime)
-	tools/release $(PERMISSIONS)
-
-# Changes only when another Deno, runtime or registry was chosen.
-.tools/built_with: set-up
-	@:
+test: ## check, build, and run every test (installs what that needs)
+	@MAKE=$(MAKE) tools/test
 
 check: set-up ## formatting, lint and types
 	tools/check
 
-test: ## check, build, and run every test (installs what that needs)
-	@MAKE=$(MAKE) tools/test
+docs: set-up build ## write what of docs/ is made from the program itself
+	@tools/deno run --no-check --allow-all tools/write_docs.ts
 
 lab: ## run the end-to-end tests on real mail servers, in a Docker engine of their own (root on Debian)
 	@MAKE=$(MAKE) exec tools/lab
@@ -54,8 +53,8 @@ bench: packages build ## measure dist/certsync against the shell that it replace
 	@tools/deno compile --quiet --no-check --no-code-cache --output dist/bench/hello tests/bench/hello.ts
 	@tools/deno run --no-check --allow-all tests/bench/bench.ts
 
-demo: packages build ## run the whole chain on this machine
-	@tools/deno run --no-check --allow-all tests/demo.ts
+deb-test: deb ## let lintian look at the package (installs lintian, as root on Debian)
+	tools/deb_test dist/certsync_*.deb
 
 packages: ## install the Debian packages that the demo needs
 	@tools/debian_packages
@@ -65,11 +64,20 @@ test-packages:
 	@tools/from_package prometheus promtool
 	@tools/from_package prometheus-node-exporter prometheus-node-exporter
 
+help: ## this
+	@sed -n 's/^## \(.*\)/\n\1:/p; s/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | sed 1d | expand -t 18
+
 set-up: ## find or install Deno, its runtime and the packages, in .tools
 	@tools/set_up
+
+# Changes only when another Deno, runtime or registry was chosen.
+.tools/built_with: set-up
+	@:
 
 clean: ## remove what was built (.tools, with all that was installed, stays)
 	rm -rf dist .tools/choice
 
-help: ## this
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+## to publish it
+
+release: set-up ## make archives and packages for amd64 and arm64 in dist/release (takes Deno's own runtime)
+	tools/release $(PERMISSIONS)

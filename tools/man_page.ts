@@ -1,16 +1,15 @@
 // The man page certsync(1), from the same words as --help.
 
 import { type Command, commands, type Option } from "../lib/cli/commands.ts";
+import { bold, heading, italic, literal, macroWord, tagged, text } from "./roff.ts";
 
-/** Pure; roff for the man macros, ending without a line break. */
-export function manPage(version: string): string {
+/** Pure; roff for the man macros, ending without a line break. The date is ISO 8601's, of the day. */
+export function manPage(version: string, date: string): string {
   const entries = Object.entries(commands) as readonly [string, Command][];
   return [
-    `.TH CERTSYNC 1 "" ${macroWord(`certsync ${version}`)} "User Commands"`,
+    heading({ title: "CERTSYNC", section: 1, date, version }),
     ".SH NAME",
-    text(
-      "certsync - carry the certificate of Nginx Proxy Manager to mailcow, and prove it is served",
-    ),
+    text("certsync - bring certificates from Nginx Proxy Manager to mailcow"),
     ".SH SYNOPSIS",
     ...entries.flatMap(([name, { operand }], index) => [
       ...(index === 0 ? [] : [".br"]),
@@ -46,15 +45,17 @@ export function manPage(version: string): string {
       italic("/etc/certsync/alert"),
       text(
         "if it is executable, it runs when a unit has failed: the unit's name is its argument, " +
-          "the last lines of the journal are its standard input",
+          "the lines of the failed run are its standard input; the same failure comes once a day",
       ),
     ),
     ...tagged(
-      italic("/var/lib/mailcow-cert-push/") + ", " + italic("/var/lib/mailcow-cert-deploy/"),
-      text("what push and deploy remember"),
+      `${italic("/var/lib/mailcow-cert-push/")}, ${italic("/var/lib/mailcow-cert-deploy/")}`,
+      text("what push and deploy remember, and the history of what they did"),
     ),
     ".SH SEE ALSO",
-    `${bold("rsync")}(1), ${bold("ssh")}(1), ${bold("systemd.timer")}(5)`,
+    `${bold("certsync.yaml")}(5), ${bold("rsync")}(1), ${bold("ssh")}(1), ${
+      bold("systemd.timer")
+    }(5)`,
   ].join("\n");
 }
 
@@ -68,47 +69,13 @@ function describe(name: string, { summary, operand, options, examples }: Command
       ...(index === 0 ? [] : [".PP"]),
       text(`${does.slice(0, 1).toUpperCase()}${does.slice(1)}:`),
       ".PP",
-      ".RS 4",
-      ".nf",
-      text(line),
-      ".fi",
-      ".RE",
+      ...literal([line]),
     ]),
   ];
 }
 
-function describeOption({ name, argument, help }: Option): string[] {
-  const tag = argument === undefined
-    ? bold(`--${name}`)
-    : `${bold(`--${name}`)} ${italic(argument)}`;
-  return tagged(tag, text(help));
-}
-
-function tagged(tag: string, body: string): string[] {
-  return [".TP", tag, body];
-}
-
-const bold = (words: string) => `\\fB${escape(words)}\\fR`;
-const italic = (words: string) => `\\fI${escape(words)}\\fR`;
-
-/** A line of text: it must not be taken for a request. */
-function text(line: string): string {
-  return line.replace(/^[.']/, "\\&$&") === line ? escape(line) : `\\&${escape(line)}`;
-}
-
-/** An argument of a macro. */
-function macroWord(words: string): string {
-  return `"${escape(words)}"`;
-}
-
-function escape(words: string): string {
-  return words
-    .replaceAll("\\", "\\e")
-    .replaceAll("-", "\\-")
-    .replaceAll("'", "\\(aq")
-    .replaceAll('"', "\\(dq")
-    .replaceAll("`", "\\(ga")
-    .replaceAll("^", "\\(ha")
-    .replaceAll("~", "\\(ti")
-    .replaceAll("…", "\\&...");
+function describeOption({ name, letter, argument, help }: Option): string[] {
+  const short = letter === undefined ? "" : `${bold(`-${letter}`)}, `;
+  const value = argument === undefined ? "" : ` ${italic(argument)}`;
+  return tagged(`${short}${bold(`--${name}`)}${value}`, text(help));
 }

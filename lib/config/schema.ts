@@ -52,7 +52,7 @@ export const schema = {
       argument: "DIRECTORY, or a list",
       help: "Where this host sees the certificates of NPM; with Docker, its side of the volume.",
       example: "[/etc/nginx/letsencrypt/live, /etc/letsencrypt/live]",
-      otherwise: "those of these two that exist",
+      otherwise: "/etc/nginx/letsencrypt/live and /etc/letsencrypt/live, those that exist",
     }),
     source: key(text(parseSource), {
       argument: "auto|npm-N|DIRECTORY",
@@ -85,7 +85,7 @@ export const schema = {
       argument: "FILE",
       help: "Where the ssh key of the mail host is looked for.",
       example: "/etc/certsync/known_hosts",
-      otherwise: "this if it exists, and ssh's own",
+      otherwise: "/etc/certsync/known_hosts if it exists, and ssh's own",
     }),
     state: key(text(parsePath), {
       argument: "DIRECTORY",

@@ -2,7 +2,6 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { manPage } from "../../tools/man_page.ts";
 import { run } from "../kit/run.ts";
 import { tempDir } from "../kit/temp_dir.ts";
 import { type Booted, bootFresh } from "./booted.ts";
@@ -104,8 +103,11 @@ async function isThere(host: Booted, path: string): Promise<boolean> {
 
 /** The package, and one of a later version; their paths on the host. */
 async function makePackages(dir: string): Promise<{ deb: string; newer: string }> {
-  await Deno.writeTextFile(`${dir}/certsync.1`, `${manPage("0")}\n`);
-  await run(`${top}/tools/deb`, [dir, `${dir}/certsync.1`], { env: { DEB_COMPRESSION: "none" } });
+  await run(`${top}/tools/extras`, [`${dir}/extras`]);
+  const arch = (await run("dpkg", ["--print-architecture"])).trim();
+  await run(`${top}/tools/deb`, [dir, `${dir}/extras`, `${top}/dist/certsync`, arch], {
+    env: { DEB_COMPRESSION: "none" },
+  });
   const [name = ""] = Array.from(Deno.readDirSync(dir), ({ name }) => name)
     .filter((name) => name.endsWith(".deb"));
   await run("dpkg-deb", ["--raw-extract", `${dir}/${name}`, `${dir}/tree`]);
