@@ -15,7 +15,7 @@ async function withPackage(use: (root: string, deb: string) => Promise<void>): P
   const { version } = JSON.parse(await Deno.readTextFile(`${top}/deno.json`));
   const extras = `${dir.path}/extras`;
   await run(`${top}/tools/extras`, [extras]);
-  const arch = (await run(need("dpkg"), ["--print-architecture"])).trim();
+  const arch = (await run("dpkg", ["--print-architecture"])).trim();
   const binary = `${top}/dist/certsync`;
   const said = await run(`${top}/tools/deb`, [dir.path, extras, binary, arch], {
     env: { DEB_COMPRESSION: "none" },

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { parse } from "@std/yaml/parse";
 import { type Command, type CommandName, commands } from "../lib/cli/commands.ts";
 import { readConfigDocument } from "../lib/config/config_file.ts";
-import { isKey, type Key } from "../lib/config/reader.ts";
+import { isKey, type Key, type Section } from "../lib/config/reader.ts";
 import { schema } from "../lib/config/schema.ts";
 import { configManPage } from "../tools/config_man_page.ts";
 import { exampleConfig } from "../tools/example_config.ts";
@@ -65,10 +65,12 @@ Deno.test("the man page holds every command, option and example that --help show
 });
 
 /** Each with the section that it stands in, "" for none. */
-const keys = Object.entries(schema).flatMap<[string, string, Key<unknown>]>(([name, entry]) =>
+const keys = Object.entries<Key<unknown> | Section>(schema).flatMap((
+  [name, entry],
+): (readonly [string, string, Key<unknown>])[] =>
   isKey(entry)
     ? [["", name, entry]]
-    : Object.entries(entry).map(([key, described]) => [name, key, described])
+    : Object.entries(entry).map(([key, described]) => [name, key, described] as const)
 );
 
 Deno.test("certsync.yaml(5) holds every key in its section, with what it means and defaults to", async () => {

@@ -1,13 +1,13 @@
 // The man page certsync.yaml(5), from the schema by which the config file is read.
 
-import { isKey, type Key } from "../lib/config/reader.ts";
+import { isKey, type Key, type Section } from "../lib/config/reader.ts";
 import { schema } from "../lib/config/schema.ts";
 import { exampleConfig } from "./example_config.ts";
 import { bold, heading, italic, literal, tagged, text } from "./roff.ts";
 
 /** Pure; roff for the man macros, ending without a line break. The date is ISO 8601's, of the day. */
 export function configManPage(version: string, date: string): string {
-  const entries = Object.entries(schema);
+  const entries = Object.entries<Key<unknown> | Section>(schema);
   const keys = entries.flatMap(([name, entry]) => isKey(entry) ? [[name, entry] as const] : []);
   const sections = entries.flatMap(([name, entry]) =>
     isKey(entry) ? [] : [[name, Object.entries(entry)] as const]

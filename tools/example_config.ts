@@ -1,6 +1,6 @@
 // Every key of the config file as it may stand there, each under its meaning.
 
-import { isKey, type Key } from "../lib/config/reader.ts";
+import { isKey, type Key, type Section } from "../lib/config/reader.ts";
 import { schema } from "../lib/config/schema.ts";
 
 const WIDTH = 100;
@@ -12,7 +12,7 @@ export function exampleConfig(): string[] {
     "# Options override this file, and it overrides mailcow.conf. A duration is a number and one of",
     "# s m h d.",
     "",
-    ...Object.entries(schema).flatMap(([name, entry]) =>
+    ...Object.entries<Key<unknown> | Section>(schema).flatMap(([name, entry]) =>
       isKey(entry) ? lines(name, entry, "") : [
         `${name}:`,
         ...Object.entries(entry).flatMap(([name, key]) => lines(name, key, "  ")),

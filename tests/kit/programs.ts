@@ -12,6 +12,7 @@ const PACKAGES = {
   "dpkg-deb": "dpkg",
   flock: "util-linux",
   groff: "groff-base",
+  mandoc: "mandoc",
   ip: "iproute2",
   keymgr: "knot",
   knotd: "knot",
