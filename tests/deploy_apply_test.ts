@@ -71,7 +71,7 @@ Deno.test("deploy installs a renewed certificate and sees it served everywhere",
   deepEqual(compose.map(({ cwd }) => cwd), Array(4).fill(host.mailcow.root));
   deepEqual(await host.loaded(), allLoaded(fresh));
   deepEqual(await host.previous(), { fullchainPem: old.fullchainPem, keyPem: old.keyPem });
-  deepEqual(await memoriesIn(host.state), ["loaded", "lock", "previous"]);
+  deepEqual(await memoriesIn(host.state), ["loaded", "lock", "previous", "staged"]);
 
   const { served, ...report } = result.json();
   deepEqual(report, {
@@ -81,6 +81,7 @@ Deno.test("deploy installs a renewed certificate and sees it served everywhere",
     domain: NAME,
     fingerprint: fresh.fingerprint,
     replaces: old.fingerprint,
+    replacesDaysLeft: Math.floor((old.notAfter.getTime() - Date.now()) / 86_400_000),
     notAfter: fresh.notAfter.toISOString().replace(".000Z", "Z"),
     tlsa: await tlsa(fresh),
     installed: [host.mailcow.certFile, host.mailcow.keyFile],
@@ -412,7 +413,7 @@ Deno.test("deploy ends stale where even a restart does not help, and looks again
   deepEqual(host.calls(), RELOAD);
   deepEqual(await host.loaded(), allLoaded(next));
   equal((await host.deploy(["--json"])).json().outcome, "unchanged");
-  deepEqual(await memoriesIn(host.state), ["loaded", "lock", "previous"]);
+  deepEqual(await memoriesIn(host.state), ["loaded", "lock", "previous", "staged"]);
 });
 
 Deno.test("deploy ends stale where a restarted service is still starting at its deadline", async () => {
@@ -669,7 +670,7 @@ Deno.test("deploy --dry-run says what would happen and creates nothing", async (
     host.assertUntouched(() => host.deploy(["--dry-run", ...args], { env: { TMPDIR: tmp } }));
   const result = await dryRun();
   equal(result.code, 0, result.stderr);
-  match(result.stdout, /^would deploy .*mail\.example\.org/m);
+  match(result.stdout, /^would deploy mail\.example\.org /);
   match(
     result.stdout,
     new RegExp(`^would install cert.pem and key.pem in ${host.mailcow.ssl}$`, "m"),
@@ -727,7 +728,7 @@ Deno.test("SIGTERM while it waits leaves nothing half-written, and the next run 
   equal(report.error, "stopped by SIGTERM");
   deepEqual(report.installed, [host.mailcow.certFile, host.mailcow.keyFile]);
   await host.assertInstalled(fresh);
-  deepEqual(await memoriesIn(host.state), ["answered", "lock", "previous"]);
+  deepEqual(await memoriesIn(host.state), ["answered", "lock", "previous", "staged"]);
   deepEqual(await host.loaded(), []);
 
   host.services.temper("dovecot", {});

@@ -108,7 +108,7 @@ Deno.test("deploy tells once which record a new key lacks, and verify until it i
 
       const { code, stdout, stderr } = await all.deploy();
       equal(code, 1);
-      match(stdout, /^deployed the certificate of /);
+      match(stdout, /^deployed mail\.example\.org [0-9A-F:]{11} \(was /);
       match(
         stderr.split("\n").find((line) => line.startsWith("ERROR: ")) ?? "",
         new RegExp(

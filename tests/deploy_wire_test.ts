@@ -233,7 +233,7 @@ Deno.test("ports that nobody can reach: deployed, then unchanged, with a warning
   match(second.json().warnings.join(), /postfix-mailcow was told .* not seen to serve it/);
   match(
     (await host.deploy()).stdout,
-    /^nothing to do: mailcow has .*not seen to be served by postfix-mailcow$/m,
+    /^nothing to do: mailcow has .*\nnot seen to be served by postfix-mailcow$/m,
   );
   deepEqual(host.calls(), []);
 

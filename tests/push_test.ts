@@ -49,9 +49,12 @@ for (const algorithm of ["rsa", "ecdsa-p384", "ed25519"] as const) {
 
     const pushed = await scene.push();
     deepEqual([pushed.code, pushed.stderr], [0, ""]);
-    match(
+    const until = leaf.notAfter.toISOString().slice(0, 10);
+    const short = leaf.fingerprint.slice(0, 11);
+    equal(
       pushed.stdout,
-      new RegExp(`^pushed the certificate of ${NAME}, ${leaf.fingerprint}, .*\n$`),
+      `pushed ${NAME} ${short}, valid until ${until}\nfingerprint ${leaf.fingerprint}\n` +
+        `to ${scene.to}\n`,
     );
     await scene.assertArrived(leaf);
     equal(await Deno.readTextFile(`${state}/last_fp`), `${leaf.fingerprint} ${scene.to}\n`);
@@ -63,7 +66,10 @@ for (const algorithm of ["rsa", "ecdsa-p384", "ed25519"] as const) {
     const before = await snapshot(scene.path);
     const again = await scene.push([], { path: programs.bin });
     deepEqual([again.code, again.stderr], [0, ""]);
-    match(again.stdout, /^nothing to do: /);
+    equal(
+      again.stdout,
+      `nothing to do: every target has ${NAME} ${short}, valid until ${until}\n`,
+    );
     deepEqual(programs.calls(), []);
     equal(server.connections(), 1);
     assertSame(before, await snapshot(scene.path));
@@ -878,7 +884,7 @@ test("push --dry-run says what would happen, and creates nothing", async () => {
   const before = await snapshot(scene.path);
   const result = await scene.push(["--dry-run"], { path: programs.bin });
   deepEqual([result.code, result.stderr], [0, ""]);
-  match(result.stdout, new RegExp(`^would push the certificate of ${NAME}, .*, to .*incoming/\n$`));
+  match(result.stdout, new RegExp(`^would push ${NAME} .*\nfingerprint .*\nto .*incoming/\n$`));
   assertSame(before, await snapshot(scene.path));
   const calls = programs.calls().map(({ argv }) => argv);
   deepEqual([...new Set(calls.map(([program]) => program))], ["openssl"]);

@@ -44,6 +44,7 @@ import {
   emptyDeployReport,
   failed,
   refusedAfter,
+  replacedBy,
 } from "./report.ts";
 import { deployStarted, rememberStaged } from "./started.ts";
 
@@ -101,7 +102,7 @@ async function deployOnce(config: DeployConfig, context: RunContext): Promise<De
   }
   const planned = {
     ...report,
-    replaces: decision.changesLeaf ? mailcow.deployed.pair?.leaf.fingerprint ?? null : null,
+    ...(decision.changesLeaf ? replacedBy(mailcow.deployed, context.now) : {}),
     warnings: [...warnings, ...decision.warnings],
   };
   // Keys of kinds that node:crypto does not know are seen to fit only now.

@@ -1,8 +1,9 @@
 // What deploy reports, to machines and in words.
 
+import { daysLeft, headline } from "../certificate/headline.ts";
 import { tlsaRecord } from "../certificate/certificate.ts";
 import type { Change } from "../chain/history.ts";
-import type { Service } from "../chain/mailcow.ts";
+import type { Installed, Service } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import type { Failure } from "../failure.ts";
@@ -32,6 +33,8 @@ export interface DeployReport {
   readonly fingerprint: string | null;
   /** The leaf that lay there before, where another one takes its place. */
   readonly replaces: string | null;
+  /** Whole days; below zero: it has expired. */
+  readonly replacesDaysLeft: number | null;
   readonly notAfter: string | null;
   readonly tlsa: string | null;
   readonly installed: readonly string[];
@@ -60,6 +63,7 @@ export function emptyDeployReport(config: DeployConfig | null): DeployReport {
     domain: config?.domain ?? null,
     fingerprint: null,
     replaces: null,
+    replacesDaysLeft: null,
     notAfter: null,
     tlsa: null,
     installed: [],
@@ -69,6 +73,13 @@ export function emptyDeployReport(config: DeployConfig | null): DeployReport {
     warnings: [],
     notes: [],
   };
+}
+
+/** What is told of the leaf whose place another one takes. */
+export function replacedBy({ pair }: Pick<Installed, "pair">, now: Date): Partial<DeployReport> {
+  if (pair === null) return {};
+  const { fingerprint, notAfter } = pair.leaf;
+  return { replaces: fingerprint, replacesDaysLeft: daysLeft(notAfter, now) };
 }
 
 export function failed(
@@ -134,37 +145,44 @@ export function changesOf(
 
 /** The report in words, a line each. */
 export function describeDeploy(report: DeployReport, config: DeployConfig | null): string[] {
-  const certificate = `the certificate of ${report.domain}, ${report.fingerprint}, ` +
-    `valid until ${report.notAfter}`;
   const services = report.services.map(({ service, action }) => `${service}: ${action}`).join(", ");
   const confirmed = report.served.filter(({ ok }) => ok).length;
   const wire = report.served.length === 0
     ? []
     : [`on the wire: ${confirmed} of ${report.served.length} handshakes gave the right one`];
+  const details = [
+    ...(report.fingerprint === null ? [] : [`fingerprint ${report.fingerprint}`]),
+    ...(services === "" ? [] : [services]),
+    ...wire,
+    ...report.notes,
+  ];
+  const isBack = config?.rollback && report.outcome === "deployed";
   switch (report.outcome) {
     case "unchanged":
       if (report.fingerprint === null) return [...report.notes];
+      if (report.unseen.length === 0) {
+        return [headline(`nothing to do: mailcow serves ${report.domain}`, report)];
+      }
       return [
-        report.unseen.length === 0
-          ? `nothing to do: mailcow serves ${certificate}`
-          : `nothing to do: mailcow has ${certificate}, not seen to be served by ` +
-            report.unseen.join(", "),
+        headline(`nothing to do: mailcow has ${report.domain}`, report),
+        `not seen to be served by ${report.unseen.join(", ")}`,
       ];
     case "would-deploy":
-      return [`would deploy ${certificate}`, ...report.notes];
+      return [headline(`would deploy ${report.domain}`, report), ...details];
     case "deployed":
     case "repaired":
       return [
-        `${
-          config?.rollback && report.outcome === "deployed" ? "rolled back to" : report.outcome
-        } ${certificate}`,
-        services,
-        ...wire,
-        ...report.notes,
+        headline(
+          isBack ? `rolled back ${report.domain} to` : `${report.outcome} ${report.domain}`,
+          report,
+        ),
+        ...details,
       ];
     case "stale":
+      if (report.installed.length === 0) return details.slice(1);
+      return [headline(`installed ${report.domain}`, report), ...details];
     case "rolled-back":
-      return [services, ...wire, ...report.notes];
+      return [...report.notes, ...(services === "" ? [] : [services]), ...wire];
     case "refused":
     case "failed":
       return services === "" ? [] : [services];

@@ -1,5 +1,6 @@
 // Goes back to the pair that was served before, where a service gives no certificate with the new one.
 
+import { headline } from "../certificate/headline.ts";
 import { keyMatches } from "../certificate/judgement.ts";
 import type { Pair } from "../certificate/pair.ts";
 import type { Rejected } from "../chain/deploy_memory.ts";
@@ -130,7 +131,10 @@ export async function rollBack(
   return {
     ...after,
     outcome: "rolled-back",
-    notes: [],
+    notes: [
+      headline(`rolled back ${after.domain} to`, { fingerprint, notAfter: formatTime(notAfter) }),
+      `fingerprint ${fingerprint}`,
+    ],
     error: `${silence}; rolled back to ${fingerprint}, valid until ${formatTime(notAfter)}` +
       (after.error === undefined ? "" : `, but: ${after.error}`),
     hint: "see the log of the service for why; the certificate that was refused is tried again " +

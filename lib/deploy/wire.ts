@@ -1,5 +1,6 @@
 // What was asked on the wire, what came of it, and what that means for a service.
 
+import { shortFingerprint } from "../certificate/headline.ts";
 import type { Service } from "../chain/mailcow.ts";
 import type { Served } from "../chain/served.ts";
 import { quote } from "../failure.ts";
@@ -169,7 +170,7 @@ function describeServed(served: Served): string {
   if (served.kind === "none") return served.reason;
   const { subject, issuer, names, fingerprint, notAfter } = served.leaf;
   return `a certificate of ${quote(subject || names.join(" "))} by ${quote(issuer)}, ` +
-    `${fingerprint.slice(0, 11)}, valid until ${formatTime(notAfter)}`;
+    `${shortFingerprint(fingerprint)}, valid until ${formatTime(notAfter)}`;
 }
 
 export function formatProbe({ endpoint, sni }: Probe): string {

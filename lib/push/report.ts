@@ -1,5 +1,6 @@
 // What push reports, for programs and in words.
 
+import { headline } from "../certificate/headline.ts";
 import { tlsaRecord } from "../certificate/certificate.ts";
 import type { Pair } from "../certificate/pair.ts";
 import type { Change } from "../chain/history.ts";
@@ -153,18 +154,21 @@ export function changesOf(
 
 /** The report in words, a line each. */
 export function describePush(report: PushReport): string[] {
-  const certificate = `the certificate of ${report.domain}, ${report.fingerprint}, ` +
-    `valid until ${report.notAfter}`;
-  switch (report.outcome) {
-    case "unchanged":
-      if (report.fingerprint === null) return [];
-      return [`nothing to do: every target has ${certificate}`];
-    case "refused":
-      return [];
-    default:
-      return report.targets.filter(({ outcome }) => outcome !== "failed").map(({ to, outcome }) => {
-        if (outcome === "unchanged") return `unchanged: ${to} has it already`;
-        return `${outcome === "pushed" ? "pushed" : "would push"} ${certificate}, to ${to}`;
-      });
+  const { outcome, domain, fingerprint, targets } = report;
+  if (outcome === "refused" || fingerprint === null) return [];
+  if (outcome === "unchanged") {
+    return [headline(`nothing to do: every target has ${domain}`, report)];
   }
+  const having = (wanted: PushReport["outcome"]) =>
+    targets.filter(({ outcome }) => outcome === wanted).map(({ to }) => to);
+  const [sent, verb] = outcome === "would-push"
+    ? [having("would-push"), "would push"]
+    : [having("pushed"), "pushed"];
+  return [
+    ...(sent.length === 0
+      ? []
+      : [headline(`${verb} ${domain}`, report), `fingerprint ${fingerprint}`]),
+    ...sent.map((to) => `to ${to}`),
+    ...having("unchanged").map((to) => `unchanged: ${to} has it already`),
+  ];
 }

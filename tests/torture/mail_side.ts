@@ -213,7 +213,7 @@ export async function assertDirectory(
 async function assertTidy(host: MailHost): Promise<void> {
   const known = [
     ...["lock", "loaded", "rejected", "answered", "previous"],
-    ...["unhelped", "unseen", "directories"],
+    ...["unhelped", "unseen", "directories", "staged"],
   ];
   deepEqual((await memoriesIn(host.state)).filter((name) => !known.includes(name)), []);
   const paths = await filesBelow(host.root);
