@@ -1,4 +1,4 @@
-// The README's examples for /etc/certsync/alert, run as the unit runs them.
+// The examples in docs/monitoring.md for /etc/certsync/alert, run as the unit runs them.
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import { need } from "./kit/programs.ts";
@@ -8,7 +8,7 @@ import { tempDir } from "./kit/temp_dir.ts";
 const UNIT = "mailcow-cert-deploy.service";
 
 function examples(): string[] {
-  const readme = Deno.readTextFileSync(new URL("../README.md", import.meta.url));
+  const readme = Deno.readTextFileSync(new URL("../docs/monitoring.md", import.meta.url));
   const [, chapter = ""] = readme.split(/^## Alerts$/m);
   const [text = ""] = chapter.split(/^## /m);
   return Array.from(text.matchAll(/^```sh\n([^]*?)^```$/gm), ([, script = ""]) => script);
@@ -46,7 +46,7 @@ async function alert(script: string, environment: Record<string, string> = {}) {
   return { called: (await read("called")).split("\n"), said: await read("said") };
 }
 
-Deno.test("the README's alerts tell the unit's name and the last lines of its journal", async () => {
+Deno.test("the alerts in the documents tell the unit's name and the last lines of its journal", async () => {
   const [mail = "", webhook = "", ...others] = examples();
   equal(others.length, 0);
   const name = (await run("uname", ["-n"])).trim();
@@ -71,7 +71,7 @@ Deno.test("an alert of a failed run tells the lines of that run alone", async ()
   equal(said.includes("--unit"), false);
 });
 
-Deno.test("shellcheck finds nothing in the README's alerts", async () => {
+Deno.test("shellcheck finds nothing in the alerts in the documents", async () => {
   for (const script of examples()) {
     const { code, stdout } = await tryRun(need("shellcheck"), ["-"], { stdin: script });
     deepEqual([code, stdout], [0, ""]);
