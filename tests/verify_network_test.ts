@@ -2,19 +2,30 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import { authority, type Leaf } from "./kit/authority.ts";
-import { certsync, type CertsyncResult } from "./kit/certsync.ts";
+import { certsync } from "./kit/certsync.ts";
 import { need } from "./kit/programs.ts";
 import { tempDir } from "./kit/temp_dir.ts";
+
+/** What one verify said. */
+interface Said {
+  code: number;
+  stdout: string;
+}
 
 const NAME = "mail.example.org";
 
 interface Net extends AsyncDisposable {
   current: Leaf;
   /**
-   * Runs verify in a network namespace with loopback alone, after these commands; `serve LEAF
-   * ADDRESS` serves at port 993. The hosts file names the addresses that NAME has.
+   * Runs verify, once with each of these arguments, in a network namespace with loopback alone, after
+   * these commands; `serve LEAF ADDRESS` serves at port 993. The hosts file names the addresses that
+   * NAME has.
    */
-  verify(hosts: readonly string[], setUp: string, ...args: string[]): Promise<CertsyncResult>;
+  verify<Runs extends readonly string[]>(
+    hosts: readonly string[],
+    setUp: string,
+    ...runs: Runs
+  ): Promise<{ [Run in keyof Runs]: Said }>;
 }
 
 async function net(): Promise<Net> {
@@ -23,7 +34,7 @@ async function net(): Promise<Net> {
   const ca = stack.use(await authority());
   const leaves = {
     current: await ca.issue({ names: [NAME] }),
-    old: await ca.issue({ names: [NAME] }),
+    old: await ca.issue({ names: [NAME], notBefore: new Date(Date.now() - 7_200_000) }),
   };
   for (const [name, { certPem, chainPem, keyPem }] of Object.entries(leaves)) {
     await Deno.writeTextFile(`${dir}/${name}.pem`, certPem + keyPem);
@@ -46,28 +57,53 @@ async function net(): Promise<Net> {
       ${openssl} s_server -quiet -accept "$2:993" -cert ${dir}/$1.pem \\
         -cert_chain ${dir}/chain.pem -no-CAfile -no-CApath </dev/zero >/dev/null 2>&1 &
       served=$((served + 1))
-      until [ "$(cat /proc/net/tcp /proc/net/tcp6 | grep -c ':03E1 0*:0000 0A')" = $served ]; do
-        sleep 0.02
-      done
+    }
+    run() {
+      runs=$((\${runs:-0} + 1))
+      "$0" verify --config ${config} "$@" >${dir}/$runs.stdout
+      printf %s $? >${dir}/$runs.code
     }
     ip link set lo up
     mount --bind ${dir}/hosts /etc/hosts`;
   const owned = stack.move();
   return {
     current: leaves.current,
-    verify: async (hosts, setUp, ...args) => {
+    verify: async <Runs extends readonly string[]>(
+      hosts: readonly string[],
+      setUp: string,
+      ...runs: Runs
+    ) => {
       await Deno.writeTextFile(`${dir}/hosts`, hosts.map((ip) => `${ip} ${NAME}\n`).join(""));
-      const script = `${prelude}\n${setUp}\nset +e\n"$0" "$@"`;
-      return await certsync(["verify", "--config", config, ...args], {
+      const script = [prelude, setUp, SERVING, "set +e", ...runs.map((args) => `run ${args}`)];
+      const { stderr } = await certsync([], {
         under: [
           ...[need("unshare"), "--map-root-user", "--net", "--mount", "--pid", "--mount-proc"],
-          ...["--fork", "--kill-child", "/bin/sh", "-c", script],
+          ...["--fork", "--kill-child", "/bin/sh", "-c", script.join("\n")],
         ],
       });
+      const said = async (_: string, index: number): Promise<Said> => {
+        const of = (what: string) => Deno.readTextFile(`${dir}/${index + 1}.${what}`);
+        const [code, stdout] = await Promise.all([of("code"), of("stdout")]);
+        return { code: Number(code), stdout };
+      };
+      equal(stderr, "");
+      return await Promise.all(runs.map(said)) as { [Run in keyof Runs]: Said };
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
+
+let all: Net;
+Deno.test.beforeAll(async () => {
+  all = await net();
+});
+Deno.test.afterAll(async () => await all[Symbol.asyncDispose]());
+
+/** Until each listens. */
+const SERVING = `
+  until [ "$(cat /proc/net/tcp /proc/net/tcp6 | grep -c ':03E1 0*:0000 0A')" = $served ]; do
+    sleep 0.02
+  done`;
 
 const V4 = ["192.0.2.1", "192.0.2.2"];
 const V6 = ["2001:db8::1", "2001:db8::2"];
@@ -83,20 +119,16 @@ const linkLocal = `ip link add eth0 type veth peer name eth1
   ip link set eth0 up; ip link set eth1 up`;
 
 /** Of what is served with SNI: address, verdict. */
-function seen(result: CertsyncResult): [string, string][] {
-  return result.json().legs
+function seen({ stdout }: Said): [string, string][] {
+  return JSON.parse(stdout).legs
     .filter(({ leg, sni }: { leg: string; sni?: string }) => leg === "served" && sni !== undefined)
     .map(({ ip, verdict }: { ip: string; verdict: string }) => [ip, verdict]);
 }
 
 Deno.test("a name with two addresses of each family is asked at all four", async (t) => {
-  await using all = await net();
   await t.step("all are well", async () => {
     const setUp = `${addresses}\n${serve("current", ...V4, ...V6)}`;
-    const [json, text] = [
-      await all.verify([...V4, ...V6], setUp, "--json"),
-      await all.verify([...V4, ...V6], setUp),
-    ];
+    const [json, text] = await all.verify([...V4, ...V6], setUp, "--json", "");
     deepEqual(new Map(seen(json)), new Map([...V4, ...V6].map((ip) => [ip, "ok"])));
     equal(json.code, 0, json.stdout);
     match(text.stdout, /^served +imaps:\/\/mail\.example\.org:993 \(8 ways\) .* ok$/m);
@@ -105,26 +137,24 @@ Deno.test("a name with two addresses of each family is asked at all four", async
   await t.step("one of them was forgotten", async () => {
     const [forgotten = "", ...others] = [...V6, ...V4];
     const setUp = `${addresses}\n${serve("current", ...others)}\n${serve("old", forgotten)}`;
-    const result = await all.verify([...V4, ...V6], setUp, "--json");
+    const [result] = await all.verify([...V4, ...V6], setUp, "--json");
     deepEqual(
       new Map(seen(result)),
       new Map([...others.map((ip) => [ip, "ok"] as const), [forgotten, "not yet here"]]),
     );
-    equal(result.json().staleAt, "served");
+    equal(JSON.parse(result.stdout).staleAt, "served");
   });
 });
 
 Deno.test("of a name with more addresses eight are asked, of both families", async () => {
-  await using all = await net();
   const hosts = Array.from({ length: 12 }, (_, index) => `192.0.2.${index + 1}`)
     .concat(Array.from({ length: 3 }, (_, index) => `2001:db8::${index + 1}`));
-  const result = await all.verify(hosts, addresses, "--json");
+  const [result] = await all.verify(hosts, addresses, "--json");
   const asked = seen(result).map(([ip]) => ip);
   deepEqual([asked.length, asked.filter((ip) => ip.includes(":")).length], [8, 3]);
 });
 
 Deno.test("a family that this host has no route for counts for nothing, unless it was asked for", async (t) => {
-  await using all = await net();
   const noted = "not asked: no route from here";
   const states: [name: string, hosts: string[], setUp: string, without: string[]][] = [
     [
@@ -149,32 +179,33 @@ Deno.test("a family that this host has no route for counts for nothing, unless i
       V4,
     ],
   ];
-  for (const [index, [name, hosts, setUp, without]] of states.entries()) {
+  for (const [name, hosts, setUp, without] of states) {
     await t.step(name, async () => {
       const others = hosts.filter((ip) => !without.includes(ip));
       const whole = `${setUp}\n${serve("current", ...others)}`;
-      const result = await all.verify(hosts, whole, "--json");
-      equal(result.code, 0, result.stdout + result.stderr);
+      const endpoint = `imaps://${bracket(without[0] ?? "")}`;
+      const [result, asked, metrics, nagios] = await all.verify(
+        hosts,
+        whole,
+        "--json",
+        `--json --endpoint ${endpoint}`,
+        "--format prometheus",
+        "--format nagios",
+      );
+      equal(result.code, 0, result.stdout);
       deepEqual(
         new Map(seen(result)),
         new Map(hosts.map((ip) => [ip, without.includes(ip) ? noted : "ok"])),
       );
-      const endpoint = `imaps://${bracket(without[0] ?? "")}`;
-      const asked = await all.verify(hosts, whole, "--json", "--endpoint", endpoint);
       equal(asked.code, 2, asked.stdout);
       deepEqual(seen(asked), [[without[0], "no certificate"]]);
-      if (index > 0) return;
-
-      const metrics = await all.verify(hosts, whole, "--format", "prometheus");
       equal(/^certsync_match\{.* 0$/m.test(metrics.stdout), false, metrics.stdout);
-      const nagios = await all.verify(hosts, whole, "--format", "nagios");
       match(nagios.stdout, /^CERTSYNC OK - all 5 match \| .* unread=0;;;0 mismatched=0;;;0$/m);
     });
   }
 });
 
 Deno.test("a router that knows no way is not this host's lack of one", async () => {
-  await using all = await net();
   const { ip, nsenter } = { ip: need("ip"), nsenter: need("nsenter") };
   const setUp = `
     ${need("unshare")} --net sleep 60 >/dev/null 2>&1 &
@@ -191,8 +222,8 @@ Deno.test("a router that knows no way is not this host's lack of one", async () 
     ip route add default via 2001:db8:1::1
     ip address add 192.0.2.1/32 dev lo
     ${serve("current", "192.0.2.1")}`;
-  const result = await all.verify(["192.0.2.1", "2001:db8::1"], setUp, "--json");
-  equal(result.code, 1, result.stdout + result.stderr); // looked at unasked
+  const [result] = await all.verify(["192.0.2.1", "2001:db8::1"], setUp, "--json");
+  equal(result.code, 1, result.stdout); // looked at unasked
   deepEqual(
     new Map(seen(result)),
     new Map([["192.0.2.1", "ok"], ["2001:db8::1", "no certificate"]]),

@@ -2,8 +2,10 @@
 
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
+import type { VerifyReport } from "../lib/verify/report.ts";
 import { type Authority, authority, type Leaf } from "./kit/authority.ts";
 import { certsync, type CertsyncResult, startCertsync } from "./kit/certsync.ts";
+import { verifyHere, verifyLines } from "./kit/in_process.ts";
 import { ENDPOINT_NAMES, ENDPOINTS, type MailServices, mailServices } from "./kit/mail_services.ts";
 import { type MailcowTree, mailcowTree } from "./kit/mailcow_tree.ts";
 import { type NpmTree, npmTree } from "./kit/npm_tree.ts";
@@ -18,6 +20,17 @@ const NAME = "mail.example.org";
 const TARGET = `certsync@${NAME}:/home/certsync/incoming/`;
 const DAY_MS = 86_400_000;
 const daysAgo = (days: number) => new Date(Date.now() - days * DAY_MS);
+
+/** One for all: what is shown lies in files and on the wire. */
+let ca: Authority, current: Leaf, old: Leaf;
+Deno.test.beforeAll(async () => {
+  ca = await authority();
+  [current, old] = await Promise.all([
+    ca.issue({ names: [NAME], notBefore: daysAgo(30.5) }),
+    ca.issue({ names: [NAME], notBefore: daysAgo(89) }),
+  ]);
+});
+Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
 
 Deno.test("when every copy is the same, verify says so and touches nothing", async () => {
   await using all = await scene();
@@ -70,21 +83,18 @@ Deno.test("each leg that is left behind is named, with what to do about it", asy
   for (const [leg, next, stuck, mend] of steps) {
     await t.step(leg, async () => {
       await stuck();
-      const [text, json] = await Promise.all([all.verify(), all.verify("--json")]);
-      equal(text.code, 2, text.stdout + text.stderr);
-      equal(json.code, 2);
-      const report = json.json();
+      const report = await all.look();
       deepEqual([report.status, report.staleAt], ["critical", leg]);
       for (const { leg: name, match, fingerprint } of report.legs) {
         equal(match, fingerprint === current.fingerprint);
         if (name === "source") equal(match, true);
         if (name === "served") equal(match, false);
       }
-      const lines = text.stdout.trimEnd().split("\n");
+      const lines = verifyLines(report);
       match(lines.at(-1) ?? "", new RegExp(`^\\d+ of 23 match, stale at ${leg}: ${next}$`));
       const marked = lines.filter((line) => /^[>|]/.test(line));
       match(marked[0] ?? "", new RegExp(`^>  ${leg} .* another one$`));
-      equal(marked.length, report.legs.filter((leg: { match: boolean }) => !leg.match).length);
+      equal(marked.length, report.legs.filter((leg) => !leg.match).length);
       equal(marked.slice(1).every((line) => line.startsWith("| ")), true);
       await mend();
     });
@@ -143,9 +153,9 @@ Deno.test("thresholds are days, or a part of the certificate's life", async (t) 
   ];
   for (const [flags, code] of cases) {
     await t.step(flags.join(" ") || "none", async () => {
-      const result = await all.verify(...flags);
-      equal(result.code, code, result.stdout);
-      const last = result.stdout.trimEnd().split("\n").at(-1) ?? "";
+      const report = await all.look(...flags);
+      equal(report.status, ["ok", "warning", "critical"][code]);
+      const last = verifyLines(report).at(-1) ?? "";
       match(
         last,
         code === 0
@@ -457,17 +467,17 @@ Deno.test("a leg that should be there and cannot be read is critical, with the r
     await t.step(name, async () => {
       await spoil();
       const url = all.services.url("imaps");
-      const result = await all.verify("--json", "--endpoint", url);
-      equal(result.code, 2, result.stdout);
-      const found = result.json().legs.filter((each: { leg: string }) => each.leg === leg);
-      equal(found.length, 1);
-      match(found[0].error, error);
+      const report = await all.look("--endpoint", url);
+      equal(report.status, "critical");
+      const [found, ...others] = report.legs.filter((each) => each.leg === leg);
+      deepEqual(others, []);
+      match(found?.error ?? "", error);
       const isKnown = leg !== "source" && name !== "no mailcow.conf"; // not to be the right one
-      deepEqual([found[0].fingerprint, found[0].match], [null, isKnown ? false : null]);
-      const text = await all.verify("--endpoint", url);
-      doesNotMatch(text.stdout, /^all \d+ match/m);
-      equal(tableOf(text.stdout).every((line) => line.length <= 80), true, text.stdout);
-      equal(text.stderr, "");
+      deepEqual([found?.fingerprint, found?.match], [null, isKnown ? false : null]);
+      const text = verifyLines(report).join("\n");
+      doesNotMatch(text, /^all \d+ match/m);
+      equal(tableOf(text).every((line) => line.length <= 80), true, text);
+      deepEqual([report.warnings, report.error], [[], undefined]);
       await all.everywhere(all.current);
     });
   }
@@ -902,6 +912,8 @@ interface Scene extends AsyncDisposable {
   program(name: string, script: string): Promise<string>;
   args(): string[];
   verify(...flags: string[]): Promise<CertsyncResult>;
+  /** The report alone, without the binary. */
+  look(...flags: string[]): Promise<VerifyReport>;
   verifyWith(options: Parameters<typeof certsync>[1], ...flags: string[]): Promise<CertsyncResult>;
   push(leaf: Leaf): Promise<void>;
   stage(leaf: Leaf): Promise<void>;
@@ -915,11 +927,6 @@ interface Scene extends AsyncDisposable {
 async function scene(options: SceneOptions = {}): Promise<Scene> {
   await using stack = new AsyncDisposableStack();
   const dir = `${stack.use(await tempDir()).path}/${options.below ?? ""}`.replace(/\/$/, "");
-  const ca = stack.use(await authority());
-  const [current, old] = await Promise.all([
-    ca.issue({ names: [NAME], notBefore: daysAgo(30.5) }),
-    ca.issue({ names: [NAME], notBefore: daysAgo(89) }),
-  ]);
   const npm = await npmTree(`${dir}/letsencrypt`);
   const mailcow = await mailcowTree(`${dir}/mailcow`);
   const [incoming, pushState] = [`${dir}/incoming`, `${dir}/push-state`];
@@ -1009,6 +1016,7 @@ async function scene(options: SceneOptions = {}): Promise<Scene> {
       return bin;
     },
     verify: (...flags) => certsync([...args(), ...flags]),
+    look: (...flags) => verifyHere([...args().slice(1), ...flags]),
     verifyWith: (options, ...flags) => certsync([...args(), ...flags], options),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

@@ -143,7 +143,7 @@ function parsed(stdout: string, stderr: string) {
 }
 
 /** Nobody in the world is asked for DANE, unless a test brings its own dig. */
-const WITHOUT_DNS = fileURLToPath(new URL("without_dns", import.meta.url));
+export const WITHOUT_DNS = fileURLToPath(new URL("without_dns", import.meta.url));
 
 function searchPath(first?: string): string {
   const path = `${WITHOUT_DNS}:${Deno.env.get("PATH") ?? "/usr/sbin:/usr/bin:/sbin:/bin"}`;

@@ -186,6 +186,8 @@ async function configuration(
     "LogLevel VERBOSE",
     "MaxStartups 100",
     "UseDNS no",
+    // The default, safe from quantum computers too, takes each side 75 ms of a core.
+    "KexAlgorithms curve25519-sha256",
   ];
   // From this level on a bash that sshd starts leaves ~/.bashrc unread: whatever the user has there
   // may take its time, or print something.
