@@ -8,7 +8,6 @@ import { readConfigDocument } from "../lib/config/config_file.ts";
 import { isKey, type Key, type Section } from "../lib/config/reader.ts";
 import { schema } from "../lib/config/schema.ts";
 import { configManPage } from "../tools/config_man_page.ts";
-import { exampleConfig } from "../tools/example_config.ts";
 import { manPage } from "../tools/man_page.ts";
 import { releaseDate } from "../tools/release_date.ts";
 import { need } from "./kit/programs.ts";
@@ -91,9 +90,9 @@ Deno.test("certsync.yaml(5) holds every key in its section, with what it means a
   }
 });
 
-Deno.test("docs/config.yaml is what make docs writes, and every key in it can be read", async () => {
+Deno.test("docs/config.yaml has every key, as it can be read and with what holds anyway", async () => {
   const text = await Deno.readTextFile(`${top}/docs/config.yaml`);
-  equal(text, `${exampleConfig().join("\n")}\n`, "run make docs");
+
   const document = parse(text, { schema: "failsafe" }) as Record<string, unknown>;
   const { domain, also } = readConfigDocument(document, "config.yaml");
   deepEqual([domain, also], ["mail.example.org", ["mail.example.com"]]);

@@ -119,6 +119,8 @@ export interface MailServicesOptions {
   addresses?: string[];
   /** Those that are up at first; default all. */
   up?: Service[];
+  /** Default free ones. */
+  ports?: Record<Endpoint, number>;
 }
 
 /** What one SNI directory is served for. */
@@ -177,7 +179,7 @@ export async function mailServices(
     open: new Set(),
     connections: 0,
   }));
-  const ports = eachEndpoint(() => freePort(addresses));
+  const ports = options.ports ?? eachEndpoint(() => freePort(addresses));
 
   // What is on disk
 

@@ -25,6 +25,7 @@ const PACKAGES = {
   promtool: "prometheus",
   rrsync: "rsync",
   rsync: "rsync",
+  script: "bsdutils",
   sftp: "openssh-client",
   shellcheck: "shellcheck",
   ssh: "openssh-client",
