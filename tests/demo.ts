@@ -1,4 +1,5 @@
-// The whole chain on this machine, as it goes: both hosts, a real sshd between them, a renewal.
+// The whole chain on this machine, as it goes: both hosts, a real sshd between them, a renewal, and one
+// that a service cannot load.
 
 import { authority, type Leaf } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
@@ -59,6 +60,8 @@ deploy:
   staging: ${incoming}
   state: ${dir.path}/deploy-state
   dane: off # nobody in the world is asked
+  settle: 2s # as long as it takes here: a demo does not wait for half a minute
+  restart_timeout: 5s
   trust: ${ca.rootFile}
 verify:
   trust: ${ca.rootFile}
@@ -76,15 +79,37 @@ const renewed = await issue([NAME, "autoconfig.example.org"], 0, 90);
 await npm.renew(5, renewed);
 await run(0, "push");
 await run(0, "deploy");
-const verdict = await run(0, "verify");
+await run(0, "verify");
 
 say("Once more: nothing has changed");
 const quiet = [await run(0, "push"), await run(0, "deploy")];
 
+say("Another renewal, with which Dovecot does not start: deploy goes back to the one before");
+const unloadable = await issue([NAME, "autoconfig.example.org"], 0, 89);
+services.temper("dovecot", { cannotLoad: [unloadable.fingerprint] });
+await npm.renew(5, unloadable);
+await run(0, "push");
+const rolledBack = await run(1, "deploy");
+if (!/rolled back/.test(rolledBack)) fail("it was not rolled back");
+for (const endpoint of ["imaps", "smtp", "https"] as const) {
+  if (services.serves(endpoint, NAME) !== renewed.fingerprint) {
+    fail(`${endpoint} serves another one`);
+  }
+}
+note("mail has gone on being served: all nine ports give the former certificate again");
+await run(1, "deploy");
+
+say("Nginx Proxy Manager renews once more, and all is well again");
+const next = await issue([NAME, "autoconfig.example.org"], 0, 90);
+await npm.renew(5, next);
+await run(0, "push");
+await run(0, "deploy");
+const verdict = await run(0, "verify");
+
 if (!/all \d+ match/.test(verdict)) fail("the copies do not match");
 if (!quiet.every((output) => output.includes("nothing to do"))) fail("there was something to do");
-if (services.serves("imaps", NAME) !== renewed.fingerprint) fail("Dovecot serves another one");
-say("Done: all copies match, and the renewed certificate is served");
+if (services.serves("imaps", NAME) !== next.fingerprint) fail("Dovecot serves another one");
+say("Done: all copies match, and the newest certificate is served");
 
 /** Prints the command as it would be typed, and what it prints. */
 async function run(expected: number, command: string, ...args: string[]): Promise<string> {
@@ -92,9 +117,12 @@ async function run(expected: number, command: string, ...args: string[]): Promis
   const { code, stdout, stderr } = await certsync([command, ...args, "--config", config], {
     path: docker.bin,
   });
-  await Deno.stdout.write(new TextEncoder().encode(stdout + stderr));
+  // As a terminal has it: what is told meanwhile, the result, then what there is to say of it.
+  const end = stderr.search(/^(WARNING|ERROR): /m);
+  const [meanwhile, after] = end < 0 ? [stderr, ""] : [stderr.slice(0, end), stderr.slice(end)];
+  await Deno.stdout.write(new TextEncoder().encode(meanwhile + stdout + after));
   if (code !== expected) fail(`it ended with exit code ${code}`);
-  return stdout;
+  return stdout + stderr;
 }
 
 function say(text: string): void {
