@@ -177,12 +177,12 @@ async function report<Config, R extends Report>(
 
 /** The commands whose output a shell is to run: nothing of it where something is wrong. */
 async function script(
-  write: (flags: Flags) => string | Promise<string>,
+  write: (flags: Flags, context: RunContext) => string | Promise<string>,
   { flags }: Call,
 ): Promise<Ending> {
   try {
     if (flags instanceof UsageFailure) throw flags;
-    terminal.print(await write(flags));
+    terminal.print(await write(flags, makeRunContext(flags)));
     return "done";
   } catch (error) {
     if (!(error instanceof Failure)) throw error;

@@ -119,7 +119,7 @@ Deno.test("zsh offers commands, options, and what they can be", async () => {
   deepEqual(all?.sort(), [...names].sort());
   deepEqual(ver, ["verify"]);
   deepEqual(helped?.sort(), [...names].sort());
-  deepEqual(roles, ["push", "deploy", "monitor"]);
+  deepEqual(roles, ["push", "deploy", "local", "monitor"]);
   deepEqual(formats, ["text", "nagios", "prometheus"]);
   deepEqual(
     options.map((offered) => offered.sort()),

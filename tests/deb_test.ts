@@ -37,6 +37,7 @@ Deno.test("the package holds the binary, units, man pages, completions and an ex
     );
     const units = ["alert@.service"].concat(
       ["push", "deploy", "verify"].flatMap((name) => [`${name}.service`, `${name}.timer`]),
+      ["push.path", "deploy.path"],
     );
     const completions = {
       bash: "usr/share/bash-completion/completions/certsync",
@@ -54,7 +55,9 @@ Deno.test("the package holds the binary, units, man pages, completions and an ex
       "usr/share/doc/certsync/changelog.gz",
     ];
     for (const path of expected) equal(files.includes(`-rw-r--r-- root/root ${path}`), true, path);
-    equal(files.includes("-rwxr-xr-x root/root usr/bin/certsync"), true);
+    for (const program of ["usr/bin/certsync", "usr/lib/certsync/tell-alert"]) {
+      equal(files.includes(`-rwxr-xr-x root/root ${program}`), true);
+    }
     equal(files.some((line) => / etc\//.test(line)), false);
 
     const version = (path: string) => run(path, ["--version"], { env: { HOME: root } });
@@ -66,13 +69,92 @@ Deno.test("the package holds the binary, units, man pages, completions and an ex
     await run("md5sum", ["--check", "--quiet", "DEBIAN/md5sums"], { cwd: root });
   }));
 
-Deno.test("the package's scripts enable and start nothing, and purge no deployed certificate", async () => {
+Deno.test("the package's scripts start no service, and purge no deployed certificate", async () => {
   for (const name of ["postinst", "prerm", "postrm"]) {
     const path = `${top}/tools/packaging/${name}`;
     const text = await Deno.readTextFile(path);
-    equal(/systemctl .*(enable|start)|invoke start/.test(text), false, name);
+    equal(/(systemctl|invoke) .*(enable|start) .*(service|timer)/.test(text), false, name);
     equal(/mailcow-dockerized|\/home|\/root|userdel/.test(text), false, name);
     const { code, stdout } = await tryRun(need("shellcheck"), [path]);
     deepEqual([code, stdout], [0, ""]);
+  }
+});
+
+interface Upgrade {
+  from: string;
+  timers: string[];
+  /** Below /etc/systemd/system. */
+  files?: Record<string, string>;
+  enabled: string[];
+  told?: RegExp;
+}
+
+Deno.test("an upgrade from before 0.2 enables the path unit of an enabled timer, and none that would end for good", async () => {
+  const old = "[Service]\nExecStart=certsync deploy\n";
+  const cases: Upgrade[] = [
+    { from: "", timers: ["push"], enabled: [] },
+    { from: "0.1.0", timers: [], enabled: [] },
+    { from: "0.1.9", timers: ["push"], enabled: ["push"] },
+    { from: "0.1.0", timers: ["push", "deploy"], enabled: ["push", "deploy"] },
+    // Whoever wants none has none again.
+    { from: "0.2.0", timers: ["push", "deploy"], enabled: [] },
+    {
+      from: "0.1.0",
+      timers: ["push", "deploy"],
+      files: { "mailcow-cert-deploy.service": old },
+      enabled: ["push"],
+      told: /certsync setup deploy \| sh$/m,
+    },
+    {
+      from: "0.1.0",
+      timers: ["deploy"],
+      files: { "mailcow-cert-deploy.service": `[Unit]\nStartLimitIntervalSec=0\n${old}` },
+      enabled: ["deploy"],
+    },
+    {
+      from: "0.1.0",
+      timers: ["push"],
+      files: {
+        "mailcow-cert-push.service.d/certsync-setup.conf":
+          "[Service]\nExecStart=\nExecStart=certsync push --config /srv/c.yaml\n",
+      },
+      enabled: [],
+      told: /certsync setup push \| sh$/m,
+    },
+  ];
+  for (const { from, timers, files = {}, enabled, told } of cases) {
+    await using dir = await tempDir();
+    const etc = `${dir.path}/etc`;
+    for (const [name, text] of Object.entries(files)) {
+      await Deno.mkdir(`${etc}/${name}`.replace(/\/[^/]*$/, ""), { recursive: true });
+      await Deno.writeTextFile(`${etc}/${name}`, text);
+    }
+    const program = (name: string, text: string) =>
+      Deno.writeTextFile(`${dir.path}/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    const isOne = timers.map((name) => `*is-enabled*${name}.timer) exit 0 ;;`).join(" ");
+    await program("systemctl", `case $* in ${isOne} esac; exit 1`);
+    await program("deb-systemd-invoke", "exit 0");
+    await program(
+      "deb-systemd-helper",
+      `case $1 in enable) echo "$2" >>${dir.path}/enabled ;; *) exit 1 ;; esac`,
+    );
+    const postinst = await Deno.readTextFile(`${top}/tools/packaging/postinst`);
+    await Deno.writeTextFile(
+      `${dir.path}/postinst`,
+      postinst.replaceAll("/etc/systemd/system", etc),
+    );
+    const { code, stdout } = await tryRun(
+      need("dash"),
+      [`${dir.path}/postinst`, "configure", from],
+      { env: { PATH: `${dir.path}:${Deno.env.get("PATH")}` } },
+    );
+    const text = await Deno.readTextFile(`${dir.path}/enabled`).catch(() => "");
+    deepEqual(
+      [code, text],
+      [0, enabled.map((name) => `mailcow-cert-${name}.path\n`).join("")],
+      JSON.stringify({ from, timers, files }),
+    );
+    if (told) match(stdout, told);
+    else equal(/\| sh$/m.test(stdout), false);
   }
 });

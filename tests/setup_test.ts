@@ -58,6 +58,9 @@ deploy: {state: /data/deploy, mailcow: /srv/mailcow}
       setup([...DEPLOY, ...file]),
       setup(["monitor"]),
       setup(["monitor", "--domain", "mail.example.org", ...file]),
+      setup(["local", "--domain", "mail.example.org"]),
+      setup(["local", "--timers-only", ...file]),
+      setup([...PUSH, "--timers-only"]),
     ]));
 }
 
@@ -80,7 +83,7 @@ Deno.test("shellcheck finds nothing in tools/, and in the shell of setup as it l
       .filter(({ name, isFile }) => isFile && pattern.test(name))
       .map(({ name }) => `${dir}/${name}`).sort();
   const setupFiles = scripts("lib/setup", /\.sh$/);
-  equal(setupFiles.length, 4);
+  equal(setupFiles.length, 5);
   const { stdout } = await tryRun(
     need("shellcheck"),
     ["--external-sources", ...scripts("tools", /^[^.]+$/), ...setupFiles],
@@ -112,12 +115,18 @@ Deno.test("a script that is not run by root says so, and does nothing", async ()
 });
 
 Deno.test("the units in the scripts are the files in systemd/, and each role has its own", async () => {
-  const expected = { push: PUSH, deploy: DEPLOY, verify: ["monitor"] };
-  for (const [name, args] of Object.entries(expected)) {
+  const both = ["service", "timer", "path"];
+  const expected: [args: string[], commands: string[], kinds: string[]][] = [
+    [PUSH, ["push"], both],
+    [DEPLOY, ["deploy"], both],
+    [["monitor"], ["verify"], ["service", "timer"]],
+    [["local", "--domain", "mail.example.org"], ["push", "deploy"], both],
+    [[...PUSH, "--timers-only"], ["push"], ["service", "timer"]],
+  ];
+  for (const [args, commands, kinds] of expected) {
     const script = await setup(args);
     const units = [
-      `mailcow-cert-${name}.service`,
-      `mailcow-cert-${name}.timer`,
+      ...commands.flatMap((name) => kinds.map((kind) => `mailcow-cert-${name}.${kind}`)),
       "mailcow-cert-alert@.service",
     ];
     deepEqual(Array.from(script.text.matchAll(/^ *unit (\S+) </gm), ([, unit]) => unit), units);
@@ -125,7 +134,20 @@ Deno.test("the units in the scripts are the files in systemd/, and each role has
       const file = await Deno.readTextFile(new URL(`../systemd/${unit}`, import.meta.url));
       equal(script.fed(`unit ${unit}`), file);
     }
-    match(script.text, new RegExp(`^ *start mailcow-cert-${name}.timer$`, "m"));
+    equal(
+      script.fed("tell_alert"),
+      await Deno.readTextFile(new URL("../systemd/tell-alert", import.meta.url)),
+    );
+    for (const kind of ["timer", "path"]) {
+      const started = Array.from(
+        script.text.matchAll(new RegExp(`^ *start (\\S+\\.${kind})$`, "gm")),
+        ([, unit]) => unit,
+      );
+      deepEqual(
+        started,
+        kinds.includes(kind) ? commands.map((name) => `mailcow-cert-${name}.${kind}`) : [],
+      );
+    }
   }
 });
 
@@ -254,7 +276,7 @@ Deno.test("paths other than the defaults become drop-ins", async () => {
     match(
       await dropIn(["push", "--to", TARGET, ...file], "push") ?? "",
       new RegExp(
-        `^ExecStart=\nExecStart=certsync push --config ${path}\nReadWritePaths=/data/p$`,
+        `^ExecStart=\nExecStart=certsync push --started --config ${path}\nReadWritePaths=/data/p$`,
         "m",
       ),
     );
@@ -328,7 +350,7 @@ Deno.test("further names are written into the config file, and into the line for
   match(push.text, /certsync setup deploy --authorized-key '\$line'\$also_flags \| sh"/);
   match(
     push.text,
-    /^ *find_certificates mail\.example\.org shop\.example\.net mail\.example\.com$/m,
+    /^ *find_certificates \S+ mail\.example\.org shop\.example\.net mail\.example\.com$/m,
   );
   match(deploy.text, new RegExp(`^also_flags='${flags}'$`, "m"));
   match(deploy.text, /certsync setup push --host-key '\$key'\$also_flags \| sh"/);

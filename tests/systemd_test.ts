@@ -70,14 +70,33 @@ Deno.test("every timer catches up after a host was off, and has its delay", () =
     match(text, /^Persistent=true$/m);
     match(text, new RegExp(`^RandomizedDelaySec=${delay}$`, "m"));
   }
-  match(read("mailcow-cert-deploy.timer"), /^OnBootSec=2min$/m);
+  for (const name of ["push", "deploy"]) {
+    match(read(`mailcow-cert-${name}.timer`), /^OnBootSec=2min$/m);
+  }
+});
+
+Deno.test("the path units watch where a renewal, and a push, is written, and alert when they end", () => {
+  const watched = {
+    push: ["/etc/nginx/letsencrypt/renewal", "/etc/letsencrypt/renewal"],
+    deploy: ["/home/certsync/incoming"],
+  };
+  for (const [name, places] of Object.entries(watched)) {
+    const text = read(`mailcow-cert-${name}.path`);
+    const found = Array.from(text.matchAll(/^Path\w+=.*$/gm), ([line]) => line);
+    deepEqual(found, places.map((place) => `PathChanged=${place}`));
+    match(text, /^OnFailure=mailcow-cert-alert@%n\.service$/m);
+    match(text, /^WantedBy=multi-user\.target$/m);
+    // Whoever starts the service often would else end the path unit for good.
+    match(read(`mailcow-cert-${name}.service`), /^StartLimitIntervalSec=0$/m);
+  }
 });
 
 Deno.test("every service runs once, waits for network and clock, and alerts when it fails", () => {
   for (const name of ["push", "deploy", "verify"]) {
     const text = read(`mailcow-cert-${name}.service`);
     match(text, /^Type=oneshot$/m);
-    match(text, new RegExp(`^ExecStart=certsync ${name}$`, "m"));
+    const started = name === "verify" ? "" : " --started";
+    match(text, new RegExp(`^ExecStart=certsync ${name}${started}$`, "m"));
     match(text, /^After=network-online\.target time-sync\.target/m);
     match(text, /^OnFailure=mailcow-cert-alert@%n\.service$/m);
     match(text, /^ProtectHome=read-only$/m);

@@ -30,16 +30,17 @@ export async function hintAtVolumes(error: unknown, context: RunContext): Promis
   const live = await findVolumes(context);
   if (live.length === 0) return error;
   return new Failure(error.message, {
-    hint: "it runs in a container here: write below push: in the config file: " + liveLine(live),
+    hint: `it runs in a container here: write below push: in the config file: live: ${
+      liveList(live)
+    }`,
     cause: error,
   });
 }
 
 /** As the config file has it. */
-export function liveLine(live: readonly string[]): string {
-  return `live: [${
-    live.map((path) => /^[\w./-]+$/.test(path) ? path : JSON.stringify(path)).join(", ")
-  }]`;
+export function liveList(live: readonly string[]): string {
+  const texts = live.map((path) => /^[\w./-]+$/.test(path) ? path : JSON.stringify(path));
+  return `[${texts.join(", ")}]`;
 }
 
 /** Those of the mounts that are there. */

@@ -187,9 +187,9 @@ export const commands = {
   },
   setup: {
     summary: "print the shell script that makes this host a part of the chain",
-    operand: "push|deploy|monitor",
+    operand: "push|deploy|local|monitor",
     options: [
-      { ...domain, help: `${domain.help}; setup push needs it` },
+      { ...domain, help: `${domain.help}; setup push and setup local need it` },
       also,
       {
         name: "to",
@@ -210,6 +210,7 @@ export const commands = {
       },
       { name: "replace", help: "setup deploy: let no other key than the given ones stay" },
       { name: "mailcow", argument: "DIR", help: "mailcow's directory (/opt/mailcow-dockerized)" },
+      { name: "timers-only", help: "let the timers alone start anything, twice a day" },
       config,
       help,
     ],

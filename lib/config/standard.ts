@@ -9,6 +9,8 @@ export const PUSH_STATE = standard(schema.push.state);
 export const DEPLOY_STATE = standard(schema.deploy.state);
 export const MAILCOW = standard(schema.deploy.mailcow);
 export const STAGING = standard(schema.deploy.staging);
+/** Where push and deploy are on one machine. */
+export const LOCAL_STAGING = "/var/lib/mailcow-cert-incoming";
 
 /** Our own file before ssh's, if it is there. */
 export function standardKnownHosts(): readonly string[] | null {

@@ -88,51 +88,157 @@ config() {
     fi
 }
 
-# unit NAME: standard input becomes that unit, unless a package brought the very same. One of the
-# same name that is in /etc, from an older chain, gives way.
-unit() {
-    own=/etc/systemd/system/$1 packaged=/usr/lib/systemd/system/$1
-    cat >"$work/unit"
-    if ! cmp -s "$work/unit" "$packaged"; then
-        put 644 "$own" <"$work/unit"
-    elif [ -e "$own" ] || [ -L "$own" ]; then
-        rm -f "$own"
-        changed "removed: $own, which hid $packaged"
+# carried MODE FILE PACKAGED: standard input becomes that file, unless the package brought the very same.
+carried() {
+    cat >"$work/carried"
+    if ! cmp -s "$work/carried" "$3"; then
+        parents "$2"
+        put "$1" "$2" <"$work/carried"
+    elif [ -e "$2" ] || [ -L "$2" ]; then
+        rm -f "$2"
+        changed "removed: $2, which hid $3"
     else
-        say "unchanged: $packaged"
+        say "unchanged: $3"
     fi
+}
+
+# unit NAME: standard input becomes that unit. One of the same name that is in /etc, from an older
+# chain, gives way.
+unit() {
+    own=/etc/systemd/system/$1
+    carried 644 "$own" "/usr/lib/systemd/system/$1"
     for file in "$own.d"/*.conf; do
         [ "$file" = "$own.d/certsync-setup.conf" ] || [ ! -e "$file" ] ||
             say "WARNING: $file changes this unit; is it still wanted?"
     done
 }
 
+# tell_alert: standard input becomes the program that the alert's unit runs.
+tell_alert() { carried 755 /usr/local/lib/certsync/tell-alert /usr/lib/certsync/tell-alert; }
+
+# find_sandbox: whether systemd can lock a service in here; a container without nesting refuses that.
+has_sandbox=1
+find_sandbox() {
+    [ -d /run/systemd/system ] || return 0
+    code=0
+    systemd-run --wait --pipe --quiet --collect -p PrivateMounts=yes true >/dev/null 2>&1 || code=$?
+    [ "$code" != 226 ] || has_sandbox=''
+}
+
+# without_sandbox: standard input, and behind it what takes off all that needs mounts.
+without_sandbox() {
+    grep -v '^ReadWritePaths=' "$work/drop-in" || :
+    grep -q '^\[Service\]$' "$work/drop-in" || echo '[Service]'
+    echo '# This machine refuses the mounts that these need: a container without nesting.'
+    for name in PrivateDevices PrivateMounts PrivateTmp ProtectControlGroups ProtectHome \
+        ProtectKernelLogs ProtectKernelModules ProtectKernelTunables ProtectSystem; do
+        echo "$name=no"
+    done
+    printf '%s\n' ProtectProc=default ReadOnlyPaths= ReadWritePaths=
+}
+
 # drop_in UNIT: standard input becomes what changes that unit on this host; empty means nothing.
 drop_in() {
     cat >"$work/drop-in"
     dir=/etc/systemd/system/$1.d
+    case $has_sandbox$1 in mailcow-cert-*.service)
+        without_sandbox >"$work/open"
+        mv -f "$work/open" "$work/drop-in"
+        ;;
+    esac
     if [ -s "$work/drop-in" ]; then
         directory 755 root:root "$dir"
         put 644 "$dir/certsync-setup.conf" <"$work/drop-in"
     elif [ -e "$dir/certsync-setup.conf" ]; then
         rm "$dir/certsync-setup.conf"
+        rmdir --ignore-fail-on-non-empty "$dir"
         changed "removed: $dir/certsync-setup.conf"
     fi
 }
 
-# start TIMER: enables and starts it.
+# watch PATH-UNIT: it watches the places that are the lines of standard input, and no others.
+watch() {
+    sort -u >"$work/places"
+    file=/etc/systemd/system/$1
+    [ -e "$file" ] || file=/usr/lib/systemd/system/$1
+    sed -n 's/^PathChanged=//p' "$file" >"$work/standard"
+    if grep -Fqvx -f "$work/standard" "$work/places"; then
+        {
+            printf '%s\n' '# What is watched on this host.' '[Path]' PathChanged=
+            sed 's/%/%%/g; s/^/PathChanged=/' "$work/places"
+        } | drop_in "$1"
+    else
+        drop_in "$1" </dev/null
+    fi
+}
+
+# watch_source PATH-UNIT LIVE...: watches what certbot writes beside each of them at a renewal; where
+# there are uploaded certificates, which are written in place, the directory of each.
+watch_source() {
+    path_unit=$1
+    shift
+    for live in "$@"; do
+        real=$(readlink -f "$live") || real=$live
+        case $real in /tmp/* | /var/tmp/*)
+            fail "push cannot read what lies in $real: its unit has a /tmp of its own" 'move it elsewhere'
+            ;;
+        esac
+        if [ -d "$real" ] && [ ! -d "$real/../renewal" ]; then
+            find "$real" -maxdepth 1 -type d \( -path "$real" -o -name 'npm-*' \)
+        else
+            printf '%s\n' "${real%/*}/renewal"
+        fi
+    done >"$work/watched"
+    watch "$path_unit" <"$work/watched"
+}
+
+# watch_staging PATH-UNIT STAGING: watches where push delivers.
+watch_staging() { printf '%s\n' "$2" | watch "$1"; }
+
+# start_timer TIMER: enables and starts it, and lets it wait for its next hour. What is over, the minutes
+# after a boot or an hour that it missed in an earlier life, would start its service at once.
+start_timer() {
+    hold=/run/systemd/system/$1.d
+    stamp=/var/lib/systemd/timers/stamp-$1
+    [ ! -e "$stamp" ] || touch "$stamp"
+    mkdir -p "$hold"
+    { printf '%s\n' '[Timer]' OnBootSec= && systemctl cat "$1" | grep '^OnCalendar='; } >"$hold/zz-certsync-setup.conf"
+    systemctl daemon-reload
+    systemctl --quiet enable --now "$1"
+    rm "$hold/zz-certsync-setup.conf"
+    rmdir --ignore-fail-on-non-empty "$hold"
+    systemctl daemon-reload
+}
+
+# start UNIT: enables and starts that timer or path unit, and no service.
 start() {
     [ -d /run/systemd/system ] || return 0
     systemctl daemon-reload
     if systemctl is-enabled --quiet "$1" && systemctl is-active --quiet "$1"; then
+        # A path unit goes on with what it watched before.
+        case $1 in *.path) [ "$changes" = 0 ] || systemctl restart "$1" ;; esac
         say "unchanged: $1 is active"
-    else
-        systemctl --quiet enable --now "$1"
-        changed "started: $1"
+        return
     fi
+    case $1 in
+    *.timer) start_timer "$1" ;;
+    *) systemctl --quiet enable --now "$1" ;;
+    esac
+    changed "started: $1"
 }
 
-# sum_up TIMER: what changed, and the timers.
+# stop PATH-UNIT: the timers alone start anything.
+stop() {
+    if systemctl --quiet is-enabled "$1" 2>/dev/null; then
+        systemctl --quiet disable "$1"
+        changed "disabled: $1"
+    fi
+    [ ! -d /run/systemd/system ] || systemctl --quiet stop "$1" 2>/dev/null || :
+    drop_in "$1" </dev/null
+    [ ! -e "/etc/systemd/system/$1" ] || rm -f "/etc/systemd/system/$1"
+}
+
+# sum_up UNIT...: what changed, and what starts the services.
 sum_up() {
     case $changes in
     0) say 'nothing was changed' ;;
@@ -141,8 +247,37 @@ sum_up() {
     esac
     if [ -d /run/systemd/system ]; then
         systemctl list-timers --all --no-pager 'mailcow-cert-*'
+        systemctl list-units --all --no-legend --no-pager 'mailcow-cert-*.path'
     else
-        todo 'when systemd runs, which it does not here:' "systemctl enable --now $1"
+        todo 'when systemd runs, which it does not here:' "systemctl enable --now $*"
+    fi
+    if [ -z "$has_sandbox" ]; then
+        say 'this machine refuses the mounts by which systemd locks a service in (a container without nesting):'
+        say '    the services run without them, and so see and could write to all of its files, /tmp, /dev and /proc;'
+        say '    what stays: few capabilities, no new privileges, the filter of system calls'
+        say '    with nesting (on Proxmox: pct set ID --features nesting=1), run this again'
+    fi
+}
+
+# find_certificates CONFIG NAME...: of which names certsync sees none.
+find_certificates() {
+    file=$1
+    shift
+    for name in "$@"; do
+        "$certsync" find-npm-dir --config "$file" "$name" >/dev/null ||
+            todo "NPM has no certificate of $name where certsync looks; say where this host sees it:" \
+                "$file: push.live"
+    done
+}
+
+# look_at_mailcow ROLE DIR: whether it is there, and leaves the certificate to certsync.
+look_at_mailcow() {
+    conf=$2/mailcow.conf
+    if [ ! -f "$conf" ]; then
+        todo "mailcow belongs here; if it is elsewhere, certsync setup $1 has --mailcow DIR:" "$2"
+    elif ! grep -Eiq '^SKIP_LETS_ENCRYPT=(y|yes)[[:space:]]*$' "$conf"; then
+        todo "leave the certificate to certsync: in $conf" SKIP_LETS_ENCRYPT=y \
+            'then: docker compose up -d'
     fi
 }
 

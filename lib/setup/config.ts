@@ -6,6 +6,7 @@ import { checkDistinct, flagDomain } from "../config/names.ts";
 import { pushTargets } from "../config/push_config.ts";
 import {
   DEPLOY_STATE,
+  LOCAL_STAGING,
   MAILCOW,
   PUSH_STATE,
   STAGING,
@@ -16,6 +17,8 @@ import type { TargetEntry } from "../config/schema.ts";
 import { quote, UsageFailure } from "../failure.ts";
 import { parseFurtherName } from "../values/host_name.ts";
 import type { PushTarget } from "../values/push_target.ts";
+import { checkPaths } from "./paths.ts";
+import { type SourceSetup, sourceSetup } from "./source.ts";
 import {
   type AuthorizedKey,
   type HostKey,
@@ -23,7 +26,7 @@ import {
   parseHostKey,
 } from "./ssh_public_key.ts";
 
-export type SetupConfig = PushSetup | DeploySetup | MonitorSetup;
+export type SetupConfig = PushSetup | DeploySetup | LocalSetup | MonitorSetup;
 export type Role = SetupConfig["role"];
 
 interface CommonSetup {
@@ -35,7 +38,12 @@ interface CommonSetup {
   readonly also: readonly string[];
 }
 
-export interface PushSetup extends CommonSetup {
+interface Watching {
+  /** Whether the timers alone start anything. */
+  readonly timersOnly: boolean;
+}
+
+export interface PushSetup extends CommonSetup, SourceSetup, Watching {
   readonly role: "push";
   readonly domain: string;
   readonly to: readonly TargetEntry[];
@@ -47,7 +55,7 @@ export interface PushSetup extends CommonSetup {
   readonly hostKey: { readonly name: string; readonly key: HostKey } | null;
 }
 
-export interface DeploySetup extends CommonSetup {
+export interface DeploySetup extends CommonSetup, Watching {
   readonly role: "deploy";
   /** Null means MAILCOW_HOSTNAME. */
   readonly domain: string | null;
@@ -59,6 +67,16 @@ export interface DeploySetup extends CommonSetup {
   readonly replace: boolean;
 }
 
+/** Both on one machine, with a directory between them. */
+export interface LocalSetup extends CommonSetup, SourceSetup, Watching {
+  readonly role: "local";
+  readonly domain: string;
+  readonly mailcow: string;
+  readonly staging: string;
+  readonly pushState: string;
+  readonly deployState: string;
+}
+
 export interface MonitorSetup extends CommonSetup {
   readonly role: "monitor";
   /** Null means MAILCOW_HOSTNAME, which is on the mail host alone. */
@@ -66,13 +84,19 @@ export interface MonitorSetup extends CommonSetup {
 }
 
 const roles: Readonly<Record<Role, readonly string[]>> = {
-  push: ["domain", "also", "to", "host-key"],
-  deploy: ["domain", "also", "authorized-key", "replace", "mailcow"],
+  push: ["domain", "also", "to", "host-key", "timers-only"],
+  deploy: ["domain", "also", "authorized-key", "replace", "mailcow", "timers-only"],
+  local: ["domain", "also", "mailcow", "timers-only"],
   monitor: ["domain", "also"],
 };
 
 /** Throws a UsageFailure for what is lacking, and for what has no place in a script that root runs. */
-export function setupConfig(file: ConfigFile, flags: Flags): SetupConfig {
+export function setupConfig(
+  file: ConfigFile,
+  flags: Flags,
+  /** Live directories of containers that run here. */
+  volumes: readonly string[],
+): SetupConfig {
   const role = parseRole(flags.operands[0]);
   const foreign = Object.values(roles).flat()
     .find((name) =>
@@ -84,7 +108,8 @@ export function setupConfig(file: ConfigFile, flags: Flags): SetupConfig {
       hint: `it is an option of certsync setup ${owners.map(([owner]) => owner).join(", ")}`,
     });
   }
-  const config = { push: pushSetup, deploy: deploySetup, monitor: monitorSetup }[role](file, flags);
+  const read = { push: pushSetup, deploy: deploySetup, local: localSetup, monitor: monitorSetup };
+  const config = read[role](file, flags, volumes);
   checkPaths(config);
   return config;
 }
@@ -103,14 +128,20 @@ function setupNames(
 }
 
 function parseRole(text: string | undefined): Role {
-  if (text === "push" || text === "deploy" || text === "monitor") return text;
+  if (text !== undefined && isRole(text)) return text;
   throw new UsageFailure(
     text === undefined ? "setup needs to know what for" : `setup knows no ${quote(text)}`,
-    { hint: "certsync setup push, certsync setup deploy or certsync setup monitor" },
+    {
+      hint: `it is one of ${Object.keys(roles).map((role) => `certsync setup ${role}`).join(", ")}`,
+    },
   );
 }
 
-function pushSetup(config: ConfigFile, flags: Flags): PushSetup {
+function isRole(text: string): text is Role {
+  return Object.hasOwn(roles, text);
+}
+
+function pushSetup(config: ConfigFile, flags: Flags, volumes: readonly string[]): PushSetup {
   const { push = {} } = config;
   const domain = flagDomain(flags) ?? config.domain;
   const to = pushTargets(config, flags);
@@ -128,13 +159,19 @@ function pushSetup(config: ConfigFile, flags: Flags): PushSetup {
   const identity = push.identity ?? "/root/.ssh/mailcow_certsync";
   const text = flags.value("host-key");
   const also = setupNames(config, flags, domain);
+  const { lines, ...source } = sourceSetup(config, volumes);
   return {
     role: "push",
     file: configPath(flags),
-    missing: missingLines(config, "push", { domain, also }, [
-      ["to", targetsText(to), push.to && targetsText(push.to)],
-      ["identity", identity, push.identity],
-    ]),
+    missing: missingLines(config, { domain, also }, {
+      push: [
+        ["to", targetsText(to), push.to && targetsText(push.to)],
+        ["identity", identity, push.identity],
+        ...lines,
+      ],
+    }),
+    ...source,
+    timersOnly: flags.has("timers-only"),
     domain,
     also,
     to,
@@ -188,8 +225,7 @@ function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
   }
   const staging = resolve(deploy.staging ?? STAGING);
   const authorizedKeys = lines.map((line) => parseAuthorizedKey(line, "--authorized-key", staging));
-  const mailcowFlag = flags.value("mailcow");
-  const mailcow = mailcowFlag === undefined ? deploy.mailcow ?? MAILCOW : resolve(mailcowFlag);
+  const mailcow = mailcowDirectory(config, flags);
   const elsewhere = authorizedKeys.find(({ directory }) => resolve(directory) !== staging);
   if (elsewhere !== undefined) {
     throw new UsageFailure(
@@ -205,9 +241,10 @@ function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
   return {
     role: "deploy",
     file: configPath(flags),
-    missing: missingLines(config, "deploy", { domain, also }, [
-      ["mailcow", mailcow, deploy.mailcow ?? MAILCOW],
-    ]),
+    missing: missingLines(config, { domain, also }, {
+      deploy: [["mailcow", mailcow, deploy.mailcow ?? MAILCOW]],
+    }),
+    timersOnly: flags.has("timers-only"),
     domain,
     also,
     mailcow,
@@ -218,10 +255,48 @@ function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
   };
 }
 
+function mailcowDirectory({ deploy = {} }: ConfigFile, flags: Flags): string {
+  const flag = flags.value("mailcow");
+  return flag === undefined ? deploy.mailcow ?? MAILCOW : resolve(flag);
+}
+
+function localSetup(config: ConfigFile, flags: Flags, volumes: readonly string[]): LocalSetup {
+  const { push = {}, deploy = {} } = config;
+  const domain = flagDomain(flags) ?? config.domain;
+  if (domain === undefined) {
+    throw new UsageFailure("certsync setup local needs --domain NAME", {
+      hint: "certsync setup local --domain mail.example.org",
+    });
+  }
+  const also = setupNames(config, flags, domain);
+  const mailcow = mailcowDirectory(config, flags);
+  const staging = resolve(deploy.staging ?? LOCAL_STAGING);
+  const { lines, ...source } = sourceSetup(config, volumes);
+  return {
+    role: "local",
+    file: configPath(flags),
+    missing: missingLines(config, { domain, also }, {
+      push: [["to", `${staging}/`, push.to && targetsText(push.to)], ...lines],
+      deploy: [
+        ["mailcow", mailcow, deploy.mailcow ?? MAILCOW],
+        ["staging", staging, deploy.staging],
+      ],
+    }),
+    ...source,
+    timersOnly: flags.has("timers-only"),
+    domain,
+    also,
+    mailcow,
+    staging,
+    pushState: push.state ?? PUSH_STATE,
+    deployState: deploy.state ?? DEPLOY_STATE,
+  };
+}
+
 function monitorSetup(config: ConfigFile, flags: Flags): MonitorSetup {
   const domain = flagDomain(flags) ?? config.domain ?? null;
   const also = setupNames(config, flags, domain);
-  const missing = missingLines(config, "monitor", { domain, also }, []);
+  const missing = missingLines(config, { domain, also }, {});
   return { role: "monitor", file: configPath(flags), missing, domain, also };
 }
 
@@ -229,47 +304,26 @@ function configPath(flags: Flags): string {
   return resolve(flags.value("config") ?? STANDARD_FILE);
 }
 
-/** `settings` are those of the role's section: what is wanted, and what the file has. */
+export type Setting = readonly [key: string, wanted: string, found: string | undefined];
+
+/** Of each section what is wanted, and what the file has. */
 function missingLines(
   found: ConfigFile,
-  section: string,
   { domain, also }: { readonly domain: string | null; readonly also: readonly string[] },
-  settings: readonly (readonly [key: string, wanted: string, found: string | undefined])[],
+  sections: Readonly<Record<string, readonly Setting[]>>,
 ): string[] {
-  const lines = settings.filter(([, wanted, found]) => wanted !== found)
-    .map(([key, wanted]) => `  ${key}: ${wanted}`);
   return [
     ...(domain === null || domain === found.domain ? [] : [`domain: ${domain}`]),
     ...(also.length === (found.also ?? []).length ? [] : [alsoLine(also)]),
-    ...(lines.length === 0 ? [] : [`${section}:`, ...lines]),
+    ...Object.entries(sections).flatMap(([section, settings]) => {
+      const lines = settings.filter(([, wanted, found]) => wanted !== found)
+        .map(([key, wanted]) => `  ${key}: ${wanted}`);
+      return lines.length === 0 ? [] : [`${section}:`, ...lines];
+    }),
   ];
 }
 
 /** As the file has it. */
 export function alsoLine(also: readonly string[]): string {
   return `also: [${also.join(", ")}]`;
-}
-
-/** Nothing in it means anything to a shell, to YAML, to a unit file or to ssh. */
-const PLAIN_PATH = /^\/[A-Za-z0-9._/+@-]*$/;
-
-function checkPaths(config: SetupConfig): void {
-  const strange = pathsOf(config).find((path) => !PLAIN_PATH.test(path));
-  if (strange === undefined) return;
-  throw new UsageFailure(`setup takes plain absolute paths only, not ${quote(strange)}`, {
-    hint: "letters, digits and ._/+@- may be in it; with another one, set this host up by hand",
-  });
-}
-
-function pathsOf(config: SetupConfig): readonly string[] {
-  switch (config.role) {
-    case "push": {
-      const directories = config.to.map(({ directory }) => directory);
-      return [config.file, config.identity, config.knownHosts, config.state, ...directories];
-    }
-    case "deploy":
-      return [config.file, config.mailcow, config.staging, config.state];
-    case "monitor":
-      return [config.file];
-  }
 }

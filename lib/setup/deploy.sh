@@ -73,6 +73,7 @@ main() {
     need openssl openssl
     need sshd openssh-server
     need ssh-keygen openssh-client
+    find_sandbox
 
     ensure_user certsync /home/certsync
     directory 755 root:root /home/certsync
@@ -120,27 +121,30 @@ $yaml_state
   # endpoints: [imaps://127.0.0.1:993]
 END_OF_FILE
     unit mailcow-cert-deploy.service <<END_OF_FILE
-$service
+$deploy_service
 END_OF_FILE
     unit mailcow-cert-deploy.timer <<END_OF_FILE
-$timer
+$deploy_timer
+END_OF_FILE
+    unit "$deploy_path_unit" <<END_OF_FILE
+$deploy_path
 END_OF_FILE
     unit mailcow-cert-alert@.service <<END_OF_FILE
 $alert
 END_OF_FILE
-    drop_in mailcow-cert-deploy.service <<END_OF_FILE
-$drop_in
+    tell_alert <<END_OF_FILE
+$tell_alert
 END_OF_FILE
+    drop_in mailcow-cert-deploy.service <<END_OF_FILE
+$deploy_drop_in
+END_OF_FILE
+    watch_staging "$deploy_watch"
     start mailcow-cert-deploy.timer
+    start "$deploy_path_unit"
+    stop "$deploy_path_unused"
 
-    sum_up mailcow-cert-deploy.timer
-    conf=$mailcow/mailcow.conf
-    if [ ! -f "$conf" ]; then
-        todo 'mailcow belongs here; if it is elsewhere, certsync setup deploy has --mailcow DIR:' "$mailcow"
-    elif ! grep -Eiq '^SKIP_LETS_ENCRYPT=(y|yes)[[:space:]]*$' "$conf"; then
-        todo "leave the certificate to certsync: in $conf" SKIP_LETS_ENCRYPT=y \
-            'then: docker compose up -d'
-    fi
+    sum_up mailcow-cert-deploy.timer "$deploy_path_unit"
+    look_at_mailcow deploy "$mailcow"
     logins=$(sshd -T -C user=certsync,host=localhost,addr=127.0.0.1 2>/dev/null |
         grep -E '^(allow|deny)(users|groups) ') || :
     [ -z "$logins" ] || todo 'see that sshd lets certsync in:' "$logins"
@@ -148,7 +152,7 @@ END_OF_FILE
     todo 'on the NPM host, as root:' '' "$key" '' "certsync setup push --host-key '$key'$also_flags | sh" \
         'certsync push --force' ''
     [ -e "$staging/fullchain.pem" ] ||
-        say 'until that push, mailcow-cert-deploy.service fails with "no staged cert"'
+        say 'until that push, mailcow-cert-deploy.service has nothing to do, and says so'
     tell_missing "$missing"
 }
 

@@ -4,6 +4,7 @@
 main() {
     need_certsync
     need openssl openssl
+    find_sandbox
 
     directory 755 root:root /etc/certsync
     config "$config_file" <<END_OF_FILE
@@ -26,16 +27,19 @@ verify:
   # timeout: 10s
 END_OF_FILE
     unit mailcow-cert-verify.service <<END_OF_FILE
-$service
+$verify_service
 END_OF_FILE
     unit mailcow-cert-verify.timer <<END_OF_FILE
-$timer
+$verify_timer
 END_OF_FILE
     unit mailcow-cert-alert@.service <<END_OF_FILE
 $alert
 END_OF_FILE
+    tell_alert <<END_OF_FILE
+$tell_alert
+END_OF_FILE
     drop_in mailcow-cert-verify.service <<END_OF_FILE
-$drop_in
+$verify_drop_in
 END_OF_FILE
     start mailcow-cert-verify.timer
 

@@ -56,15 +56,6 @@ server_command() {
         sed -n 's/.*\(rsync --server .*\)/\1/; s/ *([0-9]* args) *$//; s/"//g; /^rsync --server /p'
 }
 
-# find_certificates NAME...: of which names certsync sees none.
-find_certificates() {
-    for name in "$@"; do
-        "$certsync" find-npm-dir --config "$config_file" "$name" >/dev/null ||
-            todo "NPM has no certificate of $name where certsync looks; say where this host sees it:" \
-                "$config_file"': push.live'
-    done
-}
-
 # tell_mail_hosts [TARGET NAME]...: what is left to do on each, and here for it. By NAME ssh looks it
 # up in known_hosts.
 tell_mail_hosts() {
@@ -98,6 +89,7 @@ main() {
     need openssl openssl
     need ssh openssh-client
     need ssh-keygen openssh-client
+    find_sandbox
 
     directory 755 root:root /etc/certsync
     parents "$state"
@@ -119,8 +111,8 @@ push:
 $yaml_port
 $yaml_state
   # Where this host sees NPM's certificates; with Docker, its side of the volume. The default is
-  # those of these two that exist:
-  # live: [/etc/nginx/letsencrypt/live, /etc/letsencrypt/live]
+  # those of these two that exist: /etc/nginx/letsencrypt/live and /etc/letsencrypt/live.
+$yaml_live
   # Which of them: auto, the best for the domain, anew each run; or npm-5; or a directory.
   # source: auto
   # Whose word the chain is taken on: system, none, or a CA file.
@@ -129,21 +121,30 @@ $yaml_state
   # timeout: 60s
 END_OF_FILE
     unit mailcow-cert-push.service <<END_OF_FILE
-$service
+$push_service
 END_OF_FILE
     unit mailcow-cert-push.timer <<END_OF_FILE
-$timer
+$push_timer
+END_OF_FILE
+    unit "$push_path_unit" <<END_OF_FILE
+$push_path
 END_OF_FILE
     unit mailcow-cert-alert@.service <<END_OF_FILE
 $alert
 END_OF_FILE
-    drop_in mailcow-cert-push.service <<END_OF_FILE
-$drop_in
+    tell_alert <<END_OF_FILE
+$tell_alert
 END_OF_FILE
+    drop_in mailcow-cert-push.service <<END_OF_FILE
+$push_drop_in
+END_OF_FILE
+    watch_source "$push_watch"
     start mailcow-cert-push.timer
+    start "$push_path_unit"
+    stop "$push_path_unused"
 
-    sum_up mailcow-cert-push.timer
-    find_certificates "$names"
+    sum_up mailcow-cert-push.timer "$push_path_unit"
+    find_certificates "$config_file" "$names"
     tell_mail_hosts "$targets"
     todo 'last, here:' "certsync push --force$config_flag"
     tell_missing "$missing"

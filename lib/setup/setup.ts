@@ -1,5 +1,7 @@
 // certsync setup: prints the script that makes this host a part of the chain, and changes nothing.
 
+import { standardLiveDirectories } from "../chain/npm_dir.ts";
+import { findVolumes, liveList } from "../chain/npm_volume.ts";
 import type { Flags } from "../cli/command_line.ts";
 import { DEPLOY_STATE, MAILCOW, PUSH_STATE, STAGING } from "../config/standard.ts";
 import { readConfigFile, STANDARD_FILE } from "../config/config_file.ts";
@@ -7,32 +9,48 @@ import {
   alsoLine,
   type DeploySetup,
   knownHostName,
+  type LocalSetup,
   type PushSetup,
   type Role,
   type SetupConfig,
   setupConfig,
 } from "./config.ts";
+import type { RunContext } from "../run_context.ts";
 import { keptLines } from "./ssh_public_key.ts";
 
 /** What certsync setup prints. */
-export async function setUp(flags: Flags): Promise<string> {
-  const config = setupConfig(await readConfigFile(flags.value("config")), flags);
+export async function setUp(flags: Flags, context: RunContext): Promise<string> {
+  const file = await readConfigFile(flags.value("config"));
+  const isAsked = file.push?.live === undefined &&
+    ["push", "local"].includes(flags.operands[0] ?? "");
+  const config = setupConfig(file, flags, isAsked ? await findVolumes(context) : []);
   return setupScript(config, await readParts(config.role));
 }
 
 /** What the binary carries for one role: the shell that all have, that of its own, and its units. */
-type Parts = Readonly<Record<"common" | "own" | "service" | "timer" | "alert", string>>;
+type Parts = Readonly<Record<string, string>>;
+
+const commandsOf: Readonly<Record<Role, readonly ("push" | "deploy" | "verify")[]>> = {
+  push: ["push"],
+  deploy: ["deploy"],
+  local: ["push", "deploy"],
+  monitor: ["verify"],
+};
 
 async function readParts(role: Role): Promise<Parts> {
   const read = (path: string) => Deno.readTextFile(new URL(path, import.meta.url));
-  const unit = `../../systemd/mailcow-cert-${commandOf(role)}`;
-  return {
+  const parts: Record<string, string> = {
     common: await read("common.sh"),
     own: await read(`${role}.sh`),
-    service: await read(`${unit}.service`),
-    timer: await read(`${unit}.timer`),
     alert: await read("../../systemd/mailcow-cert-alert@.service"),
+    tell_alert: await read("../../systemd/tell-alert"),
   };
+  for (const command of commandsOf[role]) {
+    for (const kind of command === "verify" ? ["service", "timer"] : ["service", "timer", "path"]) {
+      parts[`${command}_${kind}`] = await read(`../../systemd/mailcow-cert-${command}.${kind}`);
+    }
+  }
+  return parts;
 }
 
 /** What the shell of a role names, and does not assign. */
@@ -59,10 +77,10 @@ function setupScript(config: SetupConfig, parts: Parts): string {
     "# Printed by certsync setup. Read it, then run it as root; run again, it changes nothing.",
     ...Object.entries(settings).map(([name, value]) => `${name}=${shellQuote(value)}`),
     "",
-    body(parts.common),
+    body(parts.common ?? ""),
     fillIn(
-      body(parts.own).trimEnd(),
-      { config_file: [config.file], missing: config.missing, ...lists },
+      body(parts.own ?? "").trimEnd(),
+      { config_file: [config.file], missing: config.missing, ...pathUnits(config), ...lists },
       { yaml_also: yamlAlso(config), ...settings, ...texts, ...parts },
     ),
   ].join("\n");
@@ -98,6 +116,8 @@ function valuesOf(config: SetupConfig): Values {
       return pushValues(config);
     case "deploy":
       return deployValues(config);
+    case "local":
+      return localValues(config);
     case "monitor": {
       const domain = config.domain ?? "";
       return {
@@ -105,7 +125,7 @@ function valuesOf(config: SetupConfig): Values {
         settings: {},
         // Without a domain there is nothing to write into it.
         lists: domain === "" ? { config_file: [] } : {},
-        texts: { domain, yaml_domain: yaml(domain), drop_in: dropIn(config, []) },
+        texts: { domain, yaml_domain: yaml(domain), verify_drop_in: dropIn("verify", config, []) },
       };
     }
   }
@@ -136,7 +156,8 @@ function pushValues(config: PushSetup): Values {
       yaml_to: items.length === 1 ? ` ${items}` : items.map((item) => `\n    - ${item}`).join(""),
       yaml_port: setting("port", String(port), "22"),
       yaml_state: setting("state", state, PUSH_STATE),
-      drop_in: dropIn(config, state === PUSH_STATE ? [] : [state]),
+      yaml_live: yamlLive(config),
+      push_drop_in: pushDropIn(config, state),
     },
   };
 }
@@ -159,28 +180,82 @@ function deployValues(config: DeploySetup): Values {
       yaml_mailcow: setting("mailcow", mailcow, MAILCOW),
       yaml_staging: setting("staging", staging, STAGING),
       yaml_state: setting("state", state, DEPLOY_STATE),
-      drop_in: dropIn(config, [
-        // As in the unit: certsync itself says it best if mailcow is not there.
-        ...(mailcow === MAILCOW ? [] : [`-${mailcow}/data/assets/ssl`]),
-        ...(state === DEPLOY_STATE ? [] : [state]),
-      ]),
+      deploy_drop_in: deployDropIn(config, mailcow, state),
     },
   };
 }
 
+function localValues(config: LocalSetup): Values {
+  const { domain, also, mailcow, staging, pushState, deployState } = config;
+  return {
+    title: `Makes this machine carry the certificate of ${domain} to the mailcow in ${mailcow}.`,
+    settings: {
+      ...{ mailcow, staging, push_state: pushState, deploy_state: deployState },
+      config_flag: configFlag(config),
+    },
+    lists: { names: [domain, ...also] },
+    texts: {
+      yaml_domain: yaml(domain),
+      yaml_live: yamlLive(config),
+      yaml_mailcow: setting("mailcow", mailcow, MAILCOW),
+      yaml_push_state: setting("state", pushState, PUSH_STATE),
+      yaml_deploy_state: setting("state", deployState, DEPLOY_STATE),
+      push_drop_in: pushDropIn(config, pushState, [staging]),
+      deploy_drop_in: deployDropIn(config, mailcow, deployState),
+    },
+  };
+}
+
+/** Which path units there are, which are not to be, and what the source's watches. */
+function pathUnits(config: SetupConfig): Values["lists"] {
+  if (config.role === "monitor") return {};
+  const units = commandsOf[config.role].map((command) => `mailcow-cert-${command}.path`);
+  const { timersOnly } = config;
+  const one = (unit: string) => units.filter((name) => name.includes(unit));
+  return {
+    path_units: timersOnly ? [] : units,
+    push_path_unit: timersOnly ? [] : one("push"),
+    push_path_unused: timersOnly ? one("push") : [],
+    push_watch: timersOnly || !("live" in config) ? [] : [...one("push"), ...config.live],
+    deploy_watch: timersOnly || !("staging" in config) ? [] : [...one("deploy"), config.staging],
+    deploy_path_unit: timersOnly ? [] : one("deploy"),
+    deploy_path_unused: timersOnly ? one("deploy") : [],
+  };
+}
+
+function pushDropIn(
+  config: SetupConfig,
+  state: string,
+  targets: readonly string[] = [],
+): string {
+  return dropIn("push --started", config, [...state === PUSH_STATE ? [] : [state], ...targets]);
+}
+
+function deployDropIn(config: SetupConfig, mailcow: string, state: string): string {
+  return dropIn("deploy --started", config, [
+    // As in the unit: certsync itself says it best if mailcow is not there.
+    ...(mailcow === MAILCOW ? [] : [`-${mailcow}/data/assets/ssl`]),
+    ...(state === DEPLOY_STATE ? [] : [state]),
+  ]);
+}
+
 /** What of the service is not as its file has it on this host: empty for nothing. */
-function dropIn(config: SetupConfig, writable: readonly string[]): string {
-  const command = `certsync ${commandOf(config.role)}${configFlag(config)}`;
+function dropIn(command: string, config: SetupConfig, writable: readonly string[]): string {
   const lines = [
-    ...(configFlag(config) === "" ? [] : ["ExecStart=", `ExecStart=${command}`]),
+    ...(configFlag(config) === ""
+      ? []
+      : ["ExecStart=", `ExecStart=certsync ${command}${configFlag(config)}`]),
     ...writable.map((path) => `ReadWritePaths=${path}`),
   ];
   if (lines.length === 0) return "";
   return ["# What differs from the standard on this host.", "[Service]", ...lines].join("\n");
 }
 
-function commandOf(role: Role): string {
-  return role === "monitor" ? "verify" : role;
+/** Those of containers; else as a comment what holds anyway. */
+function yamlLive({ found }: LocalSetup | PushSetup): string {
+  return found.length === 0
+    ? `  # live: ${liveList(standardLiveDirectories)}`
+    : `  live: ${liveList(found)}`;
 }
 
 function configFlag({ file }: SetupConfig): string {

@@ -1,0 +1,42 @@
+// Which paths a script of setup takes: those that mean nothing but themselves, wherever they stand in it.
+
+import { quote, UsageFailure } from "../failure.ts";
+import type { SetupConfig } from "./config.ts";
+
+/** Nothing in it means anything to a shell, to YAML, to a unit file or to ssh. */
+const PLAIN_PATH = /^\/[A-Za-z0-9._/+@-]*$/;
+
+/** Throws a UsageFailure. */
+export function checkPaths(config: SetupConfig): void {
+  const hidden = "live" in config
+    ? config.live.find((path) => /^\/(var\/)?tmp(\/|$)/.test(path))
+    : undefined;
+  if (hidden !== undefined) {
+    throw new UsageFailure(`push cannot read what lies in ${quote(hidden)}`, {
+      hint: "its unit has a /tmp and a /var/tmp of its own: have the certificates lie elsewhere",
+    });
+  }
+  const strange = pathsOf(config).find((path) => !PLAIN_PATH.test(path));
+  if (strange === undefined) return;
+  throw new UsageFailure(`setup takes plain absolute paths only, not ${quote(strange)}`, {
+    hint: "letters, digits and ._/+@- may be in it; with another one, set this host up by hand",
+  });
+}
+
+function pathsOf(config: SetupConfig): readonly string[] {
+  switch (config.role) {
+    case "push": {
+      const directories = config.to.map(({ directory }) => directory);
+      const { file, identity, knownHosts, state, live } = config;
+      return [file, identity, knownHosts, state, ...live, ...directories];
+    }
+    case "deploy":
+      return [config.file, config.mailcow, config.staging, config.state];
+    case "local": {
+      const { file, mailcow, staging, pushState, deployState, live } = config;
+      return [file, mailcow, staging, pushState, deployState, ...live];
+    }
+    case "monitor":
+      return [config.file];
+  }
+}

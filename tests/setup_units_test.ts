@@ -1,0 +1,217 @@
+// certsync setup: one machine, containers, and what starts the services.
+
+import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import { parse } from "@std/yaml/parse";
+import { certsync } from "./kit/certsync.ts";
+import { need } from "./kit/programs.ts";
+import { run, tryRun } from "./kit/run.ts";
+import { setup } from "./kit/setup_script.ts";
+import { tempDir } from "./kit/temp_dir.ts";
+
+const NAME = "mail.example.org";
+const PUSH = ["push", "--domain", NAME, "--to", `certsync@${NAME}:/home/certsync/incoming/`];
+const LOCAL = ["local", "--domain", NAME];
+const CONFIG = "/etc/certsync/config.yaml";
+
+Deno.test("setup local puts one directory of root's between push and deploy, and neither ssh nor a user", async () => {
+  const script = await setup([...LOCAL, "--also", "shop.example.net"]);
+  deepEqual(parse(script.fed(`config ${CONFIG}`) ?? "", { schema: "failsafe" }), {
+    domain: NAME,
+    also: ["shop.example.net"],
+    push: { to: "/var/lib/mailcow-cert-incoming/" },
+    deploy: { staging: "/var/lib/mailcow-cert-incoming" },
+  });
+  const main = script.text.slice(script.text.indexOf("\nmain() {\n"));
+  doesNotMatch(main, /ssh-keygen|useradd|ensure_user|authorize|ssh_config/);
+  match(main, /directory 700 root:root "\$dir"/);
+  // push writes there, and the service of push must be let.
+  match(
+    script.fed("drop_in mailcow-cert-push.service") ?? "",
+    /^ReadWritePaths=\/var\/lib\/mailcow-cert-incoming$/m,
+  );
+  match(main, /^ *watch_staging mailcow-cert-deploy\.path \/var\/lib\/mailcow-cert-incoming$/m);
+});
+
+Deno.test("setup local names what a kept config lacks, and what it does not know", async () => {
+  await using dir = await tempDir();
+  const file = `${dir.path}/config.yaml`;
+  await Deno.writeTextFile(file, `domain: ${NAME}\npush: {to: "a@b.example:/in/"}\n`);
+  const { text } = await setup(["local", "--config", file]);
+  match(
+    text,
+    /^ *tell_missing push: ' {2}to: \/var\S+incoming\/' deploy: ' {2}staging: \/var\S+incoming'$/m,
+  );
+  for (
+    const [args, message] of [
+      [["local"], /needs --domain NAME\nhint: certsync setup local --domain/],
+      [[...LOCAL, "--to", "a@b.c:/in/"], /has no --to\nhint: .*setup push/],
+      [["monitor", "--timers-only"], /has no --timers-only\n.*setup push, deploy, local/],
+    ] as const
+  ) {
+    const { code, stderr } = await certsync(["setup", ...args]);
+    equal(code, 2);
+    match(stderr, message);
+  }
+});
+
+Deno.test("a source that the unit of push could not see is refused", async () => {
+  await using dir = await tempDir();
+  for (const line of ["live: /tmp/le/live", "live: /var/tmp/live", "source: /tmp/npm-5"]) {
+    const file = `${dir.path}/config.yaml`;
+    await Deno.writeTextFile(file, `push:\n  ${line}\n`);
+    for (const args of [PUSH, LOCAL]) {
+      const { code, stderr } = await certsync(["setup", ...args, "--config", file]);
+      equal(code, 2);
+      match(
+        stderr,
+        /^ERROR: push cannot read what lies in "\/(var\/)?tmp\/\S+"\nhint: its unit has/,
+      );
+    }
+  }
+  const script = await setup(PUSH);
+  await Deno.mkdir(`${dir.path}/live`);
+  const said = await script.call(
+    `(watch_source x.path ${dir.path}/live) 2>&1 || echo "code $?"`,
+  );
+  match(said, /^ERROR: push cannot read what lies in .*\nhint: .*\ncode 1$/m);
+});
+
+/** Runs lines of shell with the functions of a script, on a host whose directories are below `root`. */
+function onHost(root: string, text: string, lines: string): Promise<string> {
+  const functions = text.slice(0, text.indexOf("\nmain() {\n"))
+    .replaceAll(/\/(etc|run|usr\/lib)\/systemd\/system/g, `${root}/$1`);
+  return run(need("dash"), ["-s"], { stdin: `${functions}\n${lines}\n` });
+}
+
+/** What the path unit is told to watch by its drop-in; null without one. */
+async function watched(lives: string[], directories: string[]): Promise<string[] | null> {
+  await using dir = await tempDir("/var/lib"); // no /tmp
+  const { text, fed } = await setup(PUSH);
+  const unit = "mailcow-cert-push.path";
+  await Deno.mkdir(`${dir.path}/etc`);
+  const standard = (fed(`unit ${unit}`) ?? "").replaceAll("=/etc/", `=${dir.path}/etc/`);
+  await Deno.writeTextFile(`${dir.path}/etc/${unit}`, standard);
+  for (const path of directories) await Deno.mkdir(`${dir.path}${path}`, { recursive: true });
+  const places = lives.map((live) => `${dir.path}${live}`).join(" ");
+  await onHost(dir.path, text, `watch_source ${unit} ${places}`);
+  const drop = await Deno.readTextFile(`${dir.path}/etc/${unit}.d/certsync-setup.conf`)
+    .catch(() => null);
+  if (drop === null) return null;
+  match(drop, /^#.*\n\[Path\]\nPathChanged=\nPathChanged=/);
+  return Array.from(
+    drop.matchAll(/^PathChanged=(.+)$/gm),
+    ([, path = ""]) => path.replace(dir.path, ""),
+  );
+}
+
+Deno.test("what is watched is renewal/ beside live/, and each directory that was uploaded", async () => {
+  const tree = ["/le/live/npm-5", "/le/renewal"];
+  deepEqual(await watched(["/le/live"], tree), ["/le/renewal"]);
+  // Made later, it is watched all the same.
+  deepEqual(await watched(["/le/live"], []), ["/le/renewal"]);
+  deepEqual(
+    await watched(
+      ["/le/live", "/data/custom_ssl"],
+      [...tree, "/data/custom_ssl/npm-7", "/data/custom_ssl/other"],
+    ),
+    ["/data/custom_ssl", "/data/custom_ssl/npm-7", "/le/renewal"],
+  );
+});
+
+Deno.test("what the path unit watches anyway needs no drop-in", async () => {
+  const standard = ["/etc/nginx/letsencrypt/live", "/etc/letsencrypt/live"];
+  equal(await watched(standard, []), null);
+  equal(await watched(standard, ["/etc/letsencrypt/live", "/etc/letsencrypt/renewal"]), null);
+  deepEqual(await watched([...standard, "/le/live"], []), [
+    ...["/etc/letsencrypt/renewal", "/etc/nginx/letsencrypt/renewal", "/le/renewal"],
+  ]);
+});
+
+Deno.test("where the machine refuses mounts, every service gets what takes them off", async () => {
+  await using dir = await tempDir();
+  const { text } = await setup(LOCAL);
+  await Deno.mkdir(`${dir.path}/run`);
+  await Deno.mkdir(`${dir.path}/etc`);
+  const dropIns = async (code: number) => {
+    await Deno.writeTextFile(`${dir.path}/systemd-run`, `#!/bin/sh\nexit ${code}\n`, {
+      mode: 0o755,
+    });
+    await onHost(
+      dir.path,
+      text,
+      `PATH=${dir.path}:$PATH
+      find_sandbox
+      printf '%s\\n' '[Service]' ExecStart= ReadWritePaths=/x | drop_in mailcow-cert-push.service
+      drop_in mailcow-cert-deploy.service </dev/null
+      printf '[Path]\\n' | drop_in mailcow-cert-push.path`,
+    );
+    return await Promise.all(
+      ["push.service", "deploy.service", "push.path"].map((unit) =>
+        Deno.readTextFile(`${dir.path}/etc/mailcow-cert-${unit}.d/certsync-setup.conf`)
+          .catch(() => null)
+      ),
+    );
+  };
+  const plain = ["[Service]\nExecStart=\nReadWritePaths=/x\n", null, "[Path]\n"];
+  deepEqual(await dropIns(0), plain);
+  const [push = "", deploy = "", path] = await dropIns(226);
+  match(push ?? "", /^\[Service\]\nExecStart=\n#/);
+  doesNotMatch(push ?? "", /=\/x/);
+  equal(path, "[Path]\n");
+  const unit = await Deno.readTextFile(
+    new URL("../systemd/mailcow-cert-deploy.service", import.meta.url),
+  );
+  const off = Array.from((deploy ?? "").matchAll(/^(\w+)=/gm), ([, name]) => name).sort();
+  deepEqual(off, [
+    ...["PrivateDevices", "PrivateMounts", "PrivateTmp", "ProtectControlGroups", "ProtectHome"],
+    ...["ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables", "ProtectProc"],
+    ...["ProtectSystem", "ReadOnlyPaths", "ReadWritePaths"],
+  ]);
+  for (const name of off) match(unit, new RegExp(`^${name}=`, "m"));
+  // Once it does not any more, all is as it was.
+  deepEqual(await dropIns(0), plain);
+});
+
+Deno.test("where NPM runs in a container, setup writes push.live, and names it to who has a config", async () => {
+  await using dir = await tempDir("/var/lib");
+  const root = `${dir.path}/npm`;
+  for (const name of ["live/npm-5", "archive", "renewal"]) {
+    await Deno.mkdir(`${root}/${name}`, { recursive: true });
+  }
+  const bin = `${dir.path}/bin`;
+  await Deno.mkdir(bin);
+  await Deno.writeTextFile(
+    `${bin}/docker`,
+    `#!/bin/sh
+case $1 in
+ps) echo 0123abcd ;;
+inspect) printf '/npm\\tjc21/nginx-proxy-manager:latest\\t/etc/letsencrypt\\t${root}\\n' ;;
+esac
+`,
+    { mode: 0o755 },
+  );
+  for (const args of [PUSH, LOCAL]) {
+    const { text, fed } = await setup(args, { path: bin });
+    match(fed(`config ${CONFIG}`) ?? "", new RegExp(`^  live: \\[${root}/live\\]$`, "m"));
+    match(text, new RegExp(`^ *watch_source mailcow-cert-push\\.path ${root}/live$`, "m"));
+    match(text, new RegExp(`^ *tell_missing.*  live: \\[${root}/live\\]`, "m"));
+  }
+  const file = `${dir.path}/config.yaml`;
+  await Deno.writeTextFile(file, "push: {live: /srv/live}\n");
+  const { text } = await setup([...PUSH, "--config", file], { path: bin });
+  doesNotMatch(text, new RegExp(root));
+  match(text, /^ *watch_source mailcow-cert-push\.path \/srv\/live$/m);
+});
+
+Deno.test("with --timers-only there is no path unit, and one that is there goes", async () => {
+  const { text } = await setup([...LOCAL, "--timers-only"]);
+  for (const name of ["push", "deploy"]) {
+    match(text, new RegExp(`^ *stop mailcow-cert-${name}\\.path$`, "m"));
+  }
+  doesNotMatch(text, /^ *(start|unit|watch\w*) \S+\.path/m);
+  doesNotMatch((await setup(LOCAL)).text, /^ *stop \S/m);
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/s.sh`, text);
+  deepEqual((await tryRun(need("shellcheck"), ["--shell=sh", `${dir.path}/s.sh`])).stdout, "");
+  await run(need("dash"), ["-n", `${dir.path}/s.sh`]);
+});
