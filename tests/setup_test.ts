@@ -389,7 +389,7 @@ Deno.test("what is needed and lacks is named", async () => {
     [["push"], /--domain NAME and --to TARGET$/m],
     [["push", "--domain", "a.b"], /needs --to TARGET$/m],
     [["push", "--to", TARGET], /needs --domain NAME$/m],
-    [["deploy"], /needs --authorized-key LINE$/m],
+    [["deploy", "--replace"], /needs --authorized-key LINE$/m],
     [["deploy", "--authorized-key", LINE, "--to", TARGET], /has no --to\n.*setup push/],
     [["push", "--mailcow", "/srv/m"], /has no --mailcow\n.*setup deploy/],
     [["monitor", "--authorized-key", LINE], /has no --authorized-key\n.*setup deploy/],
@@ -628,6 +628,25 @@ Deno.test("where and until when a key may be used is kept, and a bare key gets w
   const none = await certsync(["setup", "push", "--replace"]);
   deepEqual([none.code, none.stdout], [2, ""]);
   match(none.stderr, /has no --replace\n.*setup deploy/);
+});
+
+Deno.test("without a key those that are let in stay, and a host that lets none in is left as it is", async () => {
+  const script = await setup(["deploy"]);
+  equal(script.fed("authorize /home/certsync/.ssh/authorized_keys"), "");
+  await using dir = await tempDir();
+  const file = `${dir.path}/authorized_keys`;
+  const check = async (keys: string | null) => {
+    if (keys !== null) await Deno.writeTextFile(file, keys);
+    const [, condition = ""] =
+      /^ {4}(\[ -n "\$is_given_keys" \][^]*?this one')$/m.exec(script.text) ?? [];
+    return await script.call(condition.replace("/home/certsync/.ssh/authorized_keys", file))
+      .then(() => null, ({ message }) => message);
+  };
+  match(await check(null) ?? "", /no key is let in here that could push\nhint: .*setup push/);
+  match(await check(`${OTHER_KEY}\n`) ?? "", /no key is let in here/);
+  equal(await check(`# mine\n${LINE}\n`), null);
+  await script.call(`authorize ${file} <<'END'\nEND`);
+  equal(await Deno.readTextFile(file), `${LINE}\n`);
 });
 
 Deno.test("another host's key stays if it can do no more, and is set aside if it can, or with --replace", async () => {

@@ -206,7 +206,8 @@ export const commands = {
         name: "authorized-key",
         argument: "LINE",
         repeatable: true,
-        help: "the line that setup push prints, or its key alone; setup deploy needs it",
+        help:
+          "the line that setup push prints, or its key alone; setup deploy needs it the first time",
       },
       { name: "replace", help: "setup deploy: let no other key than the given ones stay" },
       { name: "mailcow", argument: "DIR", help: "mailcow's directory (/opt/mailcow-dockerized)" },

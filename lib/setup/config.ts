@@ -217,9 +217,9 @@ function nameHostKey(
 
 function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
   const { deploy = {} } = config;
-  const lines = flags.values("authorized-key");
-  if (lines === undefined) {
-    throw new UsageFailure("certsync setup deploy needs --authorized-key LINE", {
+  const lines = flags.values("authorized-key") ?? [];
+  if (lines.length === 0 && flags.has("replace")) {
+    throw new UsageFailure("certsync setup deploy --replace needs --authorized-key LINE", {
       hint: "run certsync setup push on the NPM host first: its script prints that line",
     });
   }

@@ -73,6 +73,9 @@ main() {
     need openssl openssl
     need sshd openssh-server
     need ssh-keygen openssh-client
+    [ -n "$is_given_keys" ] || grep -Eqs "$kept_lines" /home/certsync/.ssh/authorized_keys ||
+        fail 'no key is let in here that could push' \
+            'run certsync setup push on the NPM host first: its script prints the line for this one'
     find_sandbox
 
     ensure_user certsync /home/certsync

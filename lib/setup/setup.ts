@@ -170,6 +170,7 @@ function deployValues(config: DeploySetup): Values {
       ...{ mailcow, staging, state, also_flags: alsoFlags(config) },
       // What else may stay in authorized_keys, for grep -E.
       kept_lines: replace ? "^$" : keptLines(staging),
+      is_given_keys: authorizedKeys.length === 0 ? "" : "1",
     },
     lists: {},
     texts: {
