@@ -60,17 +60,28 @@ Deno.test("docker compose missing is an error that says what to install, and the
   await assertHeals(lab, leaf);
 });
 
-Deno.test("docker missing is an error that says what to install, and the next run heals", async () => {
+Deno.test("docker missing is an error that says what to install or link, and the next run heals", async () => {
   await using lab = await startLab({ isDeployed: true, first: {} });
   await using dir = await tempDir();
   const leaf = await lab.issue();
-  const path = await onlyOpenssl(dir.path);
-  await lab.stage(leaf);
-  const { code, json } = await lab.deploy([], { env: { PATH: path } });
-  equal(code, 1);
-  match(json.error, /docker is not installed/);
-  await assertServed(lab.first, UNTOLD);
-  await assertHeals(lab, leaf);
+  const path = `${await onlyOpenssl(dir.path)}:/usr/local/bin`;
+  const docker = (await run("/bin/sh", ["-c", "command -v docker"])).trim();
+  await run("mount", ["-t", "tmpfs", "none", "/usr/local/bin"]);
+  try {
+    await lab.stage(leaf);
+    const { code, json } = await lab.deploy([], { env: { PATH: path } });
+    equal(code, 1);
+    match(json.error, /docker is not installed/);
+    match(json.hint, /link it into \/usr\/local\/bin where it lies elsewhere/);
+    await assertServed(lab.first, UNTOLD);
+
+    await Deno.symlink(docker, "/usr/local/bin/docker");
+    const healed = await lab.deploy([], { env: { PATH: path } });
+    deepEqual([healed.code, healed.json.outcome], [0, "repaired"], healed.json.error);
+    await assertServed(leaf);
+  } finally {
+    await run("umount", ["/usr/local/bin"]);
+  }
 });
 
 Deno.test("an engine that is down is an error that says so, and the next run heals", async () => {

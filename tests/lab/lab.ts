@@ -64,6 +64,8 @@ export interface Lab extends AsyncDisposable {
   startedAt(service: Service): Promise<string>;
   /** Which services were restarted during something. */
   restartedBy(something: () => Promise<unknown>): Promise<Service[]>;
+  /** The service of each `docker compose restart` during something, sorted. */
+  restartsDuring(something: () => Promise<unknown>): Promise<string[]>;
   /** Writes a file below the service's /lab, or removes it: see lab/start/prepare. */
   tell(service: Service, file: string, text: string | null): Promise<void>;
   /** Makes a program in the service's container do something else: a shell script, or null. */
@@ -187,6 +189,15 @@ async function build(options: LabOptions, stack: AsyncDisposableStack): Promise<
       await something();
       const after = await Promise.all(SERVICES.map(startedAt));
       return SERVICES.filter((_, i) => before[i] !== after[i]);
+    },
+    restartsDuring: async (something: () => Promise<unknown>) => {
+      const since = Date.now();
+      await something();
+      const span = ["--since", `${since / 1_000}`, "--until", `${Date.now() / 1_000}`];
+      const service = '{{index .Actor.Attributes "com.docker.compose.service"}}';
+      const filter = ["--filter", "event=restart", "--format", service];
+      const said = await run("docker", ["events", ...span, ...filter]);
+      return said.split("\n").filter((line) => line !== "").sort();
     },
     tell: async (service: Service, file: string, text: string | null) => {
       const path = `${root}/lab/${service}/${file}`;

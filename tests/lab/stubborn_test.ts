@@ -2,7 +2,15 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import { actions, ALL_RELOADED, type Lab, SERVICES, startLab } from "./lab.ts";
-import { askAll, assertServed, DOVECOT, NGINX, POSTFIX, untilAnswered } from "./wire.ts";
+import {
+  askAll,
+  assertServed,
+  DOVECOT,
+  NGINX,
+  POSTFIX,
+  untilAnswered,
+  WITHOUT_LOGIN,
+} from "./wire.ts";
 
 const DEAF = {
   "postfix-mailcow": ["postfix", "/usr/sbin/postfix"],
@@ -86,7 +94,7 @@ Deno.test("a pair that Dovecot cannot load is rolled back, and not tried again u
 
   const bad = await lab.issue({ algorithm: "rsa" });
   const { code, json } = await lab.deliver(bad);
-  await assertServed(lab.first);
+  await assertServed(lab.first, WITHOUT_LOGIN);
   equal(json.outcome, "rolled-back");
   equal(code, 1);
   match(json.error, /imap/);
@@ -102,22 +110,21 @@ Deno.test("a pair that Dovecot cannot load is rolled back, and not tried again u
     deepEqual(again.json.installed, []);
   });
   deepEqual(restarted, []);
-  await assertServed(lab.first);
+  await assertServed(lab.first, WITHOUT_LOGIN);
 
   const good = await lab.issue();
   const other = await lab.deliver(good);
   equal(other.code, 0, other.json.error);
   equal(other.json.outcome, "deployed");
-  await untilAnswered(); // those for clients that log in died while Dovecot was away
-  await assertServed(good);
+  await assertServed(good, WITHOUT_LOGIN);
 
   await lab.tell("dovecot-mailcow", "security-level", "2");
   await lab.compose("restart", "dovecot-mailcow");
-  await untilAnswered();
+  await untilAnswered(DOVECOT);
   const forced = await lab.deliver(bad, ["--force"]);
   equal(forced.code, 0, forced.json.error);
   equal(forced.json.outcome, "deployed");
-  await assertServed(bad);
+  await assertServed(bad, WITHOUT_LOGIN);
 });
 
 Deno.test("a pair with which nginx does not even start is rolled back", async () => {
@@ -154,7 +161,7 @@ Deno.test("where a leftover directory was replaced too, it is rolled back with t
   const { code, json } = await lab.deliver(await lab.issue({ algorithm: "rsa" }));
   equal(json.outcome, "rolled-back");
   equal(code, 1);
-  await assertServed(lab.first);
+  await assertServed(lab.first, WITHOUT_LOGIN);
 });
 
 Deno.test("an expired certificate is not put back", async () => {

@@ -23,6 +23,8 @@ export const NAMES = Object.keys(ENDPOINTS) as EndpointName[];
 export const POSTFIX: readonly EndpointName[] = ["smtp", "submission", "smtps"];
 export const DOVECOT: readonly EndpointName[] = ["imap", "imaps", "pop3", "pop3s", "sieve"];
 export const NGINX: readonly EndpointName[] = ["https"];
+/** All but those where Postfix may start no server for a minute, since Dovecot was away. */
+export const WITHOUT_LOGIN: readonly EndpointName[] = ["smtp", ...DOVECOT, ...NGINX];
 
 export const HOSTNAME = "mail.example.org";
 
