@@ -50,6 +50,8 @@ const commands: Record<CommandName, (call: Call) => Promise<Ending>> = {
     await report((await import("./lib/verify/verify.ts")).verifyCommand, call),
   "find-npm-dir": async (call) =>
     await report((await import("./lib/find_npm_dir.ts")).findCommand, call),
+  status: async (call) =>
+    await report((await import("./lib/status/status.ts")).statusCommand, call),
   setup: async (call) => await script((await import("./lib/setup/setup.ts")).setUp, call),
   completion: async (call) =>
     await script((await import("./lib/cli/completion.ts")).complete, call),
@@ -162,6 +164,7 @@ async function report<Config, R extends Report>(
       format: valueIn(argv, "format"),
       all: !isMisused && flags.has("all"),
       width: output === undefined ? widthOfStdout() : STANDARD_COLUMNS,
+      isTerminal: output === undefined && Deno.stdout.isTerminal(),
       now,
       paint: output === undefined ? terminal.paint : (text) => text,
     });

@@ -247,6 +247,7 @@ const keys: Record<ReportingCommand, string[]> = {
   ],
   verify: ["status", "domain", "staleAt", "legs", "next", "timers", "warnings"],
   "find-npm-dir": ["hostname", "match", "candidates", "warnings"],
+  status: ["roles", "points", "history", "warnings"],
 };
 
 Deno.test("--json answers wrong usage with one object that has every key, and the same exit code", async () => {

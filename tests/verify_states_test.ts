@@ -1081,7 +1081,7 @@ Deno.test("every state of the chain has its verdict and its next step, the same 
       deepEqual(report.legs.map(({ verdict }) => verdict), words);
       equal(formatSteps(report.next), next);
 
-      const look = { paint: (text: string) => text, width: 80, all: true, now };
+      const look = { paint: (text: string) => text, width: 80, isTerminal: false, all: true, now };
       const thresholds = { ...expectations, now };
       const formatted = (format: "text" | "nagios" | "prometheus") =>
         verifyCommand.words(report, thresholds, { ...look, format });
@@ -1174,7 +1174,7 @@ Deno.test("endpoints that all have one fault are one row, and others a row each"
   const rows = (...held: Certificate[]) => {
     const legs = held.map((each, index) => leg("served", each, { where: `imaps://h${index}:993` }));
     const report = reportOf({ name: "", legs, status: "ok", words: [] });
-    const look = { paint: (text: string) => text, width: 80, all: false, now };
+    const look = { paint: (text: string) => text, width: 80, isTerminal: false, all: false, now };
     const lines = verifyCommand.words(report, null, { ...look, format: "text" });
     return lines.filter((line) => / served /.test(` ${line}`));
   };

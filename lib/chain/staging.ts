@@ -161,6 +161,39 @@ export function mixedHint(
       "alone: certsync push --force";
 }
 
+/** Whose the directory is, and what lies there. */
+export interface StagingSight {
+  readonly uid: number;
+  /** Other names than these, the first twenty. */
+  unasked(names: readonly string[]): { readonly others: string[]; readonly hasMore: boolean };
+}
+
+const MOST_NAMES = 20;
+/** A directory that is larger holds some ten thousand names, of which none is worth the time. */
+const MOST_BYTES = 1024 * 1024;
+/** rsync's own, while a push is under way. */
+const PASSING = /^\.(fullchain|privkey)\.pem\./;
+
+/** Or why there is none. */
+export function lookAtStaging(directory: string): StagingSight | Failure {
+  try {
+    const { uid, size } = identifyTop(directory);
+    return {
+      uid,
+      unasked(names) {
+        if (size > MOST_BYTES) return { others: [], hasMore: true };
+        const others = fs.readdirSync(directory).filter((name) =>
+          !names.includes(name) && !PASSING.test(name)
+        ).sort();
+        return { others: others.slice(0, MOST_NAMES), hasMore: others.length > MOST_NAMES };
+      },
+    };
+  } catch (error) {
+    if (error instanceof Failure) return error;
+    throw error;
+  }
+}
+
 /** What is wrong with the directory itself, and the way out. */
 export function stagingWarnings(directory: string): string[] {
   const stat = lookAt(directory);

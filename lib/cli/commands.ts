@@ -185,6 +185,17 @@ export const commands = {
       { line: "certsync find-npm-dir", does: "list them all" },
     ],
   },
+  status: {
+    summary: "say whether this host is set up rightly, and what happened last",
+    options: [
+      { name: "offline", help: "ask no other host" },
+      ...reporting,
+    ],
+    examples: [
+      { line: "certsync status", does: "on either host, as root: each point with what mends it" },
+      { line: "certsync status --offline --quiet", does: "print nothing where all is well" },
+    ],
+  },
   setup: {
     summary: "print the shell script that makes this host a part of the chain",
     operand: "push|deploy|local|monitor",
@@ -257,9 +268,8 @@ export const synonyms: Readonly<Record<string, CommandName>> = {
   run: "push",
   renew: "push",
   sync: "push",
-  check: "verify",
-  status: "verify",
-  doctor: "verify",
+  check: "status",
+  doctor: "status",
 };
 
 /** No line is wider than `width`, but for the examples: what is to be typed is not broken. */

@@ -22,6 +22,8 @@ export interface Presentation {
   readonly all: boolean;
   /** In columns: what a table may take. */
   readonly width: number;
+  /** Elsewhere a message is one line, however long. */
+  readonly isTerminal: boolean;
   /** The moment from which times are counted. */
   readonly now: Date;
   paint(text: string, colour: Colour): string;

@@ -52,6 +52,23 @@ export async function holdState(directory: string, context: RunContext): Promise
   };
 }
 
+/**
+ * The same for whoever would only look: neither waits nor makes anything; null where nobody uses it
+ * yet.
+ */
+export async function tryState(directory: string): Promise<Disposable | "busy" | null> {
+  const path = join(directory, "lock");
+  try {
+    if (isMissing(path)) return null;
+    const file = openLock(path);
+    if (await file.tryLock(true)) return { [Symbol.dispose]: () => file.close() };
+    file.close();
+    return "busy";
+  } catch (cause) {
+    throw explain(cause, `use the state directory ${quote(directory)}`);
+  }
+}
+
 /** For reading too: a FIFO that somebody put there would else hold everything up. */
 function openLock(path: string): Deno.FsFile {
   const before = fs.lstatSync(path, { throwIfNoEntry: false });

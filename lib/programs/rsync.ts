@@ -87,9 +87,7 @@ export async function readGreeting(
   context: RunContext,
 ): Promise<Greeting | null> {
   // The letters are of no weight: it is told that there is nothing to come.
-  const command = `rsync --server -logDtpre.iLsfxCIvu . ${
-    /^[\w./-]+$/.exec(target.directory) ?? "."
-  }`;
+  const command = SERVER + safeDirectory(target);
   try {
     const { code, stdout, stderr } = await runRemotely(
       target.login,
@@ -105,4 +103,69 @@ export async function readGreeting(
     if (error instanceof TimedOut) return null;
     throw error;
   }
+}
+
+/** What came back when its server was asked for as push does it, and was told no more than a version. */
+export interface Answer extends Ending {
+  /** Null where it came to no end. */
+  readonly greeting: Greeting | null;
+  /** Whether rsync's version is in it. */
+  readonly hasVersion: boolean;
+  /** Whether it will compress; null where an rsync of its age, or its command, does not tell. */
+  readonly compresses: boolean | null;
+}
+
+/** Protocol 31, which every rsync since 2013 speaks, in four bytes. */
+const VERSION = new Uint8Array([31, 0, 0, 0]);
+/** Far more than rsync says by then. */
+const ENOUGH_BYTES = 1_024;
+
+/** `command` is what push asks for; of its path only one that no shell reads otherwise is told. */
+export async function askServer(
+  { target, ssh, timeoutMs }: Pick<Transfer, "target" | "ssh" | "timeoutMs">,
+  command: string,
+  context: RunContext,
+): Promise<Answer> {
+  const letters = /^rsync --server \S+ \. /.exec(command)?.[0] ?? SERVER;
+  const args = [
+    ...sshOptions(ssh, context),
+    ...sayWhenLetIn,
+    ...["--", target.login, letters + safeDirectory(target)],
+  ];
+  const invocation = {
+    ...{ timeoutMs, stdin: VERSION, enoughBytes: ENOUGH_BYTES },
+    environment: sshEnvironment(context),
+  };
+  try {
+    const { code, stdout, stderr } = await run("ssh", args, invocation, context);
+    return readAnswer(code, stdout, stderr);
+  } catch (error) {
+    if (!(error instanceof TimedOut)) throw error;
+    const { stderr } = error;
+    return { code: null, stderr, greeting: null, hasVersion: false, compresses: null };
+  }
+}
+
+/** With what our own rsync says of such an answer. Pure. */
+function readAnswer(code: number, stdout: string, stderr: string): Answer {
+  const version = stdout.indexOf("\0\0\0") - 1;
+  const text = (version < 0 ? stdout : stdout.slice(0, version)).slice(0, 1_024).trim();
+  const greeting = { code, text, isEmpty: stdout === "", stderr };
+  const said = text !== ""
+    ? "protocol version mismatch -- is your shell clean?"
+    : "rsync: connection unexpectedly closed (0 bytes received so far) [sender]";
+  const lists = version < 0 ? "" : stdout.slice(version + 4);
+  return {
+    code: code === 0 ? 12 : code,
+    stderr: `${stderr.replace(/\n?$/, "\n")}${said}\n`,
+    greeting,
+    hasVersion: version >= 0,
+    compresses: /\bmd5\b/.test(lists) ? /\bzlib\b/.test(lists) : null,
+  };
+}
+
+const SERVER = "rsync --server -logDtpre.iLsfxCIvu . ";
+
+function safeDirectory({ directory }: PushTarget): string {
+  return /^[\w./-]+$/.test(directory) ? directory : ".";
 }

@@ -26,6 +26,8 @@ export const programs: readonly string[] = Object.keys(packages);
 export interface Invocation {
   readonly stdin?: Uint8Array;
   readonly timeoutMs: number;
+  /** It is ended once it has printed that much. */
+  readonly enoughBytes?: number;
   readonly cwd?: string;
   /** Added to `LC_ALL` and `PATH`, which every program gets; nothing else is inherited. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
@@ -70,7 +72,7 @@ const KILL_AFTER_MS = 1_000;
 export async function run(
   program: Program,
   args: readonly string[],
-  { stdin, timeoutMs, cwd, environment }: Invocation,
+  { stdin, timeoutMs, enoughBytes = Infinity, cwd, environment }: Invocation,
   context: RunContext,
 ): Promise<Completion> {
   context.stop.throwIfAborted();
@@ -89,8 +91,8 @@ export async function run(
     stdout: "piped",
     stderr: "piped",
   });
-  const stdout = collect(child.stdout, program);
-  const stderr = collect(child.stderr, program);
+  const stdout = collect(child.stdout, program, enoughBytes);
+  const stderr = collect(child.stderr, program, Infinity);
   const finished = Promise.all([
     child.status,
     stdout.done,
@@ -101,7 +103,7 @@ export async function run(
 
   const limit = deadline(timeoutMs, context.stop);
   try {
-    const outcome = await Promise.race([finished, limit.reached]);
+    const outcome = await Promise.race([finished, limit.reached, stdout.enough]);
     if (outcome === "timed out") {
       throw new TimedOut(
         `${program} did not finish within ${timeoutMs / 1000} s`,
@@ -109,8 +111,10 @@ export async function run(
       );
     }
     context.stop.throwIfAborted();
-    trace(`exit code ${outcome[0].code}`);
-    return { code: outcome[0].code, stdout: stdout.text(), stderr: stderr.text() };
+    if (outcome === "enough") await end(child);
+    const { code } = await child.status;
+    trace(`exit code ${code}`);
+    return { code, stdout: stdout.text(), stderr: stderr.text() };
   } catch (error) {
     await end(child);
     trace("ended by certsync");
@@ -190,7 +194,8 @@ function deadline(timeoutMs: number, stop: AbortSignal) {
 }
 
 /** Reads a stream on the side; a grandchild that holds it open cannot outlast `cancel`. */
-function collect(stream: ReadableStream<Uint8Array>, program: Program) {
+function collect(stream: ReadableStream<Uint8Array>, program: Program, enoughBytes: number) {
+  const { promise: enough, resolve: beEnough } = Promise.withResolvers<"enough">();
   const reader = stream.getReader();
   const chunks: Uint8Array[] = [];
   let length = 0;
@@ -205,10 +210,12 @@ function collect(stream: ReadableStream<Uint8Array>, program: Program) {
         );
       }
       chunks.push(value);
+      if (length >= enoughBytes) return beEnough("enough");
     }
   }
   return {
     done: read(),
+    enough,
     text() {
       const decoder = new TextDecoder();
       return chunks.map((chunk) => decoder.decode(chunk, { stream: true })).join("") +

@@ -33,18 +33,73 @@ export async function readTimers(context: RunContext): Promise<InstalledTimer[]>
 /** What `systemctl show` prints of units: a block each, times in UTC. Pure. */
 function parseTimers(shown: string): InstalledTimer[] {
   return shown.split("\n\n").flatMap((block) => {
-    const property = (name: string) => new RegExp(`^${name}=(.*)$`, "m").exec(block)?.[1] ?? "";
-    const unit = property("Id");
-    const [, day, time] = /(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC$/.exec(
-      property("NextElapseUSecRealtime"),
-    ) ?? [];
+    const unit = property(block, "Id");
     return unit === "" ? [] : [{
       unit,
-      active: property("ActiveState") === "active",
-      isEnabled: property("UnitFileState") === "enabled",
-      next: day === undefined ? null : formatTime(new Date(`${day}T${time}Z`)),
+      active: property(block, "ActiveState") === "active",
+      isEnabled: property(block, "UnitFileState") === "enabled",
+      next: parseTime(property(block, "NextElapseUSecRealtime")),
     }];
   });
+}
+
+/** What systemd knows of a unit. */
+export interface UnitState {
+  /** `loaded`, `not-found`, `masked` and others. */
+  readonly load: string;
+  readonly active: string;
+  readonly isEnabled: boolean;
+  /** Of its last run: `success`, `exit-code`, `timeout` and others. */
+  readonly result: string;
+  /** systemd's own begin at 200: 226 where it could not make the sandbox. systemd.exec(5) */
+  readonly exitStatus: number;
+  /** When the last run ended. */
+  readonly ended: string | null;
+  readonly next: string | null;
+  /** What a path unit looks at. */
+  readonly watched: readonly string[];
+}
+
+const STATE_PROPERTIES = [
+  ...["Id", "LoadState", "ActiveState", "UnitFileState", "Result", "ExecMainStatus"],
+  ...["ExecMainExitTimestamp", "NextElapseUSecRealtime", "Paths"],
+];
+
+/** By name, also those that are not there; null where systemd does not run. systemctl(1) */
+export async function readUnits(
+  units: readonly string[],
+  context: RunContext,
+): Promise<ReadonlyMap<string, UnitState> | null> {
+  const shown = await systemctl(
+    ["show", `--property=${STATE_PROPERTIES.join(",")}`, ...units],
+    context,
+  );
+  return shown.trim() === "" ? null : parseUnits(shown);
+}
+
+/** Pure. */
+export function parseUnits(shown: string): Map<string, UnitState> {
+  return new Map(
+    shown.trim().split("\n\n").map((block) => [property(block, "Id"), {
+      load: property(block, "LoadState"),
+      active: property(block, "ActiveState"),
+      isEnabled: property(block, "UnitFileState") === "enabled",
+      result: property(block, "Result"),
+      exitStatus: Number(property(block, "ExecMainStatus")),
+      ended: parseTime(property(block, "ExecMainExitTimestamp")),
+      next: parseTime(property(block, "NextElapseUSecRealtime")),
+      watched: Array.from(block.matchAll(/^Paths=(.+) \(\w+\)$/gm), ([, path = ""]) => path),
+    }]),
+  );
+}
+
+function property(block: string, name: string): string {
+  return new RegExp(`^${name}=(.*)$`, "m").exec(block)?.[1] ?? "";
+}
+
+function parseTime(text: string): string | null {
+  const [, day, time] = /(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC$/.exec(text) ?? [];
+  return day === undefined ? null : formatTime(new Date(`${day}T${time}Z`));
 }
 
 async function systemctl(args: readonly string[], context: RunContext): Promise<string> {

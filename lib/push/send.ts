@@ -8,9 +8,9 @@ import type { Destination, PushConfig } from "../config/push_config.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { makeScratch } from "../files/state.ts";
 import { writeSynced } from "../files/write_file.ts";
-import { type Mode, readGreeting, serverCommand, transfer } from "../programs/rsync.ts";
+import { forcedCommandLine } from "../programs/forced_command.ts";
+import { type Mode, readGreeting, transfer } from "../programs/rsync.ts";
 import { explainTransfer, type TransferFailure } from "../programs/rsync_words.ts";
-import { publicKeyLine } from "../programs/ssh_key.ts";
 import { judgeIdentity, readPeer } from "../programs/ssh_peer.ts";
 import { allEnded, pause, type RunContext } from "../run_context.ts";
 
@@ -140,10 +140,7 @@ async function attempt(
 }
 
 async function forcedCommandWarning(target: Destination, context: RunContext): Promise<string> {
-  const command = await serverCommand("-azL", target, context);
-  const { identity } = target.ssh;
-  const publicKey = (identity && publicKeyLine(`${identity}.pub`)) ?? "ssh-ed25519 AAAA…";
   return `the forced command of ${target.text} is for rsync without -z, so the pair was sent without ` +
     `compression, at the second try; this line in authorized_keys would match: ` +
-    `command="${(command ?? "rsync --server …").replaceAll('"', '\\"')}",restrict ${publicKey}`;
+    await forcedCommandLine(target, context);
 }

@@ -25,7 +25,14 @@ export function verifyHere(argv: readonly string[], bin?: string): Promise<Verif
 /** What verify prints of it where stdout is no terminal. */
 export function verifyLines(report: VerifyReport): string[] {
   const paint = (text: string) => text;
-  const look = { format: undefined, all: false, width: 80, now: new Date(), paint };
+  const look = {
+    format: undefined,
+    all: false,
+    width: 80,
+    isTerminal: false,
+    now: new Date(),
+    paint,
+  };
   return verifyCommand.words(report, null, look);
 }
 

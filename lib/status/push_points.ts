@@ -1,0 +1,185 @@
+// What push needs on this host: the certificate of each name, a key for ssh, and targets that answer.
+
+import * as fs from "node:fs";
+import { dirname, join } from "node:path";
+import { parseChain, timeState } from "../certificate/certificate.ts";
+import { headline } from "../certificate/headline.ts";
+import { readLineageFile } from "../chain/lineage_file.ts";
+import {
+  chooseLineage,
+  type Lineage,
+  liveDirectories,
+  namedLineage,
+  OVERDUE,
+  readLineages,
+  RUN_AS_ROOT,
+} from "../chain/npm_dir.ts";
+import { hintAtVolumes } from "../chain/npm_volume.ts";
+import type { Destination, PushConfig } from "../config/push_config.ts";
+import { Failure, quote } from "../failure.ts";
+import { exposure } from "../files/exposure.ts";
+import { FileProblem, isMissing } from "../files/read_file.ts";
+import { tryState } from "../files/state.ts";
+import { judgeIdentity } from "../programs/ssh_peer.ts";
+import { allEnded, type RunContext } from "../run_context.ts";
+import { formatTime } from "../values/time.ts";
+import { failedPoint, type Point, point, pointsOf } from "./point.ts";
+import { targetPoint } from "./target.ts";
+
+/** What a path unit is to watch for it is told beside the points. */
+export interface PushSight {
+  readonly points: readonly Point[];
+  readonly watches: readonly string[];
+}
+
+export async function lookAtPush(
+  config: PushConfig,
+  { offline }: { readonly offline: boolean },
+  context: RunContext,
+): Promise<PushSight> {
+  const sources = await readSources(config, context);
+  return {
+    points: [
+      ...(sources instanceof Failure
+        ? [failedPoint("source", sources)]
+        : sources.map((source) => sourcePoint(source, config))),
+      ...await keyPoints(config.to, context),
+      ...statePoints("push state", config.state),
+      ...offline ? [] : await pointsOf("targets", () => targetPoints(config, context)),
+    ],
+    watches: sources instanceof Failure ? [] : watchedFor(sources, config),
+  };
+}
+
+/** What there is for a name; the lineage is null where none covers it. */
+interface Source {
+  readonly name: string;
+  readonly lineage: Pick<Lineage, "directory" | "fingerprint" | "notAfter" | "lifeLeft"> | null;
+  readonly state: Lineage["state"] | "unreadable";
+  readonly problem: string | null;
+}
+
+async function readSources(
+  { domain, also, live, source }: PushConfig,
+  context: RunContext,
+): Promise<Source[] | Failure> {
+  try {
+    const lineages = source.kind === "directory" && also.length === 0
+      ? []
+      : readLineages(liveDirectories(live), context.now);
+    return [domain, ...also].map((name) => {
+      if (name === domain && source.kind === "directory") {
+        return readDirectory(name, source.name, context.now);
+      }
+      const lineage = name === domain && source.kind === "lineage"
+        ? namedLineage(lineages, source.name, name)
+        : chooseLineage(lineages, name).best;
+      if (lineage !== null) return { name, lineage, ...lineage };
+      const isUnreadable = lineages.some(({ isUnreadable }) => isUnreadable);
+      return { name, lineage, problem: null, state: isUnreadable ? "unreadable" : "broken" };
+    });
+  } catch (error) {
+    const hinted = await hintAtVolumes(error, context);
+    if (hinted instanceof Failure) return hinted;
+    throw hinted;
+  }
+}
+
+function readDirectory(name: string, directory: string, now: Date): Source {
+  const path = join(directory, "fullchain.pem");
+  const found = { directory, fingerprint: null, notAfter: null, lifeLeft: 0 };
+  try {
+    const [leaf] = parseChain(readLineageFile(path).bytes, quote(path));
+    const { fingerprint, notAfter, notBefore } = leaf;
+    const lifeLeft = (notAfter.getTime() - now.getTime()) /
+      (notAfter.getTime() - notBefore.getTime());
+    return {
+      name,
+      lineage: { directory, fingerprint, notAfter, lifeLeft },
+      state: timeState(leaf, now),
+      problem: null,
+    };
+  } catch (error) {
+    if (error instanceof FileProblem) {
+      const state = error.kind === "unreadable" ? "unreadable" : "broken";
+      return { name, lineage: found, state, problem: `${quote(path)} ${error.detail}` };
+    }
+    if (!(error instanceof Failure)) throw error;
+    return { name, lineage: found, state: "broken", problem: error.message };
+  }
+}
+
+function sourcePoint({ name, lineage, state, problem }: Source, { commands }: PushConfig): Point {
+  const what = `source of ${name}`;
+  const see = `see what is there with: ${commands.find} --all`;
+  if (state === "unreadable") {
+    return point(what, "unknown", problem ?? "no directory may be read by this user", RUN_AS_ROOT);
+  }
+  if (lineage === null) return point(what, "error", "no certificate covers it", see);
+  const where = quote(lineage.directory);
+  const told = headline(`${where}:`, {
+    fingerprint: lineage.fingerprint,
+    notAfter: lineage.notAfter && formatTime(lineage.notAfter),
+  });
+  const renew = "renew it in Nginx Proxy Manager, and see its log for why it did not";
+  if (state === "broken") return point(what, "error", problem ?? `${where} is broken`, see);
+  if (state !== "valid") return point(what, "error", `${told}, which is ${state}`, renew);
+  if (lineage.lifeLeft < OVERDUE) {
+    return point(what, "warning", `${told}, whose renewal is overdue`, renew);
+  }
+  return point(what, "ok", told);
+}
+
+/** As setup has it watched: certbot's own record of renewals, or where uploads are written in place. */
+function watchedFor(sources: readonly Source[], { live, source }: PushConfig): string[] {
+  const all = source.kind === "auto" ? liveDirectories(live) : [];
+  const used = sources.flatMap(({ lineage }) => lineage === null ? [] : [lineage.directory]);
+  return [
+    ...new Set([
+      ...all.flatMap((directory) => renewalBeside(directory) ?? []),
+      ...used.map((directory) => renewalBeside(dirname(directory)) ?? realPath(directory)),
+    ]),
+  ];
+}
+
+function renewalBeside(live: string): string | null {
+  const renewal = join(dirname(realPath(live)), "renewal");
+  return isMissing(renewal) ? null : renewal;
+}
+
+function realPath(path: string): string {
+  try {
+    return fs.realpathSync(path);
+  } catch {
+    return path; // whoever reads it says what is wrong with it
+  }
+}
+
+async function keyPoints(targets: readonly Destination[], context: RunContext): Promise<Point[]> {
+  const one = new Map(targets.map((target) => [target.ssh.identity, target] as const));
+  return await allEnded(Array.from(one, async ([identity, target]): Promise<Point> => {
+    if (identity === null) return point("ssh key", "ok", "ssh's own choice");
+    const trouble = await judgeIdentity(target, target.ssh, context);
+    return trouble === null
+      ? point("ssh key", "ok", identity)
+      : point("ssh key", "error", trouble.cause, trouble.hint);
+  }));
+}
+
+/** Others who can write to it. */
+export function statePoints(name: string, state: string): Point[] {
+  const exposed = exposure(state);
+  if (exposed === null) return [];
+  return [point(name, "warning", exposed, `chown root ${state}; chmod 700 ${state}`)];
+}
+
+/** Under push's lock: rrsync takes one at a time, and a push must not find it taken. */
+async function targetPoints({ to, state }: PushConfig, context: RunContext): Promise<Point[]> {
+  const lock = await tryState(state);
+  if (lock === "busy") {
+    const again = "run certsync status again when that has ended";
+    return to.map(({ text }) => point(`target ${text}`, "unknown", "a push is running", again));
+  }
+  using _lock = lock;
+  return await allEnded(to.map((target) => targetPoint(target, context)));
+}

@@ -1,0 +1,254 @@
+// certsync status: says whether this host is set up rightly, and what happened last.
+
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { readHistory } from "../chain/history.ts";
+import type { Flags } from "../cli/command_line.ts";
+import type { Presentation } from "../cli/terminal.ts";
+import { type ConfigFile, STANDARD_FILE } from "../config/config_file.ts";
+import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
+import { type PushConfig, pushConfig } from "../config/push_config.ts";
+import { Failure, quote } from "../failure.ts";
+import { exposure } from "../files/exposure.ts";
+import { isMissing } from "../files/read_file.ts";
+import { readUnits, type UnitState } from "../programs/systemctl.ts";
+import { readVersion } from "../programs/version.ts";
+import { allEnded, type RunContext } from "../run_context.ts";
+import { shellWord } from "../values/shell_word.ts";
+import { lookAtDeploy } from "./deploy_points.ts";
+import { failedPoint, type Point, point } from "./point.ts";
+import { lookAtPush, statePoints } from "./push_points.ts";
+import {
+  describeStatus,
+  emptyStatusReport,
+  endingOf,
+  type Role,
+  type RoleEntry,
+  type StatusReport,
+} from "./report.ts";
+import { type Duty, unitNames, unitPoints } from "./unit_points.ts";
+
+export interface StatusConfig {
+  readonly file: ConfigFile;
+  readonly path: string;
+  readonly push: PushConfig | Failure;
+  readonly deploy: DeployConfig | Failure;
+  readonly offline: boolean;
+}
+
+function statusConfig(file: ConfigFile, flags: Flags): StatusConfig {
+  return {
+    file,
+    path: flags.value("config") ?? STANDARD_FILE,
+    push: attempt(() => pushConfig(file, flags)),
+    deploy: attempt(() => deployConfig(file, flags)),
+    offline: flags.has("offline"),
+  };
+}
+
+function attempt<T>(make: () => T): T | Failure {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof Failure) return error;
+    throw error;
+  }
+}
+
+const roleNames: readonly Role[] = ["push", "deploy", "verify"];
+
+async function status(config: StatusConfig, context: RunContext): Promise<StatusReport> {
+  const duties = roleNames.map((role) => dutyOf(role, config));
+  const units = await readUnits(duties.flatMap(unitNames), context);
+  const roles = rolesOf(config, units);
+  if (roles.length === 0) return { ...emptyStatusReport(), points: [noRole(config)] };
+  const isOf = (role: Role) => roles.includes(role);
+  const push = isOf("push") && !(config.push instanceof Failure)
+    ? await lookAtPush(config.push, config, context)
+    : { points: [], watches: [] };
+  const deploy = isOf("deploy") && !(config.deploy instanceof Failure)
+    ? [
+      ...await lookAtDeploy(config.deploy, context),
+      ...statePoints("deploy state", config.deploy.state),
+    ]
+    : [];
+  const seen = duties.filter(({ role }) => isOf(role)).map((duty) =>
+    duty.role === "push" ? { ...duty, watches: push.watches } : duty
+  );
+  const { history, warnings } = readHistories(config, roles);
+  return {
+    roles,
+    points: [
+      ...configPoints(config, roles),
+      ...await programPoints(roles, context),
+      ...push.points,
+      ...deploy,
+      ...seen.flatMap((duty) => unitPoints(duty, units)),
+      ...(units === null ? [] : [alertPoint()]),
+    ],
+    history,
+    warnings,
+  };
+}
+
+/** By what is enabled, by what the config speaks of, and where mailcow lies. Pure, but for that. */
+function rolesOf(
+  { file, deploy }: StatusConfig,
+  units: ReadonlyMap<string, UnitState> | null,
+): Role[] {
+  const isEnabled = (role: Role) => units?.get(`mailcow-cert-${role}.timer`)?.isEnabled ?? false;
+  const hasMailcow = !(deploy instanceof Failure) &&
+    !isMissing(join(deploy.mailcow, "mailcow.conf"));
+  const roles = roleNames.filter((role) =>
+    isEnabled(role) || (role === "push" && file.push !== undefined) ||
+    (role === "deploy" && (file.deploy !== undefined || hasMailcow))
+  );
+  return roles.length === 0 && file.verify !== undefined ? ["verify"] : roles;
+}
+
+function noRole(config: StatusConfig): Point {
+  return point(
+    "role",
+    "error",
+    "this host has no part in the chain yet",
+    `on the NPM host: ${dutyOf("push", config).setup}; on the mail host: ` +
+      `${dutyOf("deploy", config).setup}; where both are on this machine: certsync setup local ` +
+      `--domain ${domainOf(config)} | sh`,
+  );
+}
+
+function domainOf({ file }: StatusConfig): string {
+  return file.domain ?? "mail.example.org";
+}
+
+function dutyOf(role: Role, config: StatusConfig): Duty {
+  const { file, push, deploy } = config;
+  const told = config.path === STANDARD_FILE ? "" : ` --config ${shellWord(config.path)}`;
+  const domain = domainOf(config);
+  const to = push instanceof Failure
+    ? [`certsync@${domain}:/home/certsync/incoming/`]
+    : push.to.map(({ text }) => text);
+  const also = (file.also ?? []).map((name) => ` --also ${name}`).join("");
+  const targets = to.map((text) => ` --to ${shellWord(text)}`).join("");
+  switch (role) {
+    case "push":
+      if (to.every((text) => text.startsWith("/"))) {
+        return {
+          role,
+          watches: [],
+          setup: `certsync setup local${told} --domain ${domain}${also} | sh`,
+        };
+      }
+      return {
+        role,
+        watches: [],
+        setup: `certsync setup push${told} --domain ${domain}${also}${targets} | sh`,
+      };
+    case "deploy":
+      return {
+        role,
+        watches: deploy instanceof Failure ? [] : [deploy.staging.replace(/(.)\/+$/, "$1")],
+        setup: `certsync setup deploy${told}${also} | sh`,
+      };
+    case "verify":
+      return { role, watches: null, setup: `certsync setup monitor${told} | sh` };
+  }
+}
+
+function configPoints(config: StatusConfig, roles: readonly Role[]): Point[] {
+  const { path, push, deploy } = config;
+  const wrong = [roles.includes("push") ? push : null, roles.includes("deploy") ? deploy : null]
+    .filter((one) => one instanceof Failure);
+  if (wrong.length > 0) return wrong.map((failure) => failedPoint("config", failure));
+  const exposed = [path, join(path, "..")].filter((place) => exposure(place) !== null);
+  if (exposed.length > 0) {
+    return exposed.map((place) =>
+      point(
+        "config",
+        "warning",
+        exposure(place) ?? "",
+        `chown root ${shellWord(place)}; chmod go-w ${shellWord(place)}`,
+      )
+    );
+  }
+  return [
+    point("config", "ok", isMissing(path) ? `no ${path}: the defaults hold` : quote(path)),
+  ];
+}
+
+const needed = {
+  push: ["rsync", "ssh", "openssl"],
+  deploy: ["docker", "openssl"],
+  verify: ["openssl"],
+} as const;
+
+async function programPoints(roles: readonly Role[], context: RunContext): Promise<Point[]> {
+  const programs = [...new Set(roles.flatMap((role) => [...needed[role]]))];
+  return await allEnded(programs.map(async (program): Promise<Point> => {
+    try {
+      return point(program, "ok", await readVersion(program, context));
+    } catch (error) {
+      if (error instanceof Failure && !context.stop.aborted) return failedPoint(program, error);
+      throw error;
+    }
+  }));
+}
+
+const ALERT = "/etc/certsync/alert";
+
+function alertPoint(): Point {
+  const stat = fileAt(ALERT);
+  if (stat?.isFile() && (stat.mode & 0o111) !== 0) {
+    return point("alert", "ok", `${ALERT} is told of failures`);
+  }
+  return stat === null
+    ? point(
+      "alert",
+      "note",
+      `no ${ALERT}: failures are told to the journal alone`,
+      "put a program there that sends you what it reads on standard input, and: " +
+        `chmod 755 ${ALERT}`,
+    )
+    : point("alert", "note", `${ALERT} cannot be executed`, `chmod 755 ${ALERT}`);
+}
+
+function fileAt(path: string): fs.Stats | null {
+  try {
+    return fs.statSync(path);
+  } catch (error) {
+    if (error instanceof Error && "code" in error) return null;
+    throw error;
+  }
+}
+
+const SHOWN = 5;
+
+function readHistories(
+  { push, deploy }: StatusConfig,
+  roles: readonly Role[],
+): Pick<StatusReport, "history" | "warnings"> {
+  const places = ([["push", push], ["deploy", deploy]] as const).filter(([role]) =>
+    roles.includes(role)
+  );
+  const warnings: string[] = [];
+  const entries = places.flatMap(([command, config]): RoleEntry[] => {
+    if (config instanceof Failure) return [];
+    const read = attempt(() => readHistory(config.state));
+    if (!(read instanceof Failure)) return read.map((entry) => ({ command, ...entry }));
+    warnings.push(`the history of ${command} cannot be read: ${read.message}`);
+    return [];
+  });
+  const latest = ({ time, last }: RoleEntry) => last ?? time;
+  entries.sort((a, b) => latest(a) < latest(b) ? -1 : latest(a) > latest(b) ? 1 : 0);
+  return { history: entries.slice(-SHOWN), warnings };
+}
+
+/** How main runs it. */
+export const statusCommand = {
+  config: statusConfig,
+  run: status,
+  empty: emptyStatusReport,
+  words: (report: StatusReport, _config: StatusConfig | null, presentation: Presentation) =>
+    describeStatus(report, presentation),
+  ending: endingOf,
+};
