@@ -5,7 +5,7 @@ import { parseChain } from "../lib/certificate/certificate.ts";
 import { explain } from "../lib/chain/mail_exchange.ts";
 import { foreseeDane, foretell, withForesight } from "../lib/deploy/dane.ts";
 import { emptyDeployReport } from "../lib/deploy/report.ts";
-import { type Authority, authority, type Leaf, tlsa } from "./kit/authority.ts";
+import { type Authority, authority, type Leaf, type LeafOptions, tlsa } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
 import { record } from "./kit/dane_states.ts";
 import { type DnsZone, dnsZone, type Resolver } from "./kit/dns_zone.ts";
@@ -34,7 +34,7 @@ interface Scene extends AsyncDisposable {
   host: MailHost;
   /** On PATH: the real dig and delv. */
   programs: string;
-  issue(more?: { keyPem: string }): Promise<Leaf>;
+  issue(more?: Partial<LeafOptions>): Promise<Leaf>;
   /** Serves the one, and stages the other. */
   renew(installed: Leaf, next: Leaf): Promise<void>;
   deploy(...args: string[]): ReturnType<MailHost["deploy"]>;
@@ -77,68 +77,212 @@ Deno.test("deploy tells once which record a new key lacks, and verify until it i
   await using all = await scene(ca);
   const { zone, host } = all;
   const key = (leaf: Leaf, form = "1 1") => record(3, form, leaf.certPem);
+  const issuer = (leaf: Leaf, form = "1 1") => record(2, form, leaf.chainPem);
+  const wildcard = `*.${NAME}`;
   let installed = await all.issue();
-  const renewal = async (published: (old: Leaf, next: Leaf) => string[]) => {
-    const [old, next] = [installed, await all.issue()];
+  const renewal = async (
+    published: (old: Leaf, next: Leaf) => string[],
+    { keeps, issuerName, owner = OWNER }: { keeps?: true; issuerName?: string; owner?: string } =
+      {},
+  ) => {
+    const old = installed;
+    const next = await all.issue({
+      ...(keeps && { keyPem: old.keyPem }),
+      ...(issuerName && { issuerName }),
+    });
     const records = published(old, next);
-    await Promise.all([all.renew(old, next), zone.publish(lines(OWNER, records))]);
+    await Promise.all([all.renew(old, next), zone.publish(lines(owner, records))]);
     installed = next;
     return { next, records };
   };
 
-  const breaking: [what: string, form: string, published: (old: Leaf, next: Leaf) => string[]][] = [
-    ["the old key alone", "1 1", (old) => [key(old)]],
-    ["the old key in the stronger digest", "1 2", (old, next) => [key(next), key(old, "1 2")]],
+  const breaking: {
+    what: string;
+    published(old: Leaf, next: Leaf): string[];
+    lacking(next: Leaf): string;
+    how?: Parameters<typeof renewal>[1];
+    cure?: RegExp;
+  }[] = [
+    { what: "the old key alone", published: (old) => [key(old)], lacking: (next) => key(next) },
+    {
+      what: "the old key in the stronger digest",
+      published: (old, next) => [key(next), key(old, "1 2")],
+      lacking: (next) => key(next, "1 2"),
+    },
+    {
+      what: "3 0 1, and a key that is kept",
+      published: (old) => [key(old, "0 1")],
+      lacking: (next) => key(next),
+      how: { keeps: true },
+    },
+    {
+      what: "2 1 1 of another issuer, and a key that is kept",
+      published: (old) => [issuer(old)],
+      lacking: (next) => issuer(next),
+      how: { keeps: true, issuerName: "Kit Intermediate E2" },
+      cure: /^hint: the CA changes its issuers as it likes: publish all .* reuse_key = True /m,
+    },
+    {
+      what: "2 0 1 of another issuer, and a key that is kept",
+      published: (old) => [issuer(old, "0 1")],
+      lacking: (next) => issuer(next),
+      how: { keeps: true },
+      cure: /^hint: the CA changes its issuers as it likes: publish all .* reuse_key = True /m,
+    },
+    {
+      what: "the old key at a wildcard",
+      published: (old) => [key(old)],
+      lacking: (next) => key(next),
+      how: { owner: wildcard },
+    },
   ];
-  for (const [what, form, published] of breaking) {
+  for (const { what, published, lacking, how = {}, cure } of breaking) {
     await t.step(`${what}: the alert with the record, once, and the cure`, async () => {
-      const { next, records } = await renewal(published);
-      const lacking = key(next, form);
+      const { next, records } = await renewal(published, how);
+      const record = lacking(next);
+      const { owner = OWNER } = how;
+      const words = `publish ${owner}. IN TLSA ${record}`;
       const before = await all.deploy("--dry-run", "--json");
       equal(before.code, 0);
       equal(before.json().outcome, "would-deploy");
-      match(
-        before.json().warnings.join("\n"),
-        new RegExp(`publish ${OWNER}\\. IN TLSA ${lacking};`),
-      );
+      ok(before.json().warnings.join("\n").includes(words), before.stdout);
       equal(
         before.json().notes.includes(`TLSA 3 1 1 changes with the key: it will be ${key(next)}`),
-        true,
+        how.keeps !== true,
       );
 
       const { code, stdout, stderr } = await all.deploy();
       equal(code, 1);
       match(stdout, /^deployed mail\.example\.org [0-9A-F:]{11} \(was /);
+      const [error = "", hint = "", ...others] = trouble(stderr);
+      deepEqual(others, []);
+      ok(error.startsWith(`ERROR: no TLSA record fits the new certificate: ${words}`), error);
+      match(error, /; senders that check DANE hold mail to mail\.example\.org back .*TTL 1h\)$/);
       match(
-        stderr.split("\n").find((line) => line.startsWith("ERROR: ")) ?? "",
-        new RegExp(
-          `^ERROR: no TLSA record fits the new certificate: publish ${OWNER}\\. IN TLSA ${lacking}; .*TTL 1h`,
-        ),
+        hint,
+        / reuse_key = True right below \[renewalparams\] .* certsync find-npm-dir mail\.example\.org$/,
       );
-      match(
-        stderr,
-        /^hint: .* reuse_key = True right below \[renewalparams\] .* certsync find-npm-dir mail\.example\.org$/m,
-      );
+      if (cure !== undefined) match(hint, cure);
       await host.assertInstalled(next);
 
-      const again = await all.deploy();
-      deepEqual([again.code, trouble(again.stderr)], [0, []]);
+      const again = await all.deploy("--verbose");
+      deepEqual([again.code, again.stderr], [0, ""]);
       doesNotMatch(again.stdout, /TLSA|DANE/);
 
       const wrong = await all.verify();
       equal(wrong.code, 2, wrong.stdout + wrong.stderr);
       match(wrong.stdout, /^tlsa +_25\._tcp\.mail\.example\.org .* no record fits$/m);
+      const line = wrong.stdout.trimEnd().split("\n").at(-1) ?? "";
       const advice =
-        / in the DNS: publish (\S+) IN (TLSA [0-9a-f ]+) \(seen by all after 1h, its TTL\)$/
-          .exec(wrong.stdout.trimEnd());
-      equal(advice?.[2], `TLSA ${lacking}`);
+        / in the DNS: publish (\S+) IN (TLSA [0-9a-f ]+[0-9a-f]),? ?.*\(seen by all after 1h, its TTL\)$/
+          .exec(line);
+      deepEqual(advice?.slice(1), [`${owner}.`, `TLSA ${record}`], line);
       // To the letter, beside what stands there.
-      await zone.publish([...lines(OWNER, records), `${advice?.[1]} ${advice?.[2]}`]);
+      await zone.publish([...lines(owner, records), `${advice?.[1]} ${advice?.[2]}`]);
       const mended = await all.verify();
       equal(mended.code, 0, mended.stdout + mended.stderr);
       match(mended.stdout, /^tlsa +_25\._tcp\.mail\.example\.org .* ok$/m);
     });
   }
+
+  await t.step(
+    "the record that is to come is for the wildcard's place too, before deploy",
+    async () => {
+      const { next, records } = await renewal((old) => [key(old)], { owner: wildcard });
+      const [words = ""] = (await all.deploy("--dry-run", "--json")).json().warnings;
+      const advice = /publish (\S+) IN (TLSA [0-9a-f ]+), at the wildcard, which (\S+) would hide;/
+        .exec(words);
+      deepEqual(advice?.slice(1), [`${wildcard}.`, `TLSA ${key(next)}`, OWNER]);
+      const standing = lines(wildcard, records);
+      await zone.publish([...standing, ...lines(OWNER, [key(next)])]);
+      equal((await all.verify("--leg", "tlsa")).code, 2, "the wildcard is not hidden");
+      await zone.publish([...standing, `${advice?.[1]} ${advice?.[2]}`]);
+      equal((await all.verify("--leg", "tlsa")).code, 0);
+      const { code, stdout, stderr } = await all.deploy();
+      deepEqual([code, trouble(stderr)], [0, []]);
+      doesNotMatch(stdout.replace(/^TLSA 3 1 1 changed .*/m, ""), /TLSA|DANE/);
+      equal((await all.verify("--leg", "tlsa")).code, 0);
+    },
+  );
+
+  await t.step(
+    "verify names the record that is to come before the deploy that it is for",
+    async () => {
+      const { next, records } = await renewal((old) => [key(old)]);
+      const pending = await all.verify();
+      const line = pending.stdout.trimEnd().split("\n").at(-1) ?? "";
+      const advice =
+        / in the DNS: publish (\S+) IN (TLSA [0-9a-f ]+) \(seen by all after 1h, its TTL\); then on the mail host: certsync deploy$/
+          .exec(line);
+      deepEqual(advice?.slice(1), [`${OWNER}.`, `TLSA ${key(next)}`], line);
+      await zone.publish([...lines(OWNER, records), `${advice?.[1]} ${advice?.[2]}`]);
+      match((await all.verify()).stdout, /: run on the mail host: certsync deploy$/m);
+      const { code, stderr } = await all.deploy();
+      deepEqual([code, trouble(stderr)], [0, []]);
+      equal((await all.verify()).code, 0);
+    },
+  );
+
+  await t.step("a rollback that breaks it says so, and what to leave there", async () => {
+    const before = installed;
+    const { next, records } = await renewal((_, next) => [key(next)]);
+    equal((await all.deploy()).code, 0);
+    const back = await all.deploy("--rollback");
+    equal(back.code, 1);
+    await host.assertInstalled(before);
+    const [error = "", hint = ""] = trouble(back.stderr);
+    const words = `publish ${OWNER}. IN TLSA ${key(before)};`;
+    ok(
+      error.startsWith(`ERROR: no TLSA record fits the certificate that is gone back to: ${words}`),
+    );
+    match(hint, /^hint: leave the other records where they are: /);
+    await zone.publish(lines(OWNER, [...records, key(before)]));
+    equal((await all.verify("--leg", "tlsa")).code, 0);
+    const forward = await all.deploy("--force");
+    deepEqual([forward.code, trouble(forward.stderr)], [0, []]);
+    await host.assertInstalled(next);
+    equal((await all.verify("--leg", "tlsa")).code, 0);
+  });
+
+  await t.step("of two runs that end badly the one that changes the leaf tells it", async () => {
+    const { next } = await renewal((old) => [key(old)]);
+    host.services.temper("postfix", { ignores: "restart" });
+    const stale = await all.deploy("--json");
+    deepEqual([stale.code, stale.json().outcome], [1, "stale"]);
+    match(
+      stale.json().error,
+      /^not serving the new certificate: .*; no TLSA record fits the new certificate: publish /,
+    );
+    match(stale.json().hint, /reuse_key/);
+    const still = await all.deploy("--json");
+    deepEqual([still.code, still.json().outcome], [1, "stale"]);
+    doesNotMatch(still.stdout + still.stderr, /no TLSA|reuse_key/);
+    host.services.temper("postfix", {});
+    await host.services.restart("postfix");
+    const mended = await all.deploy("--json");
+    equal(mended.code, 0);
+    doesNotMatch(mended.stdout + mended.stderr, /no TLSA|reuse_key/);
+    await host.assertInstalled(next);
+    equal((await all.verify("--leg", "tlsa")).code, 2);
+  });
+
+  await t.step("with cert.pem gone it is judged by what port 25 gives", async () => {
+    const here = installed;
+    await Promise.all([all.renew(here, here), zone.publish(lines(OWNER, [key(here)]))]);
+    await Deno.remove(`${host.mailcow.ssl}/cert.pem`);
+    const repaired = await all.deploy();
+    deepEqual([repaired.code, trouble(repaired.stderr)], [0, []]);
+    doesNotMatch(repaired.stdout, /TLSA|DANE/);
+
+    const { next } = await renewal((old) => [key(old)]);
+    await Deno.remove(`${host.mailcow.ssl}/cert.pem`);
+    const { code, stderr } = await all.deploy();
+    equal(code, 1);
+    match(
+      stderr,
+      new RegExp(`^ERROR: no TLSA record fits the new certificate: publish .* ${key(next)};`, "m"),
+    );
+  });
 
   const quiet: [
     what: string,
@@ -238,23 +382,35 @@ Deno.test("deploy tells once which record a new key lacks, and verify until it i
     },
   );
 
-  await t.step("where port 25 is silent verify takes what is deployed, and says so", async () => {
-    await renewal((old) => [key(old)]);
-    await all.deploy();
-    await host.services.behave("smtp", "closed");
-    const wrong = await all.verify("--leg", "tlsa", "--leg", "deployed");
-    equal(wrong.code, 2);
-    const silence =
-      `port 25 cannot be reached from here: 127.0.0.1:${host.services.ports.smtp}: connection refused`;
-    ok(wrong.stdout.includes(` no record fits what is deployed: ${silence}\n`), wrong.stdout);
-    await zone.publish(lines(OWNER, [key(installed)]));
-    const right = await all.verify("--json", "--leg", "tlsa", "--leg", "deployed");
-    deepEqual(
-      [right.code, right.json().legs[0].verdict, right.json().legs[0].match],
-      [0, `fits what is deployed: ${silence}`, true],
-    );
-    await host.services.behave("smtp", "normal");
-  });
+  await t.step(
+    "what port 25 does not give is compared with what is deployed, and said",
+    async () => {
+      await renewal((old) => [key(old)]);
+      await all.deploy();
+      const place = `127.0.0.1:${host.services.ports.smtp}`;
+      const silences = [
+        ["closed", `port 25 cannot be reached from here: ${place}: connection refused`],
+        ["refuses-starttls", `port 25 gives none: ${place}: STARTTLS is not offered`],
+      ] as const;
+      for (const legs of [["tlsa"], ["tlsa", "deployed"]]) {
+        const verify = (...args: string[]) =>
+          all.verify(...args, ...legs.flatMap((leg) => ["--leg", leg]));
+        for (const [manner, silence] of silences) {
+          await host.services.behave("smtp", manner);
+          await zone.publish(lines(OWNER, [`3 1 1 ${"ab".repeat(32)}`]));
+          const wrong = await verify();
+          equal(wrong.code, 2);
+          ok(wrong.stdout.includes(` no record fits what is deployed: ${silence}\n`), wrong.stdout);
+          await zone.publish(lines(OWNER, [key(installed)]));
+          const right = await verify("--json");
+          const [leg] = right.json().legs;
+          deepEqual([right.code, leg.verdict], [0, `fits what is deployed: ${silence}`]);
+          equal(leg.match, legs.length === 1 ? null : true);
+        }
+      }
+      await host.services.behave("smtp", "normal");
+    },
+  );
 
   await t.step("every format tells it", async () => {
     await zone.publish(lines(OWNER, [`3 1 1 ${"ab".repeat(32)}`]));

@@ -5,6 +5,7 @@ import { serviceNames } from "../chain/mailcow.ts";
 import type { LegName } from "../config/verify_config.ts";
 import type { Finding } from "./finding.ts";
 import { isForeign, isReplaceable, type Leg } from "./leg.ts";
+import { adviseBeforehand } from "./tlsa_leg.ts";
 import type { LegVerdict, Verdict } from "./verdict.ts";
 
 export interface Step {
@@ -39,13 +40,31 @@ export function nextSteps(verdict: Verdict, knowledge: Knowledge): readonly Step
     return [{ host: "this host, as root", command: "certsync verify" }];
   }
   const repair = repairSteps(verdict, knowledge);
-  return repair.length > 0 ? repair : [
-    ...reviveSteps(verdict.legs, knowledge),
-    ...clearSteps(wrong, knowledge),
-    ...wrong.flatMap(({ findings }) => findings).flatMap(({ kind, advice }) =>
-      kind === "dane" && advice !== undefined ? [{ host: "DNS", command: advice } as const] : []
-    ),
-  ];
+  const records = recordSteps(verdict, repair.length > 0, knowledge);
+  // A new key's record must be there before the key; what is yet to be issued has none.
+  if (repair.length > 0) {
+    return repair.some(({ host }) => host === "Nginx Proxy Manager")
+      ? repair
+      : [...records, ...repair];
+  }
+  return [...reviveSteps(verdict.legs, knowledge), ...clearSteps(wrong, knowledge), ...records];
+}
+
+/** The DANE records that are lacking: for what will be given, where what lags behind is mended. */
+function recordSteps(
+  { legs, reference }: Verdict,
+  isMended: boolean,
+  { now }: Knowledge,
+): Step[] {
+  const stale = new Set(legs.flatMap(({ leg, isStale }) => isStale ? leg.fingerprint ?? [] : []));
+  const lacking = legs.flatMap(({ leg, findings }) => {
+    const isReplaced = isMended && leg.fingerprint !== null && stale.has(leg.fingerprint);
+    if (leg.dane && isReplaced && reference !== null) {
+      return adviseBeforehand(leg.dane, reference, leg.where, now) ?? [];
+    }
+    return findings.flatMap(({ kind, advice }) => kind === "dane" ? advice ?? [] : []);
+  });
+  return [...new Set(lacking)].map((command) => ({ host: "DNS", command }));
 }
 
 /** Each stage of the chain, as far as it was seen. */

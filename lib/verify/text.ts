@@ -124,6 +124,7 @@ function describePlace(group: readonly LegReport[], leg: LegReport): string {
 
 /** By which address, and whether with SNI. */
 function describeWay(group: readonly LegReport[], { leg, where, sni, ip }: LegReport): string {
+  if (leg === "tlsa" && ip !== undefined) return ` ${ip}`;
   if (leg !== "served" || ip === undefined) return "";
   if (group.length > 1) return ` (${group.length} ways)`;
   const address = where.includes(ip) ? "" : ip.length > MAX_ADDRESS ? ` IPv${isIP(ip)}` : ` ${ip}`;

@@ -91,9 +91,11 @@ function idle({ kind, words }: Exclude<Published, { kind: "records" }>): DaneSig
   return { fit: kind === "unknown" ? "unknown" : "none", words, publish: "", records: null };
 }
 
+const PREFIX = "_25._tcp.";
+
 function legOf(name: string, dane: DaneSight, hint: string | null = null): Leg {
   const error = dane.fit === "unknown" ? dane.words : null;
-  return makeLeg({ leg: "tlsa", where: `_25._tcp.${name}`, dane, error, hint });
+  return makeLeg({ leg: "tlsa", where: PREFIX + name, dane, error, hint });
 }
 
 /** What a sender gets, or in its place what it should get. */
@@ -151,9 +153,30 @@ export function explainSilence(silent: readonly Given[]): string {
     : `port 25 cannot be reached from here: ${words}`;
 }
 
+type Records = Extract<Published, { kind: "records" }>;
+
+function advise(dane: Records, chain: Chain, name: string, now: Date): string {
+  return `${publishWords(dane, chain, name, now)} (seen by all after ${formatTtl(dane)}, its TTL)`;
+}
+
+/** What is to be published before port 25 gives what the other leg holds; null for nothing. Pure. */
+export function adviseBeforehand(
+  { records: dane }: DaneSight,
+  { certificate, chain }: Leg,
+  place: string,
+  now: Date,
+): string | null {
+  if (dane === null || certificate === null) return null;
+  const name = place.slice(PREFIX.length);
+  const whole = { leaf: certificate, chain: chain ?? [certificate] };
+  if (judgeDane(dane.records, whole.chain, name, now).kind === "fits") return null;
+  // Its issuer may fit where the leaf alone does not.
+  return chain === null && needsIssuers(dane.records) ? null : advise(dane, whole, name, now);
+}
+
 /** Senders may go to any of the addresses: at each of them a record has to fit. Pure. */
 export function judgeGiven(
-  dane: Extract<Published, { kind: "records" }>,
+  dane: Records,
   seen: Seen,
   name: string,
   now: Date,
@@ -161,42 +184,42 @@ export function judgeGiven(
   const { records } = dane;
   const fits = ({ chain }: Pick<Chain, "chain">) =>
     judgeDane(records, chain, name, now).kind === "fits";
-  const advise = (chain: Chain) =>
-    `${publishWords(dane, chain, name, now)} (seen by all after ${formatTtl(dane)}, its TTL)`;
   const sight = (fit: DaneSight["fit"], words: string, publish = ""): DaneSight => (
     { fit, words, publish, records: dane }
   );
   if (seen.from === "port 25") {
     const isOne = new Set(seen.chains.map(({ leaf }) => leaf.fingerprint)).size === 1;
-    const judged = seen.chains.map((given): Leg => ({
-      ...legOf(
-        name,
-        fits(given) ? sight("fits", "ok") : sight("misfit", "no record fits", advise(given)),
-      ),
-      fingerprint: given.leaf.fingerprint,
-      ip: given.ip,
-    }));
+    const judged = seen.chains.map((given): Leg => {
+      const { leaf: { fingerprint }, ip } = given;
+      const where = isOne ? "" : `for what ${formatAddress(ip, 25)} gives, `;
+      const words = fits(given)
+        ? sight("fits", "ok")
+        : sight("misfit", "no record fits", where + advise(dane, given, name, now));
+      return { ...legOf(name, words), fingerprint, ...(!isOne && { ip }) };
+    });
     // The same everywhere is said once; of one leaf with two chains the worse is.
     if (!isOne) return judged;
-    const worse = judged.find(({ dane }) => dane?.fit === "misfit") ?? judged[0];
-    if (worse === undefined) return [];
-    const { ip: _, ...leg } = worse;
-    return [leg];
+    return [judged.find(({ dane }) => dane?.fit === "misfit") ?? judged[0]]
+      .filter((leg) => leg !== undefined);
   }
   const { chains, silence } = seen;
   if (chains.length === 0) {
     return [legOf(name, sight("unknown", `not compared: ${silence}`))];
   }
-  const [judged] = chains.map(({ leaf, chain }): Leg => {
+  const [worst] = chains.map(({ leaf, chain }): Leg => {
     const whole = { leaf, chain: chain ?? [leaf] };
-    const dane = fits(whole)
+    const judged = fits(whole)
       ? sight("fits", `fits what is deployed: ${silence}`)
       : chain === null && needsIssuers(records)
       ? sight("unknown", "not compared: the issuer of what is deployed is not seen from here")
-      : sight("misfit", `no record fits what is deployed: ${silence}`, advise(whole));
-    return { ...legOf(name, dane), fingerprint: leaf.fingerprint };
+      : sight(
+        "misfit",
+        `no record fits what is deployed: ${silence}`,
+        advise(dane, whole, name, now),
+      );
+    return { ...legOf(name, judged), fingerprint: leaf.fingerprint };
   }).toSorted((a, b) => RANK[a.dane?.fit ?? "none"] - RANK[b.dane?.fit ?? "none"]);
-  return judged === undefined ? [] : [judged];
+  return worst === undefined ? [] : [worst];
 }
 
 /** The worst first. */
