@@ -400,11 +400,12 @@ Deno.test("deploy tells once which record a new key lacks, and verify until it i
           await zone.publish(lines(OWNER, [`3 1 1 ${"ab".repeat(32)}`]));
           const wrong = await verify();
           equal(wrong.code, 2);
-          ok(wrong.stdout.includes(` no record fits what is deployed: ${silence}\n`), wrong.stdout);
+          match(wrong.stdout, /^tlsa .* no record fits what is deployed$/m);
+          ok(wrong.stdout.includes(`\n  ${OWNER}: ${silence}\n`), wrong.stdout);
           await zone.publish(lines(OWNER, [key(installed)]));
           const right = await verify("--json");
           const [leg] = right.json().legs;
-          deepEqual([right.code, leg.verdict], [0, `fits what is deployed: ${silence}`]);
+          deepEqual([right.code, leg.verdict, leg.error], [0, "fits what is deployed", silence]);
           equal(leg.match, legs.length === 1 ? null : true);
         }
       }
@@ -472,13 +473,15 @@ Deno.test("what cannot be validated or asked is a note to deploy and to verify, 
       await all.renew(old, await all.issue());
       const { code, stdout, stderr } = await all.deploy();
       deepEqual([code, trouble(stderr)], [0, []]);
-      match(stdout, /^DANE is not known here: the resolver /m);
+      match(stdout, /^DANE could not be (asked|validated): the resolver /m);
       match(stdout, words);
       const { code: verdict, json } = await all.verify("--json");
       const leg = json().legs.find((each: { leg: string }) => each.leg === "tlsa");
       deepEqual([verdict, leg.noted, leg.match, leg.status], [0, true, null, "ok"]);
-      match(leg.verdict, /^could not be (asked|validated): the resolver /);
-      match(leg.verdict, words);
+      const [, deed] = /^un(asked|validated)$/.exec(leg.verdict) ?? [];
+      ok(leg.error.startsWith(`could not be ${deed}: the resolver `), leg.error);
+      match(leg.error, words);
+      match((await all.verify()).stdout, words);
       const alone = await all.verify("--leg", "tlsa");
       equal(alone.code, 3);
       match(alone.stdout, words);

@@ -34,7 +34,7 @@ export type Published =
 
 export interface Lookup {
   readonly published: ReadonlyMap<string, Published>;
-  /** Why nobody could be asked about any of them. */
+  /** Why nobody could be asked about any of them: who was tried, and what would change it. */
   readonly unasked: {
     readonly tried: string;
     readonly hint: string;
@@ -57,11 +57,11 @@ export async function readPublished(
   const { words, hint } = explainUnasked(lookup.tried, resolvers);
   const isAsked = lookup.tried.some(({ kind }) => kind === "not-validating");
   const deed = isAsked ? "validated" : "asked";
-  const unknown = { kind: "unknown", words: `could not be ${deed}: ${words}` } as const;
+  const unknown = { kind: "unknown", words: `un${deed}` } as const;
   return {
     published: new Map(names.map((name) => [name, unknown])),
     unasked: {
-      tried: words,
+      tried: `could not be ${deed}: ${words}`,
       hint,
       isMissing: lookup.tried.every(({ kind }) => kind === "no-program"),
     },

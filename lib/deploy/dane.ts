@@ -76,14 +76,14 @@ export async function foreseeDane(
     const { tried, hint, isMissing } = lookup.unasked;
     // That there is no such program is for status to say, once.
     if (isMissing) return new Map();
-    const note = `DANE is not known here: ${tried}; ${hint}`;
+    const note = `DANE ${tried}; ${hint}`;
     return new Map([[first.name, { ...NOTHING, notes: [note] }]]);
   }
   const ports = published.filter(({ protocol }) => protocol === "smtp");
   const isHere = ports.length > 0;
   const told = await allEnded(changing.map(async (renewal) => {
     const { name, next } = renewal;
-    const dane = lookup.published.get(name) ?? { kind: "unknown", words: "not known" };
+    const dane = lookup.published.get(name) ?? { kind: "none", words: "none published" };
     const blind = { before: knownBefore(renewal, []), next, reached: [] };
     const isOdd = dane.kind === "records" && isHere &&
       "lacking" in daneChange(dane.records, blind, name, context.now);

@@ -145,12 +145,17 @@ function cut(text: string, width: number): string {
 function describeErrors(legs: readonly LegReport[]): string[] {
   return [
     ...new Set(
-      legs.filter(({ status }) => status !== "ok").flatMap(({ where, ip, error, hint }) => [
+      legs.filter(needsWords).flatMap(({ where, ip, status, error, hint }) => [
         ...(error === undefined ? [] : [`  ${where}${describeAddress(where, ip)}: ${error}`]),
-        ...(hint === undefined ? [] : [`  hint: ${hint}`]),
+        ...(hint === undefined || status === "ok" ? [] : [`  hint: ${hint}`]),
       ]),
     ),
   ];
+}
+
+/** Of the records also what kept them from being looked at. */
+function needsWords({ leg, status, verdict, error }: LegReport): boolean {
+  return status !== "ok" || (leg === "tlsa" && error !== verdict);
 }
 
 function describeAddress(where: string, ip: string | undefined): string {

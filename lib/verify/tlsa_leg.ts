@@ -82,7 +82,8 @@ export async function tlsaLegs(
       return [name, judgeGiven(dane, seen, name, context.now)];
     }
     if (dane.kind === "none" && !isAsked) return [name, []];
-    return [name, [legOf(name, idle(dane), lookup.unasked?.hint ?? null)]];
+    const { tried: error = null, hint = null } = lookup.unasked ?? {};
+    return [name, [legOf(name, idle(dane), { error, hint })]];
   });
   return new Map(await allEnded(legs));
 }
@@ -93,9 +94,17 @@ function idle({ kind, words }: Exclude<Published, { kind: "records" }>): DaneSig
 
 const PREFIX = "_25._tcp.";
 
-function legOf(name: string, dane: DaneSight, hint: string | null = null): Leg {
-  const error = dane.fit === "unknown" ? dane.words : null;
-  return makeLeg({ leg: "tlsa", where: PREFIX + name, dane, error, hint });
+/** `error`: what was in the way, in full. */
+function legOf(
+  name: string,
+  dane: DaneSight,
+  { error, hint }: Partial<Pick<Leg, "error" | "hint">> = {},
+): Leg {
+  return makeLeg({
+    ...{ leg: "tlsa", where: PREFIX + name, dane },
+    error: error ?? (dane.fit === "unknown" ? dane.words : null),
+    hint: hint ?? null,
+  });
 }
 
 /** What a sender gets, or in its place what it should get. */
@@ -204,20 +213,17 @@ export function judgeGiven(
   }
   const { chains, silence } = seen;
   if (chains.length === 0) {
-    return [legOf(name, sight("unknown", `not compared: ${silence}`))];
+    return [legOf(name, sight("unknown", "not compared"), { error: silence })];
   }
   const [worst] = chains.map(({ leaf, chain }): Leg => {
     const whole = { leaf, chain: chain ?? [leaf] };
     const judged = fits(whole)
-      ? sight("fits", `fits what is deployed: ${silence}`)
+      ? sight("fits", "fits what is deployed")
       : chain === null && needsIssuers(records)
       ? sight("unknown", "not compared: the issuer of what is deployed is not seen from here")
-      : sight(
-        "misfit",
-        `no record fits what is deployed: ${silence}`,
-        advise(dane, whole, name, now),
-      );
-    return { ...legOf(name, judged), fingerprint: leaf.fingerprint };
+      : sight("misfit", "no record fits what is deployed", advise(dane, whole, name, now));
+    const error = judged.fit === "unknown" ? `${judged.words}; ${silence}` : silence;
+    return { ...legOf(name, judged, { error }), fingerprint: leaf.fingerprint };
   }).toSorted((a, b) => RANK[a.dane?.fit ?? "none"] - RANK[b.dane?.fit ?? "none"]);
   return worst === undefined ? [] : [worst];
 }
