@@ -186,6 +186,14 @@ Deno.test("TLSA records and what they are worth", async (t) => {
         /^install/,
       ],
       [
+        "no program here, and mailcow's own does not run",
+        { docker: `echo 'service "unbound-mailcow" is not running' >&2; exit 1` },
+        all,
+        ["no-answer", "no-program", "no-program"],
+        /^mailcow's resolver: .* is not running; this host's resolver: dig is not installed/,
+        /^set resolver .*, or have mailcow's own run: cd \/ && docker compose up -d unbound-mailcow$/,
+      ],
+      [
         "a resolver that does not validate",
         { dig: digAt(zone.trusting), delv: `exec ${need("delv")} "$@"` },
         configured(zone.trusting),

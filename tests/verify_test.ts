@@ -4,7 +4,7 @@ import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import type { VerifyReport } from "../lib/verify/report.ts";
 import { type Authority, authority, type Leaf } from "./kit/authority.ts";
-import { certsync, type CertsyncResult, startCertsync } from "./kit/certsync.ts";
+import { certsync, type CertsyncResult, searchPath, startCertsync } from "./kit/certsync.ts";
 import { verifyHere, verifyLines } from "./kit/in_process.ts";
 import { ENDPOINT_NAMES, ENDPOINTS, type MailServices, mailServices } from "./kit/mail_services.ts";
 import { type MailcowTree, mailcowTree } from "./kit/mailcow_tree.ts";
@@ -1091,7 +1091,7 @@ async function onTerminal(args: string[], env: Record<string, string> = {}): Pro
   const { stdout } = await new Deno.Command("script", {
     args: ["-qec", command, "/dev/null"],
     clearEnv: true,
-    env: { PATH: Deno.env.get("PATH") ?? "", TERM: "xterm", ...env },
+    env: { PATH: searchPath(), TERM: "xterm", ...env },
     stdin: "null",
   }).output();
   return new TextDecoder().decode(stdout);

@@ -144,10 +144,11 @@ function digInside(mailcow: Compose, context: RunContext): Dig {
     const completion = await runCompose(mailcow, args, timeoutMs, context);
     if (isDigs(completion)) return completion;
     const explained = explainCompose(completion);
-    throw new MissingProgram(
-      `${composeCommand(mailcow)} exec unbound-mailcow dig: ` +
-        (explained.kind === "done" ? "said nothing" : explained.words),
-    );
+    const words = `${composeCommand(mailcow)} exec unbound-mailcow dig: ` +
+      (explained.kind === "done" ? "said nothing" : explained.words);
+    // It is there, and could answer if it ran.
+    const isDown = explained.kind === "not-running" || explained.kind === "paused";
+    throw isDown ? new Failure(words) : new MissingProgram(words);
   };
 }
 

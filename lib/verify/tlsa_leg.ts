@@ -59,8 +59,8 @@ export interface Surroundings {
 }
 
 /**
- * By name: none where nothing is published, or where there is no program to ask with and nobody said
- * that there should be one, unless somebody asked for it.
+ * By name. None where nothing is published, and where nobody can be asked: for lack of a program, or
+ * on a host that has no mailcow, and for which no resolver is named; unless somebody wants this leg.
  */
 export async function tlsaLegs(
   around: Surroundings,
@@ -71,8 +71,8 @@ export async function tlsaLegs(
   if (names.length === 0 || (config.deploy.dane === "off" && !isAsked)) return new Map();
   const { resolver } = config;
   const lookup = await readPublished(names.map(({ name }) => name), { resolver, mailcow }, context);
-  const isExpected = isAsked || mailcow !== null || resolver !== null;
-  if (lookup.unasked?.isMissing && !isExpected) return new Map();
+  const isExpected = lookup.unasked?.isMissing === false && (mailcow !== null || resolver !== null);
+  if (lookup.unasked !== null && !isExpected && !isAsked) return new Map();
   const ask = takingTurns();
   const legs = names.map(async (each): Promise<[string, Leg[]]> => {
     const { name } = each;

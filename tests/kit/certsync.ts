@@ -142,10 +142,10 @@ function parsed(stdout: string, stderr: string) {
   }
 }
 
-/** Nobody in the world is asked for DANE, unless a test brings its own dig. */
+/** Nobody in the world is asked for DANE, and nobody has any, unless a test brings its own dig. */
 export const WITHOUT_DNS = fileURLToPath(new URL("without_dns", import.meta.url));
 
-function searchPath(first?: string): string {
+export function searchPath(first?: string): string {
   const path = `${WITHOUT_DNS}:${Deno.env.get("PATH") ?? "/usr/sbin:/usr/bin:/sbin:/bin"}`;
   return first === undefined ? path : `${first}:${path}`;
 }
