@@ -422,17 +422,33 @@ Deno.test("a healed refusal says its error once", async () => {
   equal(stderr.split("no staged cert").length, 2, stderr);
 });
 
-Deno.test("a container that somebody stops meanwhile is not started again", async () => {
+Deno.test("a container that somebody stops or pauses meanwhile is not started again", async () => {
+  for (const state of ["exited", "paused"] as const) {
+    await using host = await renewal();
+    host.services.temper("dovecot", { ignores: "reload" });
+    const run = host.start(["--json"]);
+    await until(() => host.calls().some((call) => call.includes("dovecot reload")));
+    if (state === "exited") await host.services.stop("dovecot");
+    else await host.services.behave("imaps", "closed");
+    host.docker.containers.dovecot = state;
+    const { code, json } = await run.result;
+    equal(code, 0);
+    match(json().warnings.join(), /dovecot-mailcow is (not running|paused)/);
+    equal(host.calls().includes("restart dovecot-mailcow"), false);
+    equal(host.services.isRunning("dovecot"), state === "paused");
+  }
+});
+
+Deno.test("a container that is paused between two looks at it is not gone on with", async () => {
   await using host = await renewal();
-  host.services.temper("dovecot", { ignores: "reload" });
   const run = host.start(["--json"]);
-  await until(() => host.calls().some((call) => call.includes("dovecot reload")));
-  await host.services.stop("dovecot");
+  await until(() => host.services.connections("imaps") === 3); // the first one after the reload
+  await host.services.behave("imaps", "hangs-up");
+  host.docker.containers.dovecot = "paused";
   const { code, json } = await run.result;
   equal(code, 0);
-  match(json().warnings.join(), /dovecot-mailcow is not running/);
+  match(json().warnings.join(), /dovecot-mailcow is paused/);
   equal(host.calls().includes("restart dovecot-mailcow"), false);
-  equal(host.services.isRunning("dovecot"), false);
 });
 
 /** Its container ends whenever it starts, from the next restart on. */

@@ -62,9 +62,9 @@ export async function applyTo(
   const done = outcome({ service, action, last: first, said, hadItsRestart: !isReload, ...seen });
   if (!isReload || !needsRestart(seen.checks, first)) return done;
 
-  if (seen.checks.every(({ verdict }) => verdict === "silent")) {
+  if (seen.checks.some(({ verdict }) => verdict === "silent")) {
     const state = await stateOf(service, compose, context);
-    if (state === "stopped") return leftAlone(service, state);
+    if (state === "stopped" || state === "paused") return leftAlone(service, state);
   }
   if (obstacle !== null) return { ...done, isConfirmed: false, trouble: null, obstacle };
   context.tell(

@@ -3,7 +3,8 @@
 
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { tryRun } from "../kit/run.ts";
-import { actions, ALL_RELOADED, type Lab, startLab } from "./lab.ts";
+import { textOf } from "../kit/text_of.ts";
+import { actions, ALL_RELOADED, type Lab, SERVICES, startLab } from "./lab.ts";
 import {
   ask,
   assertServed,
@@ -13,6 +14,7 @@ import {
   POSTFIX,
   until,
   untilAnswered,
+  WITHOUT_LOGIN,
 } from "./wire.ts";
 
 /** How often each case of chance is tried. */
@@ -125,17 +127,31 @@ Deno.test("a foreign directory that holds no pair keeps a deaf nginx from being 
   await assertServed(leaf);
 });
 
+interface Fate {
+  befall(lab: Lab): Promise<unknown>;
+  end(lab: Lab): Promise<unknown>;
+}
+
 /** What befalls Dovecot before deploy, or while it is at work. */
-const fates: Record<string, (lab: Lab) => Promise<unknown>> = {
-  "stopped": (lab) => lab.compose("stop", "--timeout", "1", "dovecot-mailcow"),
-  "paused": (lab) => lab.compose("pause", "dovecot-mailcow"),
-  "slow": async (lab) => {
-    await lab.tell("dovecot-mailcow", "slow", "4");
-    await lab.compose("restart", "--timeout", "1", "dovecot-mailcow");
+const fates: Record<string, Fate> = {
+  "stopped": {
+    befall: (lab) => lab.compose("stop", "--timeout", "1", "dovecot-mailcow"),
+    end: (lab) => lab.compose("start", "dovecot-mailcow"),
+  },
+  "paused": {
+    befall: (lab) => lab.compose("pause", "dovecot-mailcow"),
+    end: (lab) => lab.compose("unpause", "dovecot-mailcow"),
+  },
+  "slow": {
+    befall: async (lab) => {
+      await lab.tell("dovecot-mailcow", "slow", "4");
+      await lab.compose("restart", "--timeout", "1", "dovecot-mailcow");
+    },
+    end: (lab) => lab.tell("dovecot-mailcow", "slow", null),
   },
 };
 
-for (const [fate, befall] of Object.entries(fates)) {
+for (const [fate, { befall, end }] of Object.entries(fates)) {
   for (const apply of ["reload", "restart"]) {
     Deno.test(`the new certificate is never rejected where Dovecot is ${fate} during a ${apply}`, async () => {
       const ends: string[] = [];
@@ -162,8 +178,7 @@ for (const [fate, befall] of Object.entries(fates)) {
           equal(["deployed", "stale"].includes(outcome), true, json.error);
           equal(code, outcome === "deployed" ? 0 : 1);
         });
-        const rejected = await Deno.readTextFile(`${lab.state}/rejected`).catch(() => "");
-        equal(rejected, "");
+        equal(await textOf(`${lab.state}/rejected`), "");
         equal(await Deno.readTextFile(lab.tree.certFile), leaf.fullchainPem);
         equal(await ask("smtp", HOSTNAME), leaf.fingerprint);
         const ofOthers = restarts.filter((service) => service !== "dovecot-mailcow");
@@ -172,6 +187,23 @@ for (const [fate, befall] of Object.entries(fates)) {
         const own = restarts.length - ofOthers.length;
         ok(own <= (fate === "slow" && !isBefore ? 2 : 1), `${own} restarts of Dovecot`);
         ends.push(`${outcome}, ${restarts.join(" and ") || "nothing"} restarted`);
+
+        await end(lab);
+        await untilAnswered(DOVECOT);
+        await lab.configure({ apply: "reload" });
+        const later = await lab.restartsDuring(async () => {
+          const second = await lab.deploy();
+          equal(second.code, 0, second.json.error);
+          const third = await lab.deploy();
+          deepEqual([third.code, third.json.outcome], [0, "unchanged"], third.json.error);
+        });
+        deepEqual(later, []);
+        await assertServed(leaf, WITHOUT_LOGIN);
+        const loaded = (await textOf(`${lab.state}/loaded`)).trim().split("\n").sort();
+        deepEqual(loaded, [...SERVICES].sort().map((name) => `${name} ${leaf.fingerprint}`));
+        for (const file of ["rejected", "unhelped"]) {
+          equal(await textOf(`${lab.state}/${file}`), "", file);
+        }
       }
       console.log(`lab: Dovecot ${fate} during a ${apply}: ${countEach(ends)}`);
     });
