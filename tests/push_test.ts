@@ -1148,7 +1148,10 @@ test("push --json tells all that there is to know", async () => {
   await using scene = await pushScene();
   const result = await scene.push(["--json"]);
   const report = result.json();
-  deepEqual(report, {
+  const { domain, result: worst, certificates, schema, command, warnings, ...own } = report;
+  deepEqual([domain, worst], [NAME, "pushed"]);
+  deepEqual(certificates, [{ name: NAME, ...own }]);
+  deepEqual({ schema, command, domain, warnings, ...own }, {
     schema: 1,
     command: "push",
     outcome: "pushed",
@@ -1166,10 +1169,11 @@ test("push --json tells all that there is to know", async () => {
   equal(result.stderr, "");
 
   const unchanged = (await scene.push(["--json"])).json();
+  const targets = [{ to: scene.to, outcome: "unchanged" }];
   deepEqual(unchanged, {
     ...report,
-    outcome: "unchanged",
-    targets: [{ to: scene.to, outcome: "unchanged" }],
+    ...{ outcome: "unchanged", result: "unchanged", targets },
+    certificates: [{ name: NAME, ...own, outcome: "unchanged", targets }],
   });
 });
 
@@ -1195,7 +1199,7 @@ test("push --json gives its object also where the usage or the config is wrong",
     ["a daemon's module", ["--to", "host::module"], /daemon/],
     ["a daemon's URL", ["--to", "rsync://host/module"], /daemon/],
     ["a target that is an option", ["--to=-oProxyCommand=x:/"], /begins with a hyphen/],
-    ["a local directory", ["--to", "/home/certsync/incoming/"], /not a target over SSH/],
+    ["a path that is none from the root on", ["--to", "incoming/"], /not a target over SSH/],
     ["a target given twice", ["--to", "u@h:/d/", "--to", "u@h:/d/"], /--to names a target twice/],
   ];
   await concurrently(
