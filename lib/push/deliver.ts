@@ -4,13 +4,7 @@ import { basename } from "node:path";
 import { deliveredPaths } from "../certificate/pair.ts";
 import type { Destination, PushConfig, SshDestination } from "../config/push_config.ts";
 import { Failure } from "../failure.ts";
-import {
-  copyHere,
-  type Ending,
-  type Mode,
-  readGreeting,
-  transfer,
-} from "../programs/rsync.ts";
+import { copyHere, type Ending, type Mode, readGreeting, transfer } from "../programs/rsync.ts";
 import { blame, type Place } from "../programs/rsync_blame.ts";
 import { explainCopy } from "../programs/rsync_here.ts";
 import { explainTransfer, type TransferFailure } from "../programs/rsync_words.ts";
