@@ -148,15 +148,14 @@ function sourceConfig(push: NonNullable<ConfigFile["push"]>, flags: Flags): Sour
 }
 
 export interface FindConfig {
-  readonly hostName: string | null;
+  readonly hostNames: readonly string[];
   readonly live: readonly string[] | null;
   readonly commands: CommandsToTell;
 }
 
 export function findConfig({ push = {} }: ConfigFile, flags: Flags): FindConfig {
-  const [operand] = flags.operands;
   return {
-    hostName: operand === undefined ? null : parseHostName(operand, "HOSTNAME"),
+    hostNames: flags.operands.map((operand) => parseHostName(operand, "HOSTNAME")),
     live: flags.values("live")?.map((path) => parsePath(resolve(path), "--live")) ??
       push.live ?? null,
     commands: commandsToTell(flags),
