@@ -73,11 +73,15 @@ Deno.test("deploy installs a renewed certificate and sees it served everywhere",
   deepEqual(await host.previous(), { fullchainPem: old.fullchainPem, keyPem: old.keyPem });
   deepEqual(await memoriesIn(host.state), ["loaded", "lock", "previous", "staged"]);
 
-  const { served, ...report } = result.json();
+  const { served, certificates, ...report } = result.json();
+  const { name, ...own } = certificates[0];
+  deepEqual([certificates.length, name], [1, NAME]);
+  for (const key of Object.keys(own)) deepEqual(own[key], report[key], key);
   deepEqual(report, {
     schema: 1,
     command: "deploy",
     outcome: "deployed",
+    result: "deployed",
     domain: NAME,
     fingerprint: fresh.fingerprint,
     replaces: old.fingerprint,
