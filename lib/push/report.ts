@@ -202,7 +202,14 @@ export function describePush({ certificates, result }: PushReport): string[] {
   return [
     ...[...groups.values()].flatMap((group) => describeSent(group, certificates.length)),
     ...(rest === 0 ? [] : [`unchanged: ${countNames(rest)}`]),
+    ...tried.filter(({ outcome }) => outcome === "would-push").map(describeRecord),
   ];
+}
+
+/** Once the mail host has it, it is late: what senders have cached stays for a TTL. */
+function describeRecord({ name, tlsa }: CertificateReport): string {
+  return `TLSA ${tlsa} is its key: where _25._tcp.${name} has TLSA records, add it to them, in ` +
+    "the digest that is there, two TTLs before this is pushed";
 }
 
 function describeNothing([first, ...others]: readonly CertificateReport[]): string[] {
