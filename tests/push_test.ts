@@ -848,12 +848,14 @@ test("a slow target delays no other", async () => {
 test("a second push waits for the first, and then has nothing to do", async () => {
   await using scene = await pushScene();
   const { server } = scene;
-  await server.force(`sleep 1; ${forcedCommand("-azL", scene.incoming)}`);
+  await server.force(`sleep 4; ${forcedCommand("-azL", scene.incoming)}`);
   const one = scene.push();
   await until(() => server.connections() === 1);
   const two = await scene.push();
   equal(two.code, 0);
-  match(two.stderr, /another certsync is at work/);
+  deepEqual([two.stderr, two.waits], ["", [
+    "another certsync is at work: waiting for it to end, for at most 60s\n",
+  ]]);
   match(two.stdout, /^nothing to do/);
   equal((await one).code, 0);
   equal(server.connections(), 1);
@@ -872,7 +874,7 @@ test("SIGTERM ends a push that waits for another one, and touches nothing of tha
   deepEqual([code, signal, stdout], [1, null, ""]);
   match(
     stderr,
-    /^another certsync is at work.*\nERROR: stopped by SIGTERM: not pushed to \S+\nhint: .*: certsync push --config .*\n$/,
+    /^ERROR: stopped by SIGTERM: not pushed to \S+\nhint: .*: certsync push --config .*\n$/,
   );
   deepEqual(namesIn(scene.state), [".certsync-last_fp", "last_fp", "lock"]);
   equal(scene.server.connections(), 0);

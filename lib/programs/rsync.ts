@@ -105,6 +105,8 @@ export interface Greeting {
   readonly stderr: string;
 }
 
+export const GREETING_TIMEOUT_MS = 10_000;
+
 /** Null where it gives no answer: a word that rsync swallowed is not worth another wait. */
 export async function readGreeting(
   { target, ssh }: Pick<Transfer, "target" | "ssh">,
@@ -117,7 +119,7 @@ export async function readGreeting(
       target.login,
       [command],
       ssh,
-      10_000,
+      GREETING_TIMEOUT_MS,
       context,
     );
     const version = stdout.indexOf("\0\0\0") - 1; // a small number in four bytes

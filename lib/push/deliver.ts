@@ -4,7 +4,15 @@ import { basename } from "node:path";
 import { deliveredPaths } from "../certificate/pair.ts";
 import type { Destination, PushConfig, SshDestination } from "../config/push_config.ts";
 import { Failure } from "../failure.ts";
-import { copyHere, type Ending, type Mode, readGreeting, transfer } from "../programs/rsync.ts";
+import {
+  copyHere,
+  type Ending,
+  GREETING_TIMEOUT_MS,
+  type Mode,
+  readGreeting,
+  type Transfer,
+  transfer,
+} from "../programs/rsync.ts";
 import { blame, type Place } from "../programs/rsync_blame.ts";
 import { explainCopy } from "../programs/rsync_here.ts";
 import { explainTransfer, type TransferFailure } from "../programs/rsync_words.ts";
@@ -95,6 +103,7 @@ async function copy(
   { timeoutMs }: PushConfig,
   context: RunContext,
 ): Promise<End> {
+  using _told = context.wait(`copying to ${target.directory}`, timeoutMs);
   const ending = await copyHere({ files: filesOf(places), from, target, timeoutMs }, context);
   if (ending.code === 0) return { failure: null, blamed: null, mode: null };
   const explained = (stderr: string) => explainCopy({ ...ending, stderr }, target, timeoutMs);
@@ -147,7 +156,7 @@ async function attempt(
 ): Promise<Attempt> {
   const { ssh } = target;
   const files = filesOf(places);
-  const ending = await transfer(mode, { files, from, target, ssh, timeoutMs }, context);
+  const ending = await transferTold(mode, { files, from, target, ssh, timeoutMs }, context);
   if (ending.code === 0) return { failure: null, blamed: null, mode };
   const peer = await readPeer(target, ssh, ending.stderr, context);
   const facts = { target, peer, timeoutMs };
@@ -162,8 +171,15 @@ async function attempt(
   if (!failure.mayBeExplained || (failure.mayBeForcedCommand && mode === "-azL")) {
     return { ...end, failure };
   }
+  using _told = context.wait(`asking ${target.host} what it says instead`, GREETING_TIMEOUT_MS);
   const greeting = await readGreeting({ target, ssh }, context);
   return { ...end, failure: explainTransfer(ending, { ...facts, greeting }) };
+}
+
+async function transferTold(mode: Mode, it: Transfer, context: RunContext): Promise<Ending> {
+  const how = mode === "-azL" ? "" : " without compression";
+  using _told = context.wait(`sending to ${it.target.host}${how}`, it.timeoutMs);
+  return await transfer(mode, it, context);
 }
 
 function mapValues<Key, From, To>(

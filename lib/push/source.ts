@@ -35,6 +35,7 @@ export async function readSources(
 ): Promise<(Source | Failure)[]> {
   const answers = new Map<Question, Source | Failure>();
   const seen = new Map(questions.map((question) => [question, new Set<string>()]));
+  using told = new DisposableStack();
   for (let attempt = 1;; attempt++) {
     const look = onceEach((live: Wanted["live"]) =>
       readLineages(liveDirectories(live), context.now)
@@ -52,6 +53,9 @@ export async function readSources(
       if (answer !== null) answers.set(question, answer);
     }
     if (answers.size === questions.length) break;
+    if (attempt === 1) {
+      told.use(context.wait("waiting for a renewal to end", ATTEMPTS * BETWEEN_MS));
+    }
     await pause(BETWEEN_MS, context);
   }
   return questions.map((question) => answers.get(question)).filter((answer) =>
