@@ -16,6 +16,16 @@ export class UsageFailure extends Failure {
   override name = "UsageFailure";
 }
 
+/** What comes of it, or the Failure that it throws. */
+export function orFailure<T>(deed: () => T): T | Failure {
+  try {
+    return deed();
+  } catch (error) {
+    if (error instanceof Failure) return error;
+    throw error;
+  }
+}
+
 /** No path is longer. */
 const MAX_QUOTED = 4_096;
 

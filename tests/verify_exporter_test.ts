@@ -1,9 +1,11 @@
-// Two names on one host are scraped side by side: Debian's own node exporter reads what verify wrote.
+// Several names on one host are scraped side by side: Debian's own node exporter reads what verify wrote.
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import { authority } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
 import { freePort } from "./kit/free_port.ts";
+import { mailcowTree } from "./kit/mailcow_tree.ts";
+import { npmTree } from "./kit/npm_tree.ts";
 import { need } from "./kit/programs.ts";
 import { tryRun } from "./kit/run.ts";
 import { tempDir } from "./kit/temp_dir.ts";
@@ -35,6 +37,55 @@ async function scrape(directory: string): Promise<string> {
     await exporter.status;
   }
 }
+
+Deno.test("three names of one mailcow are three series each, also where two share a directory", async () => {
+  await using dir = await tempDir();
+  await using ca = await authority();
+  const [mail = "", shop = "", blog = ""] = [
+    "mail.example.org",
+    "shop.example.net",
+    "blog.example.net",
+  ];
+  const [current, both, other] = await Promise.all([
+    ca.issue({ names: [mail] }),
+    ca.issue({ names: [shop, blog], notBefore: new Date(Date.now() - 30 * 86_400_000) }),
+    ca.issue({ names: [shop, blog], notBefore: new Date(Date.now() - 60 * 86_400_000) }),
+  ]);
+  const npm = await npmTree(`${dir.path}/npm`);
+  const mailcow = await mailcowTree(`${dir.path}/mailcow`, { leaf: current });
+  await npm.add(5, current);
+  await npm.add(6, both);
+  await mailcow.putSni("pair", other, [shop, blog]);
+  const config = `${dir.path}/config.yaml`;
+  const [push, deploy] = [{ live: npm.live, to: "u@h:/d/" }, { mailcow: mailcow.root }];
+  await Deno.writeTextFile(
+    config,
+    JSON.stringify({ domain: mail, also: [shop, blog], push, deploy }),
+  );
+  await Deno.mkdir(`${dir.path}/collected`);
+  const { code, stderr } = await certsync([
+    ...["verify", "--config", config, "--leg", "source", "--leg", "deployed"],
+    ...["--format", "prometheus", "--output", `${dir.path}/collected/certsync.prom`],
+  ]);
+  deepEqual([code, stderr], [2, ""]);
+  const text = await scrape(`${dir.path}/collected`);
+  match(text, /^node_textfile_scrape_error 0$/m);
+  const status = /^certsync_status\{domain="(.+?)"\} (\d)$/gm;
+  deepEqual(
+    Array.from(text.matchAll(status), ([, name, status]) => [name, status]).sort(),
+    [[blog, "2"], [mail, "0"], [shop, "2"]],
+  );
+  for (const name of [mail, shop, blog]) {
+    const series = text.split("\n").filter((line) => line.includes(`domain="${name}"`));
+    equal(series.length, 2 + 2 * 3, series.join("\n"));
+    match(series.join("\n"), /^certsync_run_seconds/m);
+  }
+  const held = /^certsync_match\{domain="(.+?)",ip="",leg="deployed",sni="",where="(.+?)"\} 0$/gm;
+  deepEqual(
+    Array.from(text.matchAll(held), ([, name, where]) => [name, where]).sort(),
+    [blog, shop].map((name) => [name, `${mailcow.ssl}/pair/cert.pem`]),
+  );
+});
 
 Deno.test("two names are two series each, for which one node exporter drops neither", async () => {
   await using dir = await tempDir();

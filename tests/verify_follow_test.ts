@@ -1,6 +1,7 @@
 // The next step is followed to the letter, with real push and deploy: then all match.
 
 import { deepEqual, equal, match } from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
 import type { VerifyReport } from "../lib/verify/report.ts";
 import { type Authority, authority, type Leaf, type LeafOptions } from "./kit/authority.ts";
 import { certsync, type CertsyncOptions, type CertsyncResult } from "./kit/certsync.ts";
@@ -84,8 +85,11 @@ async function chain(): Promise<Chain> {
   }
 
   let isRenewed = false;
+  /** What Nginx Proxy Manager has. */
+  let there = current;
   const renew = (leaf: Leaf) => {
     isRenewed = true;
+    there = leaf;
     return npm.renew(5, leaf);
   };
   const stage = async (leaf: Leaf) => {
@@ -111,6 +115,7 @@ async function chain(): Promise<Chain> {
     npm = await npmTree(npm.root);
     await npm.add(5, leaf);
     isRenewed = false;
+    there = leaf;
     for (const path of [host.staging, pushState, host.state]) {
       await Deno.remove(path, { recursive: true }).catch(() => {});
       await Deno.mkdir(path, { mode: 0o700 });
@@ -143,6 +148,10 @@ async function chain(): Promise<Chain> {
       if (where === "Nginx Proxy Manager") {
         const [, names = ""] = /certificate for ([^,]+)/.exec(command) ?? [];
         if (command.endsWith("unless that is done") && isRenewed) return;
+        if (command.endsWith("no older than what is deployed")) {
+          const deployed = new X509Certificate(await Deno.readTextFile(host.mailcow.certFile));
+          if (there.notBefore >= new Date(deployed.validFrom)) return;
+        }
         return await renew(await issue({ names: names.split(" ") }));
       }
       const view = where === "NPM host" ? "NPM host" : "mail host";
@@ -212,7 +221,17 @@ const states: State[] = [
       await all.settle(all.next);
       await all.stage(all.current);
     },
-    steps: "push --force, deploy",
+    steps: "renew, push --force, deploy",
+  },
+  {
+    name: "the same, and Nginx Proxy Manager was set back too",
+    view: "mail host",
+    arrange: async (all) => {
+      await all.settle(all.next);
+      await all.stage(all.current);
+      await all.renew(all.current);
+    },
+    steps: "renew, push --force, deploy",
   },
   {
     name: "a link is staged",

@@ -2,7 +2,7 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { Certificate } from "../lib/certificate/certificate.ts";
-import type { SniDirectory } from "../lib/chain/mailcow.ts";
+import type { Service, SniDirectory } from "../lib/chain/mailcow.ts";
 import { absences } from "../lib/verify/doubt.ts";
 import type { Leg } from "../lib/verify/leg.ts";
 import type { LegName } from "../lib/config/verify_config.ts";
@@ -18,9 +18,14 @@ const now = new Date("2026-07-01T12:00:00Z");
 const inDays = (days: number) => new Date(now.getTime() + days * DAY_MS);
 
 const expectations: Expectations = {
-  domain: NAME,
+  name: NAME,
+  isFurther: false,
   isComparing: true,
   sniDirectories: [],
+  furtherDirectories: new Set(),
+  others: new Map(),
+  unhelped: new Set(),
+  made: new Set(),
   warn: { lifePart: 0.25 },
   critical: { lifePart: 0.1 },
   now,
@@ -142,6 +147,8 @@ const THEN_DEPLOY = "; then on the mail host: certsync deploy";
 const RENEW = `in Nginx Proxy Manager: renew the certificate for ${NAME}`;
 const THEN_BOTH = "; then on the NPM host: certsync push; then on the mail host: certsync deploy";
 const UNLESS_THERE = ", unless another npm-N has the newer one: then name that as the source";
+const UNLESS_NEWER = ", unless the one there is no older than what is deployed";
+const THEN_FORCE = THEN_BOTH.replace("push;", "push --force;");
 const RESTART = "run on the mail host: cd /opt/mailcow && docker compose restart";
 const SEE_SERVICE = "see that its service runs";
 const TRUST =
@@ -192,7 +199,20 @@ const leftAlone: SniDirectory = {
   isReadable: true,
   isTidy: true,
 };
+const loaded = (service: Service, leaf: string) => new Map([[null, new Map([[service, leaf]])]]);
 const mailcow = { directory: "/opt/mailcow", compose: "docker compose", skipsLetsEncrypt: true };
+
+const knowledge: Knowledge = {
+  mailcow,
+  loaded: new Map(),
+  rejected: new Set(),
+  unhelped: new Set(),
+  made: new Set(),
+  added: [],
+  isOneMachine: false,
+  roles: { push: false, deploy: false },
+  now,
+};
 
 const cases: Case[] = [
   {
@@ -279,7 +299,7 @@ const cases: Case[] = [
   {
     name: "one machine: a service forgot what deploy saw it serve",
     legs: onOneMachine(renewed, [renewed, renewed, renewed, renewed, former]),
-    known: { loaded: new Map([["dovecot-mailcow", "NEW"]]) },
+    known: { loaded: loaded("dovecot-mailcow", "NEW") },
     status: "critical",
     staleAt: "served",
     words: ["ok", "ok", "ok", "ok", "ok", behind],
@@ -288,7 +308,7 @@ const cases: Case[] = [
   {
     name: "one machine: another service than the one that forgot is remembered",
     legs: onOneMachine(renewed, [renewed, renewed, renewed, renewed, former]),
-    known: { loaded: new Map([["postfix-mailcow", "NEW"]]) },
+    known: { loaded: loaded("postfix-mailcow", "NEW") },
     status: "critical",
     staleAt: "served",
     words: ["ok", "ok", "ok", "ok", "ok", behind],
@@ -310,7 +330,7 @@ const cases: Case[] = [
   {
     name: "one machine: the source is older than all that came of it",
     legs: onOneMachine(former, [renewed, renewed, renewed]),
-    known: { loaded: new Map([["dovecot-mailcow", "NEW"]]) },
+    known: { loaded: loaded("dovecot-mailcow", "NEW") },
     status: "critical",
     staleAt: "pushed",
     words: ["ok", newer, newer, newer, newer, newer],
@@ -319,7 +339,7 @@ const cases: Case[] = [
   {
     name: "one machine: an older source has come as far as the staging",
     legs: onOneMachine(former, [former, former, renewed]),
-    known: { loaded: new Map([["dovecot-mailcow", "NEW"]]) },
+    known: { loaded: loaded("dovecot-mailcow", "NEW") },
     status: "critical",
     staleAt: "deployed",
     words: ["ok", "ok", "ok", newer, newer, newer],
@@ -328,11 +348,11 @@ const cases: Case[] = [
   {
     name: "mail host: what is staged is older than what is deployed, and was rolled back before",
     legs: onMailHost(former, renewed),
-    known: { loaded: new Map([["dovecot-mailcow", "NEW"]]), rejected: new Set(["OLD"]) },
+    known: { loaded: loaded("dovecot-mailcow", "NEW"), rejected: new Set(["OLD"]) },
     status: "critical",
     staleAt: "deployed",
     words: ["ok", newer, newer, newer],
-    next: PUSH_FORCE + THEN_DEPLOY,
+    next: RENEW + UNLESS_NEWER + THEN_FORCE,
   },
   {
     name: "NPM host: all that it sees is well",
@@ -458,16 +478,16 @@ const cases: Case[] = [
   {
     name: "mail host: the staging was set back to one older than what is deployed",
     legs: onMailHost(former, renewed),
-    known: { loaded: new Map([["dovecot-mailcow", "NEW"]]) },
+    known: { loaded: loaded("dovecot-mailcow", "NEW") },
     status: "critical",
     staleAt: "deployed",
     words: ["ok", newer, newer, newer],
-    next: PUSH_FORCE + THEN_DEPLOY,
+    next: RENEW + UNLESS_NEWER + THEN_FORCE,
   },
   {
     name: "mail host: somebody put a newer pair there by hand",
     legs: onMailHost(former, renewed),
-    known: { loaded: new Map([["dovecot-mailcow", "OLD"]]) },
+    known: { loaded: loaded("dovecot-mailcow", "OLD") },
     status: "critical",
     staleAt: "deployed",
     words: ["ok", newer, newer, newer],
@@ -741,7 +761,7 @@ const cases: Case[] = [
   {
     name: "mail host: the same, and deploy saw it serve the leaf",
     legs: [...onMailHost(renewed, renewed).slice(0, 3), chained("served", renewed, 20, 0, [])],
-    known: { loaded: new Map([["dovecot-mailcow", "NEW"]]) },
+    known: { loaded: loaded("dovecot-mailcow", "NEW") },
     status: "warning",
     words: ["ok", "ok", "ok", "no intermediate"],
     next: DEPLOY_FORCE,
@@ -999,7 +1019,7 @@ const alone: [
 ][] = [
   ["a wildcard for more than a label", named(["*.org"]), "critical", "wrong name"],
   ["a wildcard, in any case", named(["*.EXAMPLE.org"]), "ok", "ok"],
-  ["no name where none is asked for", named([]), "ok", "ok", { domain: null }],
+  ["no name where none is asked for", named([]), "ok", "ok", { name: null }],
   ["just expired", living(90, -0.001), "critical", "expired"],
   [
     "not yet valid",
@@ -1054,20 +1074,19 @@ Deno.test("a certificate is judged by its dates and its names", async (t) => {
 });
 
 function reportOf({ legs, expect = {}, known = {} }: Case, doubts: readonly Failure[] = []) {
-  const { isComparing, sniDirectories, domain, warn, critical } = { ...expectations, ...expect };
+  const { isComparing, sniDirectories, name, warn, critical } = { ...expectations, ...expect };
   return reportSight(
     { legs: isComparing ? null : ["served"], warn, critical },
     {
-      domain,
-      legs,
+      strands: [{ name, isFurther: false, legs }],
       // deno-lint-ignore no-explicit-any -- nothing else of it is looked at
-      mailcow: { sniDirectories } as any,
+      mailcow: { sniDirectories, deployed: { pair: null }, conf: { hostname: NAME } } as any,
+      furtherDirectories: new Set(),
       doubts,
       warnings: [],
-      roles: { push: false, deploy: false },
     },
     [],
-    { domain, mailcow, loaded: new Map(), rejected: new Set(), unhelped: new Set(), now, ...known },
+    { ...knowledge, ...known },
   );
 }
 

@@ -224,8 +224,9 @@ Deno.test("the JSON has the keys of the contract, and the same facts as openssl 
   doesNotMatch(stdout, /PRIVATE KEY/);
 
   const [source] = report.legs;
-  deepEqual(Object.keys(source).slice(0, 11), [
-    ...["leg", "where", "fingerprint", "notBefore", "notAfter"],
+  deepEqual(report.certificates, [{ name: NAME, status: "ok", staleAt: null }]);
+  deepEqual(Object.keys(source).slice(0, 12), [
+    ...["leg", "name", "where", "fingerprint", "notBefore", "notAfter"],
     ...["subject", "issuer", "names", "match", "noted", "stale"],
   ]);
   equal(source.where, `${all.npm.dir(5)}/fullchain.pem`);

@@ -235,6 +235,14 @@ export function lifeLeft({ notBefore, notAfter }: Certificate, now: Date): numbe
   return (notAfter.getTime() - now.getTime()) / (notAfter.getTime() - notBefore.getTime());
 }
 
+/** Its owner should have renewed it long ago: probably no one renews it any more. */
+export const OVERDUE = 0.25;
+
+/** Then deploy takes an older one that lives longer in its place. */
+export function isOverdue(certificate: Certificate, now: Date): boolean {
+  return lifeLeft(certificate, now) < OVERDUE;
+}
+
 /** DANE's `3 1 1` (RFC 6698): SHA-256 of the public key, whatever certificate carries it. */
 export function tlsaRecord({ publicKey }: Certificate): string {
   return `3 1 1 ${createHash("sha256").update(publicKey).digest("hex")}`;

@@ -6,10 +6,10 @@ import {
   type Certificate,
   isStagingIssuer,
   lifeLeft,
+  OVERDUE,
   parseChain,
   timeState,
 } from "../certificate/certificate.ts";
-import { deliveredPaths } from "../certificate/pair.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { FileProblem, isMissing } from "../files/read_file.ts";
 import { namesCover } from "../values/host_name.ts";
@@ -86,7 +86,7 @@ export const RUN_AS_ROOT = "live/ and archive/ are 0700: run this as root";
 const SETTLING_MS = 10_000;
 
 function readLineage(directory: string, now: Date): Lineage {
-  const { chain: path } = deliveredPaths(directory);
+  const path = join(directory, "fullchain.pem");
   try {
     const { bytes, warning } = readLineageFile(path);
     const chain = parseChain(bytes, quote(path));
@@ -200,9 +200,6 @@ export function choiceWarnings(
     ]),
   ];
 }
-
-/** Overdue is what its owner should have renewed long ago: probably no one renews it any more. */
-export const OVERDUE = 0.25;
 
 /** The first in which two lineages differ decides; more is better. */
 function merits(lineage: Lineage, hostName: string): number[] {

@@ -147,8 +147,7 @@ function parseFlags(name: string, command: Command, argv: readonly string[]): Fl
     values.set(option, given.map(String));
   }
   const operands = args._.map(String);
-  const most = command.operand === undefined ? 0 : command.operand.endsWith("...") ? Infinity : 1;
-  const surplus = operands[most];
+  const surplus = operands[command.operand === undefined ? 0 : 1];
   if (surplus !== undefined) {
     throw new UsageFailure(`unexpected argument ${quote(surplus)}`, {
       hint: `see certsync ${name} --help`,

@@ -14,10 +14,7 @@ export interface Option {
 
 export interface Command {
   readonly summary: string;
-  /**
-   * The argument that is no option, as the usage line shows it; `push|deploy` is one of these, and
-   * with `...` behind it there may be several.
-   */
+  /** The argument that is no option, as the usage line shows it; `push|deploy` is one of these. */
   readonly operand?: string;
   readonly options: readonly Option[];
   readonly examples: readonly { readonly line: string; readonly does: string }[];
@@ -169,7 +166,7 @@ export const commands = {
   },
   "find-npm-dir": {
     summary: "print the directory in which Nginx Proxy Manager keeps a name's certificate",
-    operand: "[HOSTNAME]...",
+    operand: "[HOSTNAME]",
     options: [
       {
         name: "live",
@@ -184,10 +181,6 @@ export const commands = {
       {
         line: 'cd "$(certsync find-npm-dir mail.example.org)"',
         does: "go to the certificate of a name",
-      },
-      {
-        line: "certsync find-npm-dir mail.example.org mail.example.com",
-        does: "of several names, each with its directory",
       },
       { line: "certsync find-npm-dir", does: "list them all" },
     ],

@@ -53,6 +53,10 @@ export interface VerifyConfig {
   readonly domain: string | null;
   /** Further names, each with a certificate of its own. */
   readonly also: readonly string[];
+  /** Those of them that the command line alone names. */
+  readonly added: readonly string[];
+  /** The one of them that was asked for: nothing else is looked at. */
+  readonly only: string | null;
   /** Null means what this host has. */
   readonly source: Location | null;
   readonly deployed: Location | null;
@@ -95,10 +99,8 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
       hint: "--critical, or verify.critical, must be less than --warn, or verify.warn",
     });
   }
-  const domain = verifyDomain(flags) ?? file.domain;
   return {
-    domain: domain ?? null,
-    also: furtherNames(file, flags, domain),
+    ...verifyNames(file, flags),
     source: location("source") ?? null,
     deployed: location("deployed") ?? null,
     endpoints: flags.values("endpoint")?.map((url) => parseEndpoint(url, "--endpoint")) ??
@@ -128,8 +130,30 @@ export function verifyConfig(file: ConfigFile, flags: Flags): VerifyConfig {
   };
 }
 
+/**
+ * The name that was asked for is the domain, whoever the config file is about: its further names are
+ * not that one's. One of these is looked at where its pair lies.
+ */
+function verifyNames(
+  file: ConfigFile,
+  flags: Flags,
+): Pick<VerifyConfig, "domain" | "also" | "added" | "only"> {
+  const asked = askedName(flags);
+  const isFurther = asked !== undefined && file.also?.includes(asked) === true;
+  const isAnother = asked !== undefined && !isFurther && file.domain !== undefined &&
+    asked !== file.domain;
+  const domain = isFurther ? file.domain : asked ?? file.domain;
+  const also = furtherNames(isAnother ? { ...file, also: [] } : file, flags, domain);
+  return {
+    domain: domain ?? null,
+    also,
+    added: also.filter((name) => !file.also?.includes(name)),
+    only: isFurther ? asked : null,
+  };
+}
+
 /** HOSTNAME is what --domain is. */
-function verifyDomain(flags: Flags): string | undefined {
+function askedName(flags: Flags): string | undefined {
   const [operand] = flags.operands;
   if (operand === undefined) return flagDomain(flags);
   const name = parseHostName(operand, "HOSTNAME");

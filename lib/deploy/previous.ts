@@ -14,32 +14,16 @@ export function previousDirectory(state: string, sni: string | null = null): str
   return join(state, "previous", sni ?? "");
 }
 
-/** That of a further name. */
-export function previousOfName(state: string, name: string): string {
-  return join(state, NAMES, name);
-}
-
-const NAMES = "previous-names";
-
-/** Those that there are: the top level's, those of SNI directories, and those of further names. */
+/** Those that there are: the top level's, then those of SNI directories. */
 export function previousDirectories(state: string): string[] {
   const sni = previousSniDirectories(state);
   const top = previousDirectory(state);
-  const further = previousNames(state).map((name) => previousOfName(state, name));
-  return isMissing(top) ? further : [top, ...sni.map((name) => join(top, name)), ...further];
+  return isMissing(top) ? [] : [top, ...sni.map((name) => join(top, name))];
 }
 
 /** The names of the SNI directories of which a pair was kept. */
 export function previousSniDirectories(state: string): string[] {
-  return keptIn(previousDirectory(state));
-}
-
-/** The further names of which a pair was kept. */
-export function previousNames(state: string): string[] {
-  return keptIn(join(state, NAMES));
-}
-
-function keptIn(top: string): string[] {
+  const top = previousDirectory(state);
   try {
     const stat = fs.lstatSync(top, { throwIfNoEntry: false });
     if (stat === undefined) return [];
@@ -67,15 +51,12 @@ export function readPrevious(state: string, sni: string | null = null): Pair | n
   return readInstalled(previousDirectory(state, sni)).pair;
 }
 
-export function readPreviousOfName(state: string, name: string): Pair | null {
-  return readInstalled(previousOfName(state, name)).pair;
-}
-
 /**
  * Once both files are written, one step after the other, each on the disk before the next: a crash
  * leaves no pair rather than a certificate with another one's key.
  */
-export function keepPrevious(pair: Pair, directory: string): void {
+export function keepPrevious(pair: Pair, state: string, sni: string | null): void {
+  const directory = previousDirectory(state, sni);
   try {
     const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
     if (created !== undefined) [dirname(created), dirname(directory)].forEach(syncDirectory);
@@ -91,7 +72,8 @@ export function keepPrevious(pair: Pair, directory: string): void {
 }
 
 /** There is nothing that can be put back. */
-export function noPrevious(directory: string): Failure {
+export function noPrevious(state: string): Failure {
+  const directory = previousDirectory(state);
   const { problem } = readInstalled(directory);
   const isThere = fs.existsSync(installedPaths(directory).chain);
   return new Failure(

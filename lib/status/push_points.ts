@@ -2,7 +2,7 @@
 
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
-import { parseChain, timeState } from "../certificate/certificate.ts";
+import { OVERDUE, parseChain, timeState } from "../certificate/certificate.ts";
 import { headline } from "../certificate/headline.ts";
 import { readLineageFile } from "../chain/lineage_file.ts";
 import {
@@ -10,7 +10,6 @@ import {
   type Lineage,
   liveDirectories,
   namedLineage,
-  OVERDUE,
   readLineages,
   RUN_AS_ROOT,
 } from "../chain/npm_dir.ts";
@@ -156,8 +155,7 @@ function realPath(path: string): string {
 }
 
 async function keyPoints(targets: readonly Destination[], context: RunContext): Promise<Point[]> {
-  const remote = targets.filter((target) => target.kind === "ssh");
-  const one = new Map(remote.map((target) => [target.ssh.identity, target] as const));
+  const one = new Map(targets.map((target) => [target.ssh.identity, target] as const));
   return await allEnded(Array.from(one, async ([identity, target]): Promise<Point> => {
     if (identity === null) return point("ssh key", "ok", "ssh's own choice");
     const trouble = await judgeIdentity(target, target.ssh, context);

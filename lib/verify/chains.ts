@@ -7,32 +7,38 @@ import type { Trust } from "../config/schema.ts";
 import { explain, Failure } from "../failure.ts";
 import { makeScratch } from "../files/state.ts";
 import { type ChainError, verifyChain } from "../programs/openssl.ts";
+import { turns } from "../programs/turns.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import type { Leg } from "./leg.ts";
 
-/** Gives each leg what is wrong with its chain, and tells what this host could not judge. */
+/** As many processes at a time as there is use for. */
+const AT_ONCE = { inAll: 8, inOnePlace: 8 };
+
+/** What gives a leg what is wrong with its chain, and what this host could not judge. */
 export async function judgeChains(
   legs: readonly Leg[],
   trust: Trust,
   context: RunContext,
-): Promise<{ readonly legs: readonly Leg[]; readonly failures: readonly Failure[] }> {
-  if (trust.kind === "none") return { legs, failures: [] };
+): Promise<{ readonly judged: (leg: Leg) => Leg; readonly failures: readonly Failure[] }> {
+  if (trust.kind === "none") return { judged: (leg) => leg, failures: [] };
   // An SNI directory of other names is watched for its dates alone.
   const judged = legs.filter(({ leg, sni }) => leg !== "sni" || sni !== undefined);
   const distinct = new Map(judged.flatMap(({ chain }) => chain ? [[keyOf(chain), chain]] : []));
+  const takeTurn = turns(AT_ONCE);
   const answers = await allEnded(
     Array.from(
       distinct,
-      async ([key, chain]) => [key, await judge(chain, trust, context)] as const,
+      async ([key, chain]) =>
+        [key, await takeTurn("openssl", () => judge(chain, trust, context))] as const,
     ),
   );
   const errors = new Map(answers);
   const failures = answers.flatMap(([, answer]) => answer instanceof Failure ? [answer] : []);
   return {
-    legs: legs.map((leg) => {
+    judged: (leg) => {
       const answer = leg.chain === null ? null : errors.get(keyOf(leg.chain)) ?? null;
       return answer instanceof Failure ? leg : { ...leg, chainError: answer };
-    }),
+    },
     failures: [...new Map(failures.map((failure) => [failure.message, failure])).values()]
       .map((cause) =>
         new Failure(`no chain could be verified here: ${cause.message}`, {

@@ -8,7 +8,10 @@ export const statuses = ["ok", "warning", "critical", "unknown"] as const;
 
 export type Status = typeof statuses[number];
 
-/** `behind`, `newer`: holds another certificate than the first leg that can be read. */
+/**
+ * `behind`, `newer`: holds another certificate than the first leg that can be read; `stead`: that of
+ * another name, which ends later.
+ */
 export type FindingKind =
   | "behind"
   | "newer"
@@ -22,6 +25,7 @@ export type FindingKind =
   | "near-end"
   | "not-yet-valid"
   | "own"
+  | "stead"
   | "dane"
   | "abandoned";
 

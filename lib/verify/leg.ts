@@ -10,15 +10,18 @@ import type { ChainError } from "../programs/openssl.ts";
 import type { RunContext } from "../run_context.ts";
 
 /**
- * What keeps a leg from being read. `empty`: nothing has come this far yet; `spoilt`: what stands
- * there is no certificate; `blocked`: nor can it be replaced; `forbidden`: this user may not read it;
+ * What keeps a leg from being read. `empty`: nothing has come this far yet; `unasked`: nor was it ever
+ * sent, which it may not be; `spoilt`: what stands there is no certificate; `blocked`: nor can it be
+ * replaced; `unclear`: the services do not serve it alike; `forbidden`: this user may not read it;
  * `unknown`: nobody can tell from here. On the wire: `refused`, `silent`, and `no-route` where this
  * host has no way to such addresses.
  */
 export type Obstacle =
   | "empty"
+  | "unasked"
   | "spoilt"
   | "blocked"
+  | "unclear"
   | "forbidden"
   | "unknown"
   | "refused"
@@ -43,7 +46,7 @@ export interface Leg {
   /** Whether somebody asked for this leg, or it is only looked at because it may be there. */
   readonly isConfigured: boolean;
   readonly sni?: string | null;
-  /** Of an SNI directory: its path, the names that it is served for, and mailcow's own name. */
+  /** Of what mailcow serves: its directory; of an SNI one the names it is for, and mailcow's own. */
   readonly directory?: string;
   readonly domains?: readonly string[];
   readonly hostname?: string;
@@ -75,10 +78,15 @@ export function isForeign({ leg, sni }: Pick<Leg, "leg" | "sni">): boolean {
   return leg === "sni" && sni === undefined;
 }
 
+/** Nothing has come this far yet. */
+export function isNotThere({ obstacle }: Pick<Leg, "obstacle">): boolean {
+  return obstacle === "empty" || obstacle === "unasked";
+}
+
 /** What push or deploy put something else in the place of. */
 export function isReplaceable({ leg, obstacle }: Leg): boolean {
   return leg !== "source" && leg !== "served" &&
-    (obstacle === "empty" || obstacle === "spoilt" || obstacle === "blocked");
+    (isNotThere({ obstacle }) || obstacle === "spoilt" || obstacle === "blocked");
 }
 
 export type LegFacts = Partial<Leg> & Pick<Leg, "leg" | "where">;

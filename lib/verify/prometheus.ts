@@ -6,8 +6,8 @@ import type { LegReport, VerifyReport } from "./report.ts";
 
 /** Complete whatever failed: a metric that vanishes would look like silence. */
 export function formatPrometheus(report: VerifyReport, now: Date): string[] {
-  const domain: Label = ["domain", report.domain ?? ""];
-  const labels = (leg: LegReport) => [domain, ...labelsOf(leg)];
+  const domain = (name: string | null): Label => ["domain", name ?? ""];
+  const labels = (leg: LegReport) => [domain(leg.name), ...labelsOf(leg)];
   const counted = report.legs.filter(({ noted }) => !noted);
   const legs = [...new Map(counted.map((leg) => [formatLabels(labels(leg)), leg])).values()];
   return [
@@ -32,13 +32,13 @@ export function formatPrometheus(report: VerifyReport, now: Date): string[] {
     ),
     ...metric(
       "certsync_status",
-      "The verdict over all legs: 0 ok, 1 warning, 2 critical, 3 unknown.",
-      [[[domain], statuses.indexOf(report.status)]],
+      "The verdict over all legs of a name: 0 ok, 1 warning, 2 critical, 3 unknown.",
+      report.certificates.map(({ name, status }) => [[domain(name)], statuses.indexOf(status)]),
     ),
     ...metric(
       "certsync_run_seconds",
       "When certsync verify looked at all this, in seconds since the epoch.",
-      [[[domain], Math.floor(now.getTime() / 1_000)]],
+      report.certificates.map(({ name }) => [[domain(name)], Math.floor(now.getTime() / 1_000)]),
     ),
   ];
 }

@@ -5,13 +5,18 @@ import type { Timer } from "../programs/systemctl.ts";
 import { formatTime } from "../values/time.ts";
 import type { Status } from "./finding.ts";
 import { domainMeant } from "./identity.ts";
+import { isForeign } from "./leg.ts";
 import type { Step } from "./next_step.ts";
 import type { LegVerdict } from "./verdict.ts";
 
 export interface VerifyReport {
+  /** The worst of all names. */
   readonly status: Status;
+  /** The first name, whose `staleAt` is the one beside it. */
   readonly domain: string | null;
   readonly staleAt: LegName | null;
+  /** In the order of the names, the domain first. */
+  readonly certificates: readonly NameReport[];
   readonly legs: readonly LegReport[];
   /** In their order; where no command helps, the legs say what does. */
   readonly next: readonly Step[];
@@ -21,8 +26,16 @@ export interface VerifyReport {
   readonly hint?: string;
 }
 
+export interface NameReport {
+  readonly name: string | null;
+  readonly status: Status;
+  readonly staleAt: LegName | null;
+}
+
 export interface LegReport {
   readonly leg: LegName;
+  /** The one whose certificate it is. */
+  readonly name: string | null;
   readonly where: string;
   readonly sni?: string;
   readonly ip?: string;
@@ -49,10 +62,13 @@ export function emptyVerifyReport(
   config: VerifyConfig | null,
   argv: readonly string[],
 ): VerifyReport {
+  const domain = config === null ? domainMeant(argv) : config.only ?? config.domain;
+  const names = config === null || config.only !== null ? [domain] : [domain, ...config.also];
   return {
     status: "unknown",
-    domain: config?.domain ?? domainMeant(argv),
+    domain,
     staleAt: null,
+    certificates: names.map((name) => ({ name, status: "unknown", staleAt: null })),
     legs: [],
     next: [],
     timers: [],
@@ -60,12 +76,17 @@ export function emptyVerifyReport(
   };
 }
 
-export function reportLeg(verdict: LegVerdict): LegReport {
+export function reportLeg(
+  verdict: LegVerdict,
+  name: string | null,
+  isOneMachine: boolean,
+): LegReport {
   const { leg, match, isNoted, isStale, status, words, findings } = verdict;
   const { certificate } = leg;
   const advice = leg.hint ?? findings.find((finding) => finding.status === status)?.advice ?? null;
   return {
     leg: leg.leg,
+    name: isForeign(leg) ? leg.domains?.[0] ?? null : name,
     where: leg.where,
     ...(leg.sni && { sni: leg.sni }),
     ...(leg.ip && { ip: leg.ip }),
@@ -77,10 +98,15 @@ export function reportLeg(verdict: LegVerdict): LegReport {
     names: certificate?.names ?? [],
     match,
     ...(leg.error !== null && { error: leg.error }),
-    ...(advice !== null && { hint: advice }),
+    ...(advice !== null && { hint: isOneMachine ? onOneMachine(advice) : advice }),
     noted: isNoted,
     stale: isStale,
     status,
     verdict: words,
   };
+}
+
+/** Where there is no other host, none is named. */
+function onOneMachine(hint: string): string {
+  return hint.replaceAll(/\brun(?: there)? on the (?:NPM|mail) host:/g, "run:");
 }

@@ -1,4 +1,4 @@
-// What is served: each endpoint at every address of its name, with SNI and without.
+// What is served: each endpoint at every address of its name, with SNI of each name, and without.
 
 import { isIP } from "node:net";
 import type { Certificate } from "../certificate/certificate.ts";
@@ -12,6 +12,7 @@ import { TimedOut } from "../programs/run.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { type Endpoint, formatEndpoint } from "../values/endpoint_url.ts";
 import { attempt, type Leg, type LegFacts, makeLeg } from "./leg.ts";
+import type { Subject } from "./subject.ts";
 
 export interface Surroundings {
   readonly config: VerifyConfig;
@@ -20,11 +21,16 @@ export interface Surroundings {
   /** The same, also where others are to be asked. */
   readonly published: readonly Endpoint[];
   readonly domain: string | null;
+  readonly subjects: readonly Subject[];
   /** The legs that are not on the wire: what should be served is not known before they are read. */
-  readonly filed: Promise<readonly Leg[]>;
+  filed(subject: Subject): Promise<readonly Leg[]>;
 }
 
-export async function servedLegs(around: Surroundings, context: RunContext): Promise<Leg[]> {
+/** By the name that is asked for; without SNI a client gets the domain's. */
+export async function servedLegs(
+  around: Surroundings,
+  context: RunContext,
+): Promise<ReadonlyMap<Subject, readonly Leg[]>> {
   const { config, own, domain } = around;
   const configured = config.endpoints ?? config.deploy.endpoints;
   const standard = own ??
@@ -34,47 +40,72 @@ export async function servedLegs(around: Surroundings, context: RunContext): Pro
     (configured ?? standard).map(async (endpoint) => {
       const questions = await questionsOf(endpoint, configured !== null, around, context);
       return await allEnded(
-        questions.map((question) =>
-          question.ip === undefined
-            ? makeLeg(question)
-            : readEndpoint({ ...endpoint, host: question.ip }, question, ask, around, context)
-        ),
+        questions.map(async ({ subject, ...question }) => {
+          if (question.ip === undefined) return { subject, leg: makeLeg(question) };
+          const place = { ...endpoint, host: question.ip };
+          const filed = () => around.filed(subject);
+          const { timeoutMs } = config;
+          return {
+            subject,
+            leg: await readEndpoint(place, question, { ask, filed, timeoutMs }, context),
+          };
+        }),
       );
     }),
   );
-  return legs.flat();
+  const bySubject = Map.groupBy(legs.flat(), ({ subject }) => subject);
+  return new Map(
+    Array.from(bySubject, ([subject, seen]) => [subject, seen.map(({ leg }) => leg)] as const),
+  );
 }
+
+type Asked = LegFacts & { readonly subject: Subject };
 
 /** Without an address there is nothing to be asked, and the question is its own answer. */
 async function questionsOf(
   endpoint: Endpoint,
   isConfigured: boolean,
-  { config, domain, own, published }: Surroundings,
+  { config, subjects, own, published }: Surroundings,
   context: RunContext,
-): Promise<LegFacts[]> {
+): Promise<Asked[]> {
   const service = serviceOf(endpoint.protocol);
   const facts = { leg: "served", where: formatEndpoint(endpoint), isConfigured, service } as const;
   const addresses = await readAddresses(endpoint.host, config.timeoutMs, context);
-  if (!Array.isArray(addresses)) return [{ ...facts, ...addresses, obstacle: "silent" }];
-  const name = domain ?? (isIP(endpoint.host) === 0 ? endpoint.host : null);
+  if (!Array.isArray(addresses)) {
+    return subjects.map((subject) => ({ ...facts, ...addresses, subject, obstacle: "silent" }));
+  }
+  const named = isIP(endpoint.host) === 0 ? endpoint.host : null;
   const isDefault = !isConfigured && own !== null;
   const isMailcows = published.some((each) => formatEndpoint(each) === facts.where);
   return addresses.flatMap((ip) =>
-    (name === null ? [null] : [name, null]).map((sni) => ({
-      ...facts,
-      sni,
-      ip,
-      isMailcows,
-      mayBeAnother: endpoint.protocol === "https" && sni === null && !isDefault,
-    }))
+    subjects.flatMap((subject) =>
+      namesToAskFor(subject, named).map((sni) => ({
+        ...facts,
+        subject,
+        sni,
+        ip,
+        isMailcows,
+        mayBeAnother: endpoint.protocol === "https" && sni === null && !isDefault,
+      }))
+    )
   );
+}
+
+/** `host` is the endpoint's, where it is a name. */
+function namesToAskFor({ name, isFurther }: Subject, host: string | null): (string | null)[] {
+  if (isFurther) return [name];
+  const sni = name ?? host;
+  return sni === null ? [null] : [sni, null];
 }
 
 async function readEndpoint(
   endpoint: Endpoint,
   question: LegFacts,
-  ask: Ask,
-  { config: { timeoutMs }, filed }: Surroundings,
+  { ask, filed, timeoutMs }: {
+    readonly ask: Ask;
+    readonly filed: () => Promise<readonly Leg[]>;
+    readonly timeoutMs: number;
+  },
   context: RunContext,
 ): Promise<Leg> {
   const asked = { endpoint, sni: question.sni ?? null };
@@ -92,7 +123,7 @@ async function readEndpoint(
       };
     }
     const given = { certificate: served.leaf, chain: served.chain };
-    const keyKind = otherKind(served.leaf, await filed);
+    const keyKind = otherKind(served.leaf, await filed());
     if (keyKind === null) return given;
     const second = await ask({ ...asked, keyKind }, timeoutMs, context);
     return second.kind === "none"

@@ -1,9 +1,6 @@
 // What the legs, held against each other, say about the chain. Pure.
 
-import type { SniDirectory } from "../chain/mailcow.ts";
-import { belongsInto, isHidden, rightLeaves, uncovered } from "../chain/sni.ts";
 import type { LegName } from "../config/verify_config.ts";
-import { quoteAll } from "../failure.ts";
 import { brokenChain, describeIncompleteChain, lacksIssuer } from "./chain_finding.ts";
 import {
   type Finding,
@@ -13,7 +10,8 @@ import {
   type Status,
   statuses,
 } from "./finding.ts";
-import { type DaneSight, isForeign, isReplaceable, type Leg } from "./leg.ts";
+import { type DaneSight, isForeign, isNotThere, isReplaceable, type Leg } from "./leg.ts";
+import { type Around, explainOwn, isPassedOver, type Kept, keptFor } from "./own_certificate.ts";
 
 export interface LegVerdict {
   readonly leg: Leg;
@@ -38,24 +36,22 @@ export interface Verdict {
   readonly warnings: readonly string[];
 }
 
-export interface Expectations extends Limits {
-  readonly domain: string | null;
+export interface Expectations extends Limits, Omit<Around, "legs" | "reference"> {
   /** One kind of leg alone is compared with nothing. */
   readonly isComparing: boolean;
-  /** What mailcow's services serve ahead of the top-level pair. */
-  readonly sniDirectories: readonly SniDirectory[];
   /** `<service> <fingerprint>`: what a restart did not end, as deploy remembers here. */
-  readonly unhelped?: ReadonlySet<string>;
+  readonly unhelped: ReadonlySet<string>;
+  /** The names whose directories certsync made. */
+  readonly made: ReadonlySet<string>;
 }
 
 /** How long a new certificate may take through the chain, whose timers run twice a day. */
 const PROPAGATION_MS = 24 * 3_600_000;
 
 export function judgeLegs(legs: readonly Leg[], expectations: Expectations): Verdict {
-  const reference =
-    legs.find((leg) => leg.fingerprint !== null && leg.dane === undefined && !isForeign(leg)) ??
-      null;
-  const chain: Chain = { legs, reference, ...expectations };
+  const reference = referenceIn(legs);
+  const around = { ...expectations, legs, reference };
+  const chain: Chain = { ...around, kept: keptFor(around) };
   const verdicts = legs.map((leg) => judgeLeg(leg, chain));
   const status = worst(verdicts.map(({ status }) => status));
   const isUnknown = expectations.isComparing
@@ -74,7 +70,14 @@ export function judgeLegs(legs: readonly Leg[], expectations: Expectations): Ver
   };
 }
 
-function worst(all: readonly Status[]): Status {
+/** The first readable leg: what the others should hold. */
+export function referenceIn(legs: readonly Leg[]): Leg | null {
+  const isRead = (leg: Leg) =>
+    leg.fingerprint !== null && leg.dane === undefined && !isForeign(leg);
+  return legs.find(isRead) ?? null;
+}
+
+export function worst(all: readonly Status[]): Status {
   return statuses[Math.max(0, ...all.map((status) => statuses.indexOf(status)))] ?? "unknown";
 }
 
@@ -92,6 +95,7 @@ function isUnseen({ leg, findings }: LegVerdict): boolean {
 interface Chain extends Expectations {
   readonly legs: readonly Leg[];
   readonly reference: Leg | null;
+  readonly kept: Kept | null;
 }
 
 function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
@@ -102,16 +106,16 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
     return { leg, ...nothing, status: "ok", words: noted };
   }
   const { reference, isComparing } = chain;
-  const isOwn = holdsItsOwn(leg, chain);
+  const other = explainOwn(leg, chain, chain.kept);
   // Of a spoilt record nobody can tell what was pushed.
   const isUnread = leg.fingerprint === null &&
     (!isReplaceable(leg) || (leg.leg === "pushed" && leg.obstacle === "spoilt"));
-  const match = !isComparing || isForeign(leg) || isOwn || isUnread
+  const match = !isComparing || isForeign(leg) || other !== null || isUnread
     ? null
     : leg.fingerprint !== null && leg.fingerprint === reference?.fingerprint;
   const isStale = match === false && reference !== null &&
-    (leg.fingerprint !== null || (leg.obstacle === "empty" && leg.leg !== "source"));
-  const own = isOwn ? leftAlone(leg, chain) : null;
+    (leg.fingerprint !== null || (isNotThere(leg) && leg.leg !== "source"));
+  const own = other?.finding ?? null;
   const findings = isForeign(leg) ? watch(leg, chain) : [
     isStale ? lag(leg, reference, chain) : silence(leg),
     own,
@@ -120,7 +124,7 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
       const ending = nearEnd(certificate, chain);
       // Nginx Proxy Manager need not have issued what lies in a directory of its own.
       const advised = ending && own?.advice ? { ...ending, advice: own.advice } : ending;
-      return [foreignName(certificate, chain.domain), advised];
+      return [foreignName(certificate, chain.name), advised];
     }),
     brokenChain(leg, chain.now),
     wrongKey(leg),
@@ -132,7 +136,7 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
     isNoted: false,
     isStale,
     status: gravest?.status ?? "ok",
-    words: gravest?.words ?? (isOwn ? "its own certificate" : "ok"),
+    words: gravest?.words ?? other?.words ?? "ok",
     findings,
   };
 }
@@ -150,45 +154,16 @@ function judgeRecords(leg: Leg, dane: DaneSight, { isComparing }: Chain): LegVer
 }
 
 /** Why the leg counts for nothing. */
-function passedOver(leg: Leg, { legs, reference, isComparing }: Chain): string | null {
+function passedOver(leg: Leg, chain: Chain): string | null {
+  const { legs, reference, isComparing } = chain;
   if (leg.obstacle === "no-route") return "not asked: no route from here";
   const isSwitchedOff = leg.obstacle === "refused" && !leg.isConfigured &&
     legs.some((other) => other.service === leg.service && other.certificate !== null);
   if (isSwitchedOff) return "switched off";
   const isAnother = leg.mayBeAnother === true && isComparing && leg.certificate !== null &&
     leg.fingerprint !== reference?.fingerprint;
-  return isAnother ? "another site, without SNI" : null;
-}
-
-/** Whether it is right with another certificate than the others: that of an SNI directory. */
-function holdsItsOwn(leg: Leg, { legs, reference, sniDirectories, now }: Chain): boolean {
-  const { fingerprint, certificate } = leg;
-  if (fingerprint === null || fingerprint === reference?.fingerprint) return false;
-  // What was pushed is known by its fingerprint alone, unless it lies elsewhere too.
-  const names = legs.find((other) => other.certificate?.fingerprint === reference?.fingerprint)
-    ?.certificate?.names;
-  if (names === undefined || certificate === null || now > certificate.notAfter) return false;
-  const hostname = legs.find((other) => other.hostname !== undefined)?.hostname ?? "";
-  const keepers = sniDirectories.filter(({ name, domains, pair }) =>
-    isHidden(name) ||
-    !belongsInto({ domains, own: pair?.leaf ?? null, isTaken: false }, names, hostname, now)
-  );
-  if (leg.leg === "sni") return keepers.some(({ directory }) => directory === leg.directory);
-  if (leg.service === undefined || !leg.sni) return false;
-  const places = { top: null, sniDirectories: keepers, hostname };
-  return rightLeaves({ service: leg.service, name: leg.sni }, places, now).includes(fingerprint);
-}
-
-function leftAlone({ leg, domains = [] }: Leg, { reference }: Chain): Finding | null {
-  if (leg !== "sni") return null;
-  const missing = uncovered(domains, reference?.certificate?.names ?? []);
-  return {
-    kind: "own",
-    status: "warning",
-    words: "its own certificate",
-    advice: `the new certificate does not cover ${quoteAll(missing)}`,
-    lacking: missing,
-  };
+  if (isAnother) return "another site, without SNI";
+  return isPassedOver(leg, chain) ? "that of the domain: nginx passes over the directory" : null;
 }
 
 function watch(leg: Leg, chain: Chain): Finding[] {
@@ -201,7 +176,9 @@ function watch(leg: Leg, chain: Chain): Finding[] {
   const words = certificate && nearEnd(certificate, chain)?.words;
   if (!words) return [];
   const [name = ""] = leg.domains ?? [];
-  const advice = `nobody renews it since SKIP_LETS_ENCRYPT=y: name ${name} in also, or remove it`;
+  const advice = chain.made.has(name)
+    ? `certsync made it for ${name}: name that in also again, or remove it`
+    : `nobody renews it since SKIP_LETS_ENCRYPT=y: name ${name} in also, or remove it`;
   return [{ kind: "abandoned", status: "warning", words, advice }];
 }
 
@@ -217,7 +194,8 @@ function wrongKey(leg: Leg): Finding | null {
 function silence({ leg, obstacle, hint, isConfigured }: Leg): Finding | null {
   if (obstacle === null) return null;
   if (leg !== "served") {
-    const found = { kind: "unread", status: "critical", words: "cannot be read" } as const;
+    const words = obstacle === "unclear" ? "not served alike" : "cannot be read";
+    const found = { kind: "unread", status: "critical", words } as const;
     return hint === null ? found : { ...found, advice: hint };
   }
   return {
@@ -228,18 +206,20 @@ function silence({ leg, obstacle, hint, isConfigured }: Leg): Finding | null {
   };
 }
 
-function lag(leg: Leg, reference: Leg | null, { legs, now, unhelped }: Chain): Finding {
+function lag(leg: Leg, reference: Leg | null, { legs, now, unhelped, kept }: Chain): Finding {
   const issued = reference?.certificate?.notBefore;
   const isFresh = reference?.leg === "source" && issued !== undefined &&
     now.getTime() - issued.getTime() < PROPAGATION_MS;
-  const status = isFresh ? "warning" : "critical";
+  // Who asks for the name gets a good certificate all the same.
+  const isNoHarm = kept !== null && leg.leg === "staged" && leg.obstacle === "unasked";
+  const status = isFresh || isNoHarm ? "warning" : "critical";
   if (leg.fingerprint === null) return { kind: "behind", status, words: "nothing there yet" };
   // What was pushed is known by its fingerprint alone, unless it lies further on in the chain.
   const held = legs.find(({ certificate }) => certificate?.fingerprint === leg.fingerprint);
   if (issued !== undefined && held?.certificate && held.certificate.notBefore > issued) {
     return { kind: "newer", status, words: "a newer one" };
   }
-  if (leg.service && unhelped?.has(`${leg.service} ${leg.fingerprint}`)) {
+  if (leg.service && unhelped.has(`${leg.service} ${leg.fingerprint}`)) {
     const advice = `${leg.service} gave this one after its restart too: see whether a mount in ` +
       "docker-compose.override.yml or another server on that port gives it";
     return { kind: "unhelped", status: "critical", words: "another one", advice };

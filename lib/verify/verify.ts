@@ -2,17 +2,16 @@
 
 import type { Presentation } from "../cli/terminal.ts";
 import { type VerifyConfig, verifyConfig } from "../config/verify_config.ts";
-import { readStateOrNothing } from "../files/state.ts";
 import { composeCommand } from "../programs/compose.ts";
 import { type InstalledTimer, readTimers } from "../programs/systemctl.ts";
 import type { RunContext } from "../run_context.ts";
 import { readLegs, type Sight } from "./legs.ts";
 import { formatNagios } from "./nagios.ts";
-import { type Knowledge, nextSteps } from "./next_step.ts";
+import { type Knowledge, type NamedVerdict, nextSteps } from "./next_step.ts";
 import { formatPrometheus } from "./prometheus.ts";
 import { emptyVerifyReport, reportLeg, type VerifyReport } from "./report.ts";
 import { describeVerify } from "./text.ts";
-import { judgeLegs, type Verdict } from "./verdict.ts";
+import { judgeLegs, referenceIn, type Verdict, worst } from "./verdict.ts";
 
 export async function verify(config: VerifyConfig, context: RunContext): Promise<VerifyReport> {
   const [sight, timers] = await Promise.all([readLegs(config, context), readTimers(context)]);
@@ -22,40 +21,77 @@ export async function verify(config: VerifyConfig, context: RunContext): Promise
 /** Pure. */
 export function reportSight(
   config: Pick<VerifyConfig, "legs" | "warn" | "critical">,
-  { domain, legs, mailcow, roles, doubts, warnings }: Omit<Sight, "compose">,
+  sight: Pick<Sight, "strands" | "mailcow" | "furtherDirectories" | "doubts" | "warnings">,
   timers: readonly InstalledTimer[],
   known: Knowledge,
 ): VerifyReport {
   const isComparing = config.legs === null || new Set(config.legs).size > 1;
-  const verdict = judgeLegs(legs, {
-    ...{ domain, warn: config.warn, critical: config.critical, now: known.now },
-    isComparing,
-    unhelped: known.unhelped,
-    sniDirectories: mailcow?.sniDirectories ?? [],
-  });
+  const judged = judgeStrands(config, sight, known, isComparing);
+  const [{ verdict }] = judged;
+  const status = worst(judged.map(({ verdict }) => verdict.status));
   // A fault of this host's own takes nothing from what is critical, and is worse than all else.
-  const [doubt, ...others] = verdict.status === "critical" ? [] : doubts;
+  const [doubt, ...others] = status === "critical" ? [] : sight.doubts;
+  const unseen = judged.find(({ verdict }) => verdict.status === "unknown");
   return {
-    status: doubt === undefined ? verdict.status : "unknown",
-    domain,
+    status: doubt === undefined ? status : "unknown",
+    domain: judged[0].name,
     staleAt: verdict.staleAt,
-    legs: verdict.legs.map(reportLeg),
-    next: nextSteps(verdict, known),
+    certificates: judged.map(({ name, verdict: { status, staleAt } }) => ({
+      ...{ name, staleAt },
+      status: doubt === undefined ? status : "unknown",
+    })),
+    legs: judged.flatMap(({ name, verdict }) =>
+      verdict.legs.map((leg) => reportLeg(leg, name, known.isOneMachine))
+    ),
+    next: nextSteps(judged, known),
     timers: timers
       .filter(({ unit, isEnabled }) =>
-        isEnabled || (roles.push && unit.startsWith("mailcow-cert-push.")) ||
-        (roles.deploy && unit.startsWith("mailcow-cert-deploy."))
+        isEnabled || (known.roles.push && unit.startsWith("mailcow-cert-push.")) ||
+        (known.roles.deploy && unit.startsWith("mailcow-cert-deploy."))
       )
       .map(({ unit, active, next }) => ({ unit, active, next })),
     warnings: [
-      ...(doubt === undefined ? doubts : others).map(({ message }) => message),
-      ...warnings,
-      ...verdict.warnings,
+      ...(doubt === undefined ? sight.doubts : others).map(({ message }) => message),
+      ...sight.warnings,
+      ...new Set(judged.flatMap(({ verdict }) => verdict.warnings)),
     ],
     ...(doubt !== undefined
       ? { error: doubt.message, ...(doubt.hint && { hint: doubt.hint }) }
-      : verdict.status === "unknown" && nothingSeen(verdict, isComparing ? "compared" : "seen")),
+      : status === "unknown" && unseen !== undefined &&
+        nothingSeen(unseen.verdict, isComparing ? "compared" : "seen")),
   };
+}
+
+function judgeStrands(
+  { warn, critical }: Pick<VerifyConfig, "warn" | "critical">,
+  { strands, mailcow, furtherDirectories }: Parameters<typeof reportSight>[1],
+  { now, unhelped, made }: Knowledge,
+  isComparing: boolean,
+): readonly [NamedVerdict, ...NamedVerdict[]] {
+  const holders = strands.flatMap(({ name, isFurther, legs }) => {
+    const reference = referenceIn(legs);
+    // What lies in one directory for two names is not the one's for being served for the other.
+    return reference === null || (isFurther && reference.leg === "deployed")
+      ? []
+      : [[reference.fingerprint ?? "", { name: name ?? "the domain", isFurther }] as const];
+  });
+  const top = mailcow?.deployed.pair?.leaf.fingerprint ?? "";
+  const hostname = mailcow?.conf.hostname ?? "the domain";
+  const judged = strands.map(({ name, isFurther, legs }): NamedVerdict => ({
+    ...{ name, isFurther },
+    verdict: judgeLegs(legs, {
+      ...{ name, isFurther, warn, critical, now, isComparing, unhelped, made, furtherDirectories },
+      sniDirectories: mailcow?.sniDirectories ?? [],
+      // What lies at the top is the domain's, whoever else is covered by it.
+      others: new Map([
+        ...holders.filter(([, holder]) => holder.name !== name).toReversed(),
+        [top, { name: hostname, isFurther: false }],
+      ]),
+    }),
+  }));
+  const [first, ...others] = judged;
+  if (first === undefined) throw new TypeError("there is always a name, if it is not known");
+  return [first, ...others];
 }
 
 /** How main runs it. */
@@ -89,27 +125,24 @@ export function words(
 
 const colours = { ok: "green", warning: "yellow", critical: "red", unknown: "magenta" } as const;
 
-function knowledge({ deploy }: VerifyConfig, sight: Sight, now: Date): Knowledge {
-  const { domain, mailcow, compose } = sight;
-  const lines = (name: string) => readStateOrNothing(deploy.state, name).split("\n");
+function knowledge({ push, added }: VerifyConfig, sight: Sight, now: Date): Knowledge {
+  const { mailcow, compose, memory, roles } = sight;
   return {
-    domain,
     mailcow: mailcow && {
       directory: mailcow.directory,
       compose: composeCommand({ version: compose }),
       skipsLetsEncrypt: mailcow.conf.skipsLetsEncrypt,
     },
-    loaded: new Map(
-      lines("loaded").flatMap((line) => {
-        const [service, fingerprint] = line.split(" ");
-        return service && fingerprint ? [[service, fingerprint] as const] : [];
-      }),
-    ),
-    rejected: new Set(lines("rejected").map((line) => line.split(" ")[0] ?? "")),
+    loaded: new Map(memory === null ? [] : [[null, memory.loaded], ...memory.loadedFor]),
+    rejected: new Set(memory?.rejected.keys()),
     unhelped: new Set(
-      lines("unhelped").map((line) => line.split("\t"))
-        .map(([service, _probe, leaf]) => `${service} ${leaf}`),
+      [...memory?.unhelped.values() ?? []].map(({ service, leaf }) => `${service} ${leaf}`),
     ),
+    made: new Set(memory?.made.keys()),
+    added,
+    isOneMachine: roles.push && roles.deploy &&
+      push.to?.every(({ text }) => text.startsWith("/")) === true,
+    roles,
     now,
   };
 }

@@ -36,7 +36,6 @@ const PACKAGES = {
   strace: "strace",
   sudo: "sudo",
   "systemd-analyze": "systemd",
-  tmux: "tmux",
   unbound: "unbound",
   unshare: "util-linux",
   useradd: "passwd",

@@ -1,0 +1,203 @@
+// What lies on the mail host: staged, deployed, and in the directories that are served ahead of that.
+
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { deliveredPaths, installedPaths, isMixed, type Pair } from "../certificate/pair.ts";
+import {
+  type Installed,
+  type Mailcow,
+  readMailcow,
+  serviceNames,
+  type SniDirectory,
+} from "../chain/mailcow.ts";
+import { ownDirectory } from "../chain/sni.ts";
+import { readStaged, stagedDirectory } from "../chain/staging.ts";
+import type { VerifyConfig } from "../config/verify_config.ts";
+import { Failure, orFailure, quote, quoteAll } from "../failure.ts";
+import { isMissing } from "../files/read_file.ts";
+import type { RunContext } from "../run_context.ts";
+import { namesCover } from "../values/host_name.ts";
+import { holding } from "./chain_file.ts";
+import { attempt, type Leg, type LegFacts, makeLeg, unread } from "./leg.ts";
+import { locationLeg } from "./location_leg.ts";
+import { furtherName, type Subject } from "./subject.ts";
+
+export function readMailcowIfAny({ deploy }: VerifyConfig): Mailcow | Failure | null {
+  if (!deploy.isConfigured && isMissing(join(deploy.mailcow, "mailcow.conf"))) return null;
+  return orFailure(() => readMailcow(deploy.mailcow));
+}
+
+export async function stagedLegs(
+  subject: Subject,
+  { deploy }: VerifyConfig,
+  context: RunContext,
+): Promise<Leg[]> {
+  if (!deploy.isConfigured && isMissing(deploy.staging)) return [];
+  const name = furtherName(subject);
+  const directory = stagedDirectory(deploy.staging, name);
+  const where = deliveredPaths(directory).chain;
+  const facts = { leg: "staged", where, ...whatStands(directory, name) } as const;
+  return [
+    await attempt(facts, context, () => {
+      const pair = readStaged(deploy.staging, name);
+      const keyError = keyErrorOf({ pair });
+      return { certificate: pair.leaf, chain: pair.chain, keyError, obstacle: null };
+    }),
+  ];
+}
+
+/** What push puts the pair in the place of, where it is none: rsync makes way for a directory. */
+function whatStands(directory: string, name: string | null): Pick<LegFacts, "obstacle"> {
+  if (name !== null && isMissing(directory)) return { obstacle: "unasked" };
+  if (name !== null && statOf(directory)?.isDirectory() === false) return { obstacle: "spoilt" };
+  return isMissing(deliveredPaths(directory).chain) ? { obstacle: "empty" } : {};
+}
+
+function statOf(path: string): fs.Stats | null {
+  try {
+    return fs.lstatSync(path);
+  } catch (error) {
+    if (error instanceof Error && "code" in error) return null;
+    throw error;
+  }
+}
+
+/** Nothing where the key may not be read: whoever may not has not seen that it is wrong. */
+function keyErrorOf(
+  { pair, problem, isReadable }: { readonly pair: Pair | null } & Partial<Installed>,
+): string | null {
+  if (pair !== null) return isMixed(pair) ? "the key beside it is not the certificate's" : null;
+  return isReadable ? problem ?? null : null;
+}
+
+export async function deployedLegs(
+  subject: Subject,
+  config: VerifyConfig,
+  mailcow: Mailcow | Failure | null,
+  context: RunContext,
+): Promise<Leg[]> {
+  if (config.deployed !== null) {
+    // Which of its files holds a further name's certificate, a host elsewhere does not say.
+    return subject.isFurther
+      ? []
+      : [await locationLeg("deployed", config.deployed, config, context)];
+  }
+  if (mailcow === null) return [];
+  if (mailcow instanceof Failure) {
+    const leg = unread({ leg: "deployed", where: config.deploy.mailcow }, mailcow);
+    // Whether anything is deployed there cannot be told without mailcow's own settings.
+    return [leg.obstacle === "forbidden" ? leg : { ...leg, obstacle: "unknown" }];
+  }
+  const name = furtherName(subject);
+  return [name === null ? await topLeg(mailcow, context) : await ownLeg(name, mailcow, context)];
+}
+
+function topLeg({ deployed, sslDirectory }: Mailcow, context: RunContext): Promise<Leg> {
+  return readLeg({ leg: "deployed", directory: sslDirectory }, deployed, context);
+}
+
+/** That of the name's own directory, or the top-level pair where that is what is served for it. */
+async function ownLeg(name: string, mailcow: Mailcow, context: RunContext): Promise<Leg> {
+  const { sslDirectory, sniDirectories } = mailcow;
+  const own = ownDirectory(name, sniDirectories);
+  switch (own.kind) {
+    case "own":
+      return await readLeg(sniFacts("deployed", own.directory, mailcow), own.directory, context);
+    case "several":
+      return unclear(
+        sslDirectory,
+        `the directories ${quoteAll(own.directories.map((each) => each.directory))} all hold ${
+          quote(name)
+        }`,
+        `take it out of the file domains of all but one, and ${ANEW}`,
+      );
+    case "unlike":
+      return unclear(
+        own.directory.directory,
+        `the services do not read its file "domains" alike`,
+        `let it hold this one line, and ${ANEW}: ${own.line}`,
+      );
+    case "hidden":
+      return unclear(
+        own.directory.directory,
+        "nginx alone serves a directory whose name begins with a dot",
+        `give it another name, and ${ANEW}`,
+      );
+  }
+  const top = await topLeg(mailcow, context);
+  const isCovered = top.certificate !== null && namesCover(top.certificate.names, name) !== null;
+  if (isCovered || top.obstacle === "forbidden") return top;
+  const where = installedPaths(join(sslDirectory, name)).chain;
+  const other = sniDirectories.find((directory) => directory.name === name);
+  if (other !== undefined) {
+    return unclear(
+      other.directory,
+      `its file "domains" does not hold ${quote(name)}`,
+      `write the name into it, and ${ANEW}`,
+    );
+  }
+  return makeLeg({ leg: "deployed", where, obstacle: "empty", error: "does not exist" });
+}
+
+const ANEW = `restart ${serviceNames.join(" ")}`;
+
+function unclear(directory: string, error: string, hint: string): Leg {
+  const where = installedPaths(directory).chain;
+  return makeLeg({ leg: "deployed", where, obstacle: "unclear", error, hint });
+}
+
+/**
+ * Those that hold the domain, and those of other names, which have no `sni`; that of a further name is
+ * what is deployed for it.
+ */
+export function sniLegs(
+  { name, isFurther }: Subject,
+  also: readonly string[],
+  mailcow: Mailcow | Failure | null,
+  context: RunContext,
+): Promise<Leg[]> {
+  if (mailcow === null || mailcow instanceof Failure || name === null || isFurther) {
+    return Promise.resolve([]);
+  }
+  const taken = directoriesOf(also, mailcow);
+  const others = mailcow.sniDirectories.filter(({ directory }) => !taken.has(directory));
+  return Promise.all(others.map((installed) => {
+    const own = namesCover(installed.domains, name) === null ? {} : { sni: name };
+    const facts = { hostname: name, ...sniFacts("sni", installed, mailcow), ...own };
+    return readLeg(facts, installed, context);
+  }));
+}
+
+/** The directories that are further names' own, or that they quarrel about. */
+export function directoriesOf(
+  also: readonly string[],
+  { sniDirectories }: Mailcow,
+): ReadonlySet<string> {
+  return new Set(
+    also.flatMap((name) => {
+      const own = ownDirectory(name, sniDirectories);
+      if (own.kind === "none") return [];
+      return own.kind === "several"
+        ? own.directories.map(({ directory }) => directory)
+        : own.directory.directory;
+    }),
+  );
+}
+
+type PlaceFacts = Omit<LegFacts, "where">;
+
+function sniFacts(
+  leg: "deployed" | "sni",
+  { directory, domains }: SniDirectory,
+  { conf }: Mailcow,
+): PlaceFacts {
+  return { leg, directory, domains, ...(conf.hostname !== null && { hostname: conf.hostname }) };
+}
+
+function readLeg(facts: PlaceFacts, installed: Installed, context: RunContext): Promise<Leg> {
+  const where = installedPaths(installed.directory).chain;
+  return attempt({ ...facts, where }, context, () => ({
+    ...holding(installed.pair?.chain, where),
+    keyError: keyErrorOf(installed),
+  }));
+}

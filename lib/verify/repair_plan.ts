@@ -1,0 +1,182 @@
+// What brings one name's chain to its end: what is to be renewed, pushed and deployed. Pure.
+
+import { isOverdue, timeState } from "../certificate/certificate.ts";
+import type { Service } from "../chain/mailcow.ts";
+import type { LegName } from "../config/verify_config.ts";
+import type { Finding } from "./finding.ts";
+import { isForeign, isReplaceable, type Leg } from "./leg.ts";
+import type { Subject } from "./subject.ts";
+import type { LegVerdict, Verdict } from "./verdict.ts";
+
+/** A command in the mild form, or in the one that does it anyway. */
+export type Deed = "plain" | "force";
+
+/** Each stage of the chain, as far as it was seen. */
+export interface RepairPlan {
+  /** What to do in Nginx Proxy Manager, in words. */
+  readonly renew: string | null;
+  /** The name may not be known there, where it was never sent. */
+  readonly isUnasked: boolean;
+  /** What stands in the way on the mail host. */
+  readonly blocked: readonly string[];
+  readonly push: Deed | null;
+  readonly deploy: Deed | null;
+}
+
+/** What is known of one name besides the legs of its chain. */
+export interface NameKnowledge extends Subject {
+  /** What deploy remembers here: nothing where it cannot be seen. */
+  readonly loaded: ReadonlyMap<Service, string>;
+  readonly rejected: ReadonlySet<string>;
+  /** Whether mailcow is on this host, so that what deploy remembers can be seen. */
+  readonly isMailHost: boolean;
+  /** The services that give this name nothing, and others a certificate. */
+  readonly deaf: ReadonlySet<Service>;
+  readonly now: Date;
+}
+
+/** Null where nothing along the chain needs repair, or where deploy would refuse it. */
+export function planRepair({ legs, reference }: Verdict, known: NameKnowledge): RepairPlan | null {
+  if (reference === null || legs.some(({ leg }) => leg.obstacle === "unclear")) return null;
+  const of = (...names: LegName[]) => legs.filter(({ leg }) => names.includes(leg.leg));
+  const isBad = (...names: LegName[]) => of(...names).some((each) => needsRepair(each, known));
+  const isSeen = (...names: LegName[]) =>
+    of(...names).some(({ leg }) => leg.fingerprint !== null || isReplaceable(leg));
+  const isFromSource = reference.leg === "source";
+
+  const isOlderStaged = reference.leg === "staged" && replacesGood();
+  // What lies at the end is not what is to be brought there, where nothing was staged.
+  const isLast = isBad("staged") && !isFromSource && reference.leg !== "staged";
+  // A good newer one is not to give way: a newer one yet is what ends it.
+  const isOlderSource = isFromSource && replacesGood();
+  const renews = isOlderStaged || (!isLast && (isOlderSource || isFaulty(legs, reference)));
+  const isServedWrong = isBad("deployed", "sni", "served");
+  const push = planPush();
+  const deploys = isServedWrong || (isBad("staged") && !isFromSource) ||
+    (renews && isSeen("staged", "deployed", "sni", "served"));
+  const plan: RepairPlan = {
+    renew: renews ? renewal(legs, reference, { ...known, isOlderSource, isOlderStaged }) : null,
+    isUnasked: push !== null && of("staged").some(({ leg }) => leg.obstacle === "unasked"),
+    blocked: blocked(of("staged", "deployed")),
+    push,
+    deploy: deploys ? planDeploy() : null,
+  };
+  return renews || push !== null || deploys || plan.blocked.length > 0 ? plan : null;
+
+  function planPush(): Deed | null {
+    if (isOlderStaged) return "force"; // what is there may be pushed already
+    if (renews) return "plain";
+    if (isBad("pushed")) {
+      const isHalf = isBad("staged") && of("pushed").some((each) => each.match === true);
+      return isHalf ? "force" : "plain";
+    }
+    if (isBad("staged")) {
+      // An older one was probably not pushed yet; whatever else is there was, and got lost.
+      const isOlder = of("staged").every(({ leg }) => leg.certificate !== null) &&
+        !has(of("staged"), "chain", "key");
+      return isFromSource && !isSeen("pushed") && isOlder ? "plain" : "force";
+    }
+    if (isSeen("staged")) return null;
+    // What mailcow made for itself was not pushed: deploy takes the place of it.
+    const pushed = of("deployed", "sni", "served").filter(({ leg: { certificate } }) =>
+      certificate?.subject !== certificate?.issuer
+    );
+    if (isServedWrong && has(pushed, "chain") && !isStaleAnywhere()) {
+      return "force"; // push looks at the leaf alone
+    }
+    const hasArrived = isSeen("pushed") ||
+      of("deployed", "sni", "served").some(({ match }) => match === true);
+    return isServedWrong && isFromSource && !hasArrived ? "plain" : null;
+  }
+
+  function planDeploy(): Deed {
+    if (renews || reference === null) return "plain";
+    const { loaded, rejected } = known;
+    const fingerprint = reference.fingerprint ?? "";
+    const isLoaded = of("served").some((each) =>
+      needsRepair(each, known) && each.leg.service !== undefined &&
+      loaded.get(each.leg.service) === fingerprint
+    );
+    const isOwed = isBad("staged", "deployed", "sni");
+    return rejected.has(fingerprint) || (isLoaded && !isOwed) ? "force" : "plain";
+  }
+
+  /** deploy does not put an older certificate in the place of a newer one of ours that is good. */
+  function replacesGood(): boolean {
+    const ends = (leg: Leg) => leg.certificate?.notAfter.getTime() ?? 0;
+    return of("deployed", "served").some(({ leg, findings }) =>
+      findings.some(({ kind }) => kind === "newer") &&
+      !findings.some(({ kind }) => kind === "chain" || kind === "key" || kind === "wrong-name") &&
+      isOurs(leg) && leg.certificate !== null &&
+      leg.certificate.issuer !== leg.certificate.subject &&
+      timeState(leg.certificate, known.now) === "valid" &&
+      !(isOverdue(leg.certificate, known.now) && reference !== null && ends(leg) < ends(reference))
+    );
+  }
+
+  /** Whether deploy brought it there, as far as anybody can tell from here. */
+  function isOurs({ fingerprint }: Leg): boolean {
+    return !known.isMailHost || fingerprint === null ||
+      [...known.loaded.values()].includes(fingerprint);
+  }
+
+  function isStaleAnywhere(): boolean {
+    return legs.some(({ isStale }) => isStale);
+  }
+}
+
+function needsRepair(
+  { leg, match, isStale, findings }: LegVerdict,
+  { deaf }: Pick<NameKnowledge, "deaf">,
+): boolean {
+  if (isForeign(leg) || findings.some(({ kind }) => kind === "unhelped")) return false;
+  if (isStale || ((match !== null || leg.leg === "pushed") && isReplaceable(leg))) return true;
+  // Its service serves others: a pair of this name's own keeps it from serving this one.
+  if (leg.isMailcows && leg.service && deaf.has(leg.service)) return true;
+  return leg.leg !== "source" &&
+    findings.some(({ kind }) => kind === "chain" || kind === "key");
+}
+
+function has(verdicts: readonly LegVerdict[], ...kinds: Finding["kind"][]): boolean {
+  return verdicts.some(({ findings }) => findings.some(({ kind }) => kinds.includes(kind)));
+}
+
+/** Whether what is brought along the chain is no good itself, or not good enough. */
+function isFaulty(legs: readonly LegVerdict[], reference: Leg): boolean {
+  const needsRenewal = ({ kind }: Finding) =>
+    kind === "near-end" || kind === "wrong-name" ||
+    (kind === "chain" && reference.leg === "source");
+  return legs.some(({ leg, findings }) =>
+    leg === reference ? findings.some(needsRenewal) : findings.some(({ kind }) => kind === "own")
+  );
+}
+
+function renewal(
+  legs: readonly LegVerdict[],
+  reference: Leg,
+  { name, isOlderSource, isOlderStaged }: {
+    readonly name: string | null;
+    readonly isOlderSource: boolean;
+    readonly isOlderStaged: boolean;
+  },
+): string {
+  const kinds = legs.flatMap(({ findings }) => findings);
+  const lacking = kinds.flatMap(({ lacking = [] }) => lacking);
+  const domain = name ?? reference.certificate?.names[0] ?? "this name";
+  const what = kinds.some(({ kind }) => kind === "wrong-name") || lacking.length > 0
+    ? `request a certificate for ${[...new Set([domain, ...lacking])].join(" ")}`
+    : `renew the certificate for ${domain}`;
+  const unless = isOlderStaged
+    ? ", unless the one there is no older than what is deployed"
+    : isOlderSource
+    ? ", unless another npm-N has the newer one: then name that as the source"
+    : reference.leg === "source"
+    ? ""
+    : ", unless that is done";
+  return `${what}${unless}`;
+}
+
+/** A rename puts nothing in the place of a directory. */
+function blocked(verdicts: readonly LegVerdict[]): string[] {
+  return verdicts.filter(({ leg }) => leg.obstacle === "blocked").map(({ leg }) => leg.where);
+}
