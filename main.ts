@@ -10,6 +10,7 @@ import {
   printable,
   printableJson,
 } from "./lib/cli/terminal.ts";
+import { complaints } from "./lib/cli/complaints.ts";
 import type { ConfigFile } from "./lib/config/config_file.ts";
 import { Failure, UsageFailure } from "./lib/failure.ts";
 import type { RunContext } from "./lib/run_context.ts";
@@ -19,6 +20,12 @@ interface Report {
   readonly warnings: readonly string[];
   readonly error?: string;
   readonly hint?: string;
+  /** What became of each name, where a command has several. */
+  readonly certificates?: readonly {
+    readonly name: string;
+    readonly error?: string;
+    readonly hint?: string;
+  }[];
 }
 
 /** How a command came to its end: idle had nothing to do; verify has the words of monitoring plugins. */
@@ -172,9 +179,7 @@ async function report<Config, R extends Report>(
     else if (!await writeOutput(output, words)) ending = "unknown";
   }
   for (const warning of outcome.warnings) terminal.tell("warning", `WARNING: ${warning}`);
-  if (outcome.error !== undefined) {
-    terminal.diagnose({ message: outcome.error, hint: outcome.hint });
-  }
+  complaints(outcome).forEach(terminal.diagnose);
   return ending;
 }
 

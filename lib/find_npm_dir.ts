@@ -1,6 +1,7 @@
 // certsync find-npm-dir: says in which directory the certificate of a name lies.
 
 import {
+  type Choice,
   choiceWarnings,
   chooseLineage,
   type Lineage,
@@ -11,15 +12,22 @@ import {
 import { hintAtVolumes } from "./chain/npm_volume.ts";
 import type { Presentation } from "./cli/terminal.ts";
 import { type FindConfig, findConfig } from "./config/push_config.ts";
-import { quote } from "./failure.ts";
+import { quote, quoteAll } from "./failure.ts";
 import type { RunContext } from "./run_context.ts";
 import { namesCover } from "./values/host_name.ts";
 import { formatTime } from "./values/time.ts";
 
-export interface FindReport {
-  readonly hostname: string | null;
+export interface Match {
+  readonly hostname: string;
   /** The directory, or null. */
   readonly match: string | null;
+}
+
+export interface FindReport {
+  /** The first of the names, where there is one, and its directory. */
+  readonly hostname: string | null;
+  readonly match: string | null;
+  readonly matches: readonly Match[];
   readonly candidates: readonly Candidate[];
   readonly warnings: readonly string[];
   readonly error?: string;
@@ -38,49 +46,72 @@ export interface Candidate {
 
 /** What is reported of a run that came to nothing. */
 export function emptyFindReport(config: FindConfig | null): FindReport {
-  return { hostname: config?.hostName ?? null, match: null, candidates: [], warnings: [] };
+  const matches = (config?.hostNames ?? []).map((hostname) => ({ hostname, match: null }));
+  return { ...firstOf(matches), matches, candidates: [], warnings: [] };
+}
+
+function firstOf([first]: readonly Match[]): Pick<FindReport, "hostname" | "match"> {
+  return first ?? { hostname: null, match: null };
 }
 
 /** Throws a Failure where the live directories cannot be looked into. */
 export function findNpmDir(
-  { hostName, live, commands }: FindConfig,
+  { hostNames, live, commands }: FindConfig,
   { now }: RunContext,
 ): FindReport {
   const directories = liveDirectories(live);
   const lineages = readLineages(directories, now);
-  const choice = hostName === null ? { best: null, equals: [] } : chooseLineage(lineages, hostName);
-  const { best } = choice;
-  const report: FindReport = {
-    hostname: hostName,
+  const choices = hostNames.map((name) => ({ name, ...chooseLineage(lineages, name) }));
+  const matches = choices.map(({ name, best }): Match => ({
+    hostname: name,
     match: best?.directory ?? null,
-    candidates: lineages.map((lineage) => describeCandidate(lineage, hostName)),
+  }));
+  const report: FindReport = {
+    ...firstOf(matches),
+    matches,
+    candidates: lineages.map((lineage) => describeCandidate(lineage, hostNames)),
     warnings: [
       ...(lineages.length > 0 ? [] : [`no npm-* in ${directories.map(quote).join(", ")}`]),
       ...lineages.flatMap(({ problem }) => problem === null ? [] : [`skipped: ${problem}`]),
-      ...choiceWarnings(lineages, hostName ?? "", choice),
-      ...(best === null || best.state === "valid"
-        ? []
-        : [`${quote(best.directory)} is ${best.state}`]),
+      ...new Set(
+        choices.flatMap(({ name, ...choice }) =>
+          warningsOf(choice, lineages, name).map((warning) =>
+            choices.length === 1 ? warning : `${name}: ${warning}`
+          )
+        ),
+      ),
     ],
   };
-  if (hostName === null || best !== null) return report;
+  const without = matches.filter(({ match }) => match === null);
+  if (without.length === 0) return report;
+  const names = quoteAll(without.map(({ hostname }) => hostname));
   const unreadable = lineages.filter(({ isUnreadable }) => isUnreadable);
   if (unreadable.length > 0) {
     return {
       ...report,
-      error: `cannot tell which directory holds a certificate for ${quote(hostName)}: ` +
+      error: `cannot tell which directory holds a certificate for ${names}: ` +
         `${unreadable.length} of ${lineages.length} may not be read by this user`,
       hint: RUN_AS_ROOT,
     };
   }
   return {
     ...report,
-    error: `no certificate for ${quote(hostName)} among ${lineages.length} directories`,
+    error: `no certificate for ${names} among ${lineages.length} directories`,
     hint: `see what they hold with: ${commands.find}`,
   };
 }
 
-function describeCandidate(lineage: Lineage, hostName: string | null): Candidate {
+function warningsOf(choice: Choice, lineages: readonly Lineage[], hostName: string): string[] {
+  const { best } = choice;
+  return [
+    ...choiceWarnings(lineages, hostName, choice),
+    ...(best === null || best.state === "valid"
+      ? []
+      : [`${quote(best.directory)} is ${best.state}`]),
+  ];
+}
+
+function describeCandidate(lineage: Lineage, hostNames: readonly string[]): Candidate {
   const { directory, subject, names, notAfter, issuer, state } = lineage;
   return {
     dir: directory,
@@ -88,16 +119,28 @@ function describeCandidate(lineage: Lineage, hostName: string | null): Candidate
     names,
     notAfter: notAfter && formatTime(notAfter),
     issuer,
-    covers: hostName !== null && namesCover(names, hostName) !== null,
+    covers: hostNames.some((hostName) => namesCover(names, hostName) !== null),
     state,
   };
 }
 
-/** With a hostname the directory alone, for `cd "$(…)"`; otherwise, or for all, a list. */
-export function describeFind(report: FindReport, { all }: Pick<Presentation, "all">): string[] {
-  if (report.hostname !== null && !all) return report.match === null ? [] : [report.match];
-  return report.candidates.flatMap(({ dir, subject, names, notAfter, issuer, state }) => [
-    `${dir}${dir === report.match ? "  (the one to use)" : ""}`,
+/**
+ * With a hostname the directory alone, for `cd "$(…)"`, with several each behind its name; otherwise,
+ * or for all, a list.
+ */
+export function describeFind(
+  { matches, candidates }: FindReport,
+  { all }: Pick<Presentation, "all">,
+): string[] {
+  if (matches.length > 0 && !all) {
+    return matches.flatMap(({ hostname, match }) => {
+      if (match === null) return [];
+      return matches.length === 1 ? [match] : [`${hostname} ${match}`];
+    });
+  }
+  const used = new Set(matches.map(({ match }) => match));
+  return candidates.flatMap(({ dir, subject, names, notAfter, issuer, state }) => [
+    `${dir}${used.has(dir) ? "  (the one to use)" : ""}`,
     `  state    ${state}`,
     ...(state === "broken" ? [] : [
       `  names    ${names.join(" ")}`,

@@ -9,6 +9,7 @@ import { readConfigDocument } from "../lib/config/config_file.ts";
 import { UsageFailure } from "../lib/failure.ts";
 import { certsync } from "./kit/certsync.ts";
 import { tempDir } from "./kit/temp_dir.ts";
+import { overSsh } from "./kit/ssh_target.ts";
 
 const FILE = "/etc/certsync/config.yaml";
 const read = (document: unknown) => readConfigDocument(document, FILE);
@@ -29,7 +30,7 @@ Deno.test("an empty config has the defaults of the contract", () => {
     [null, { kind: "auto" }, "/var/lib/mailcow-cert-push", { kind: "system" }, 60_000],
   );
   // ssh's own port for that host, which an alias may name, and ssh's own keys.
-  deepEqual(push.to.map(({ ssh }) => [ssh.port, ssh.identity]), [[null, null]]);
+  deepEqual(overSsh(push.to).map(({ ssh }) => [ssh.port, ssh.identity]), [[null, null]]);
   const deploy = deployConfig(read(null), flags("deploy"));
   deepEqual(deploy, {
     domain: null,
@@ -108,7 +109,7 @@ Deno.test("every key of the contract is read", () => {
   deepEqual(push.to.map(({ text }) => text), [TARGET]);
   deepEqual(push.source, { kind: "lineage", name: "npm-5" });
   deepEqual(push.trust, { kind: "file", path: "/etc/ca.pem" });
-  deepEqual(push.to.map(({ ssh }) => ssh), [{
+  deepEqual(overSsh(push.to).map(({ ssh }) => ssh), [{
     port: 2222,
     identity: "/root/.ssh/mailcow_certsync",
     knownHosts: ["/etc/certsync/known_hosts"],
@@ -141,7 +142,7 @@ Deno.test("targets may differ in port, identity and known_hosts, also where --to
   const ofOne = { port: null, identity: "/one", knownHosts: ["/k"] };
   const ofTwo = { port: 2222, identity: "/two", knownHosts: ["/known"] };
   const ways = (words: string) =>
-    pushConfig(file, flags(words)).to.map(({ text, ssh }) => [text, ssh]);
+    overSsh(pushConfig(file, flags(words)).to).map(({ text, ssh }) => [text, ssh]);
   deepEqual(ways("push --domain m.example.org"), [[one, ofOne], [two, ofTwo]]);
   deepEqual(ways(`push --domain m.example.org --to ${two} --to u@three:/in/`), [
     [two, ofTwo],
@@ -289,7 +290,7 @@ Deno.test("a document that cannot be right is refused with its key and its file"
     [{ push: { to: "host::module" } }, /^push.to in .* names an rsync daemon/],
     [{ push: { to: "-e id h:/" } }, /^push.to in .* begins with a hyphen/],
     [{ push: { to: "u@h:/a\nb/" } }, /^push.to in .* holds a control character/],
-    [{ push: { to: "/local/dir/" } }, /^push.to in .* is not a target over SSH/],
+    [{ push: { to: "./local/dir/" } }, /^push.to in .* is not a target over SSH/],
     [{ push: { port: "0" } }, /^push.port in .* is not a port: "0"$/, /1 to 65535/],
     [{ push: { port: "65536" } }, /^push.port in /],
     [{ push: { port: "22.5" } }, /^push.port in /],

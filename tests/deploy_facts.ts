@@ -1,6 +1,6 @@
 // Facts as deploy finds them, made of real certificates, for the tests of its policy.
 
-import type { DeployFacts } from "../lib/deploy/plan.ts";
+import type { DeployFacts } from "../lib/deploy/facts.ts";
 import {
   type Installed,
   type Service,
@@ -91,6 +91,8 @@ export function facts(circumstances: Circumstances = {}): DeployFacts {
       directories: new Set(),
     },
     taken: new Set(circumstances.taken),
+    claimed: new Set(),
+    further: [],
     domain: NAME,
     now: circumstances.now ?? NOW,
   };

@@ -1,16 +1,9 @@
 // The policy of deploy, from facts to plan: no process, no socket, no file.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import {
-  carriers,
-  type DeployFacts,
-  isOlder,
-  isSettled,
-  mailHostname,
-  type Plan,
-  planDeploy,
-  standingWarnings,
-} from "../lib/deploy/plan.ts";
+import { carriers, type DeployFacts, mailHostname } from "../lib/deploy/facts.ts";
+import { isOlder, isSettled, type Plan, planDeploy } from "../lib/deploy/plan.ts";
+import { standingWarnings } from "../lib/deploy/warnings.ts";
 import { Failure } from "../lib/failure.ts";
 import { type Service, serviceNames, type SniDirectory } from "../lib/chain/mailcow.ts";
 import type { Pair } from "../lib/certificate/pair.ts";

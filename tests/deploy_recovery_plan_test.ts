@@ -1,12 +1,8 @@
 // The policy of deploy where no new pair is taken: what is kept, brought back or put right. Pure.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import {
-  type Installation,
-  planHealing,
-  planInstallations,
-  planRecovery,
-} from "../lib/deploy/plan.ts";
+import { type Installation, planInstallations } from "../lib/deploy/plan.ts";
+import { planHealing, planRecovery } from "../lib/deploy/healing.ts";
 import { serviceNames } from "../lib/chain/mailcow.ts";
 import type { Pair } from "../lib/certificate/pair.ts";
 import {

@@ -158,11 +158,13 @@ Deno.test("find-npm-dir --json tells what each directory holds", async () => {
     "command",
     "hostname",
     "match",
+    "matches",
     "candidates",
     "warnings",
   ]);
   deepEqual([report.schema, report.command], [1, "find-npm-dir"]);
   deepEqual([report.hostname, report.match], [NAME, tree.npm.dir(1)]);
+  deepEqual(report.matches, [{ hostname: NAME, match: tree.npm.dir(1) }]);
   deepEqual(report.candidates[0], {
     dir: tree.npm.dir(1),
     subject: `CN=${NAME}`,
@@ -192,6 +194,35 @@ Deno.test("find-npm-dir --json tells what each directory holds", async () => {
   deepEqual((await tree.find(["--json"])).json().hostname, null);
 });
 
+Deno.test("find-npm-dir prints a line for each of several names, and fails where one has none", async () => {
+  await using tree = await liveTree();
+  const [shop, imap, none] = ["shop.example.net", "imap.example.org", "www.example.com"];
+  await tree.npm.add(1, await issue({ names: [NAME] }));
+  await tree.npm.add(2, await issue({ names: [shop], notBefore: ago(95), notAfter: ago(5) }));
+  await tree.npm.add(3, await issue({ names: ["*.example.org"], notBefore: ago(1) }));
+  const [one, two, three] = [tree.npm.dir(1), tree.npm.dir(2), tree.npm.dir(3)];
+  const all = await tree.find([shop, NAME, `${imap.toUpperCase()}.`]);
+  deepEqual([all.code, all.stdout], [0, `${shop} ${two}\n${NAME} ${one}\n${imap} ${three}\n`]);
+  equal(all.stderr, `WARNING: ${shop}: "${two}" is expired\n`);
+
+  const lacking = await tree.find([none, NAME, imap, "x.example.com"]);
+  deepEqual([lacking.code, lacking.stdout], [1, `${NAME} ${one}\n${imap} ${three}\n`]);
+  match(
+    lacking.stderr,
+    /^ERROR: no certificate for "www\.example\.com", "x\.example\.com" among 3 directories\nhint: /,
+  );
+  const report = (await tree.find([none, NAME, "--json"])).json();
+  deepEqual([report.hostname, report.match], [none, null]);
+  deepEqual(report.matches, [{ hostname: none, match: null }, { hostname: NAME, match: one }]);
+  deepEqual(report.candidates.map(({ covers }: { covers: boolean }) => covers), [
+    true,
+    false,
+    true,
+  ]);
+  const list = await tree.find([NAME, imap, "--all"]);
+  equal(list.stdout.match(/\(the one to use\)/g)?.length, 2);
+});
+
 Deno.test("find-npm-dir refuses what is no host name, and what it does not know", async () => {
   await using tree = await liveTree();
   const cases: [string[], RegExp][] = [
@@ -199,7 +230,7 @@ Deno.test("find-npm-dir refuses what is no host name, and what it does not know"
     [[".example.org"], /HOSTNAME is not a host name/],
     [["mail..example.org"], /HOSTNAME is not a host name/],
     [["../etc"], /HOSTNAME is not a host name/],
-    [[NAME, "surplus"], /unexpected argument "surplus"/],
+    [[NAME, "*.example.org"], /HOSTNAME is not a host name: "\*\.example\.org"/],
     [["--lives", "x"], /unknown option "--lives".*\nhint: did you mean --live\?/],
   ];
   await Promise.all(cases.map(async ([args, words]) => {

@@ -20,7 +20,20 @@ Deno.test("a target is a directory on a host", () => {
       ["u@mail:/a b/c:d/", "mail", "u@mail", "/a b/c:d/"],
     ] as const
   ) {
-    deepEqual(parsePushTarget(text, "x"), { text, host, login, directory });
+    deepEqual(parsePushTarget(text, "x"), { kind: "ssh", text, host, login, directory });
+  }
+});
+
+Deno.test("a target may be a directory of this host", () => {
+  for (
+    const [text, directory] of [
+      ["/var/lib/mailcow-cert-incoming", "/var/lib/mailcow-cert-incoming"],
+      ["/in/", "/in/"],
+      ["/a b/u@mail:/in", "/a b/u@mail:/in"], // to rsync too, since a slash comes first
+      ["//in/./x/../y/", "/in/y/"],
+    ] as const
+  ) {
+    deepEqual(parsePushTarget(text, "x"), { kind: "local", text, directory });
   }
 });
 
@@ -28,7 +41,6 @@ Deno.test("what rsync would take for something else is refused", () => {
   for (
     const [text, why] of [
       ["", /is not a target/],
-      ["/home/certsync/incoming/", /is not a target/],
       ["./a:b", /is not a target/],
       ["mail.example.org", /is not a target/],
       ["u@mail:", /is not a target/],

@@ -1,11 +1,11 @@
 import { deepEqual, equal, match } from "node:assert/strict";
-import { parsePushTarget } from "../lib/values/push_target.ts";
+import { sshTarget } from "./kit/ssh_target.ts";
 import { explainTransfer } from "../lib/programs/rsync_words.ts";
 import type { Peer } from "../lib/programs/ssh_words.ts";
 import { plainView } from "../lib/programs/ssh_view.ts";
 import { type Ending, parseServerCommand } from "../lib/programs/rsync.ts";
 
-const target = parsePushTarget("certsync@mail.example.org:/home/certsync/incoming/", "x");
+const target = sshTarget("certsync@mail.example.org:/home/certsync/incoming/");
 const SSH = { port: 22, identity: null as string | null, knownHosts: null };
 
 function explain(ending: Ending, to = target, options = SSH, known: Partial<Peer> = {}) {
@@ -181,7 +181,7 @@ Deno.test("silence means a firewall before ssh was let in, and a forced command 
 });
 
 Deno.test("what is to be tried by hand is what push tries, also with an IPv6 address", () => {
-  const address = parsePushTarget("certsync@[2001:db8::1]:/home/certsync/incoming/", "x");
+  const address = sshTarget("certsync@[2001:db8::1]:/home/certsync/incoming/");
   const letIn = 'Authenticated to 2001:db8::1 ([2001:db8::1]:22) using "publickey".\n';
   const ssh = { ...SSH, identity: "/root/.ssh/mailcow_certsync" };
   equal(
@@ -223,7 +223,7 @@ Deno.test("nobody's directory is given away that may not be the push's own", () 
       /is not for the push alone; make .*: install -d -o certsync -m 700 "\/home\/certsync\/incoming"; and write the target as certsync@mail\.example\.org:\/home\/certsync\/incoming\//,
     );
   }
-  const root = parsePushTarget("certsync@mail.example.org:/", "x");
+  const root = sshTarget("certsync@mail.example.org:/");
   const traceback = (error: string) =>
     `${LET_IN}Traceback (most recent call last):\n  File "/usr/bin/rrsync", line 338, in lock_or_die\n` +
     `${error}\n${CLOSED}`;

@@ -13,6 +13,7 @@ import { certsync } from "./kit/certsync.ts";
 import { need } from "./kit/programs.ts";
 import { run, tryRun } from "./kit/run.ts";
 import { setup } from "./kit/setup_script.ts";
+import { overSsh } from "./kit/ssh_target.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 
 const TARGET = "certsync@mail.example.org:/home/certsync/incoming/";
@@ -215,12 +216,12 @@ Deno.test("the config files that the scripts write say what setup was told", asy
     [
       push.domain,
       push.to.map(({ text }) => text),
-      push.to[0]?.ssh.identity,
-      push.to[0]?.ssh.knownHosts,
+      overSsh(push.to)[0]?.ssh.identity,
+      overSsh(push.to)[0]?.ssh.knownHosts,
     ],
     ["mail.example.org", [TARGET], "/root/.ssh/mailcow_certsync", ["/etc/certsync/known_hosts"]],
   );
-  deepEqual([push.to[0]?.ssh.port, push.state], [null, "/var/lib/mailcow-cert-push"]);
+  deepEqual([overSsh(push.to)[0]?.ssh.port, push.state], [null, "/var/lib/mailcow-cert-push"]);
   const to = ["a@b.example:/in/", "[2001:db8::1]:/in/", "1.2.3.4:/in/", "a@null:/in/"];
   for (const domain of ["mail.example.org", "1.5", "1e3", "null", "yes", "2027-01-01"]) {
     const args = ["push", "--domain", domain, ...to.flatMap((target) => ["--to", target])];

@@ -8,8 +8,13 @@ import { runContext } from "./kit/run_context.ts";
 
 Deno.test("who has waited a minute for the lock gives up, names who to ask, and leaves it to the next", async () => {
   await using dir = await tempDir();
-  const told: string[] = [];
-  const held = await holdState(dir.path, runContext({ tell: (line) => told.push(line) }));
+  const told: [what: string, mostMs: number][] = [];
+  let isOver = false;
+  const wait = (what: string, mostMs: number) => {
+    told.push([what, mostMs]);
+    return { [Symbol.dispose]: () => void (isOver = true) };
+  };
+  const held = await holdState(dir.path, runContext({ wait }));
   equal(told.length, 0);
 
   // Only the clock is not the real one: it is asked for a time-out, and that is over when we say so.
@@ -22,10 +27,11 @@ Deno.test("who has waited a minute for the lock gives up, names who to ask, and 
   };
   try {
     let hasEnded = false;
-    const waiting = holdState(dir.path, runContext({ tell: (line) => told.push(line) }));
+    const waiting = holdState(dir.path, runContext({ wait }));
     waiting.catch(() => {}).finally(() => hasEnded = true);
     await until(() => told.length === 1);
-    deepEqual([asked, hasEnded], [[60_000], false]);
+    deepEqual([asked, hasEnded, isOver], [[60_000], false, false]);
+    deepEqual(told, [["another certsync is at work: waiting for it to end", 60_000]]);
     clock.abort(new DOMException("Signal timed out.", "TimeoutError"));
     await rejects(waiting, {
       name: "Failure",
@@ -38,5 +44,5 @@ Deno.test("who has waited a minute for the lock gives up, names who to ask, and 
 
   held[Symbol.dispose]();
   using _next = await holdState(dir.path, runContext());
-  equal(told.length, 1);
+  deepEqual([told.length, isOver], [1, true]);
 });

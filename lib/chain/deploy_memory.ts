@@ -43,7 +43,7 @@ export function readMemory(state: string): DeployMemory {
   return {
     loaded: loaded.get("") ?? new Map(),
     loadedFor: new Map([...loaded].filter(([name]) => name !== "")),
-    made: parseMade(readStateOrNothing(state, "names")),
+    made: readMade(state),
     suspects: new Set(linesOf(readStateOrNothing(state, "suspects")).filter(isFingerprint)),
     rejected: parseRejected(readState(state, "rejected")),
     unhelped: parseUnhelped(readStateOrNothing(state, "unhelped")),
@@ -79,6 +79,10 @@ export function parseLoaded(text: string): Map<string, Map<Service, string>> {
     loaded.set(name, own.set(service, fingerprint));
   }
   return loaded;
+}
+
+export function readMade(state: string): Map<string, Made> {
+  return parseMade(readStateOrNothing(state, "names"));
 }
 
 /** A name a line, with a tab and what is to be said of it behind that. */

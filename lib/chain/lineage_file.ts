@@ -2,6 +2,7 @@
 
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { deliveredPaths } from "../certificate/pair.ts";
 import { quote } from "../failure.ts";
 import { FileProblem, isMissing, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 
@@ -82,7 +83,7 @@ function besideWarning(path: string, link: string, beside: string): string {
 
 /** When the lineage last changed, its links and what they lead to; 0 where that cannot be seen. */
 export function changedMs(directory: string): number {
-  const files = ["fullchain.pem", "privkey.pem"].map((name) => join(directory, name));
+  const files = Object.values(deliveredPaths(directory));
   return Math.max(
     modified(directory, fs.statSync),
     ...files.flatMap((path) => [modified(path, fs.lstatSync), modified(path, fs.statSync)]),

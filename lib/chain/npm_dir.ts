@@ -10,6 +10,7 @@ import {
   parseChain,
   timeState,
 } from "../certificate/certificate.ts";
+import { deliveredPaths } from "../certificate/pair.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { FileProblem, isMissing } from "../files/read_file.ts";
 import { namesCover } from "../values/host_name.ts";
@@ -86,7 +87,7 @@ export const RUN_AS_ROOT = "live/ and archive/ are 0700: run this as root";
 const SETTLING_MS = 10_000;
 
 function readLineage(directory: string, now: Date): Lineage {
-  const path = join(directory, "fullchain.pem");
+  const { chain: path } = deliveredPaths(directory);
   try {
     const { bytes, warning } = readLineageFile(path);
     const chain = parseChain(bytes, quote(path));

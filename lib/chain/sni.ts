@@ -79,8 +79,10 @@ export function rightLeaves(
   return [...new Set(leaves.flatMap((leaf) => leaf === null ? [] : [leaf.fingerprint]))];
 }
 
-/** Names that only HTTPS uses, where nginx passes over such a directory. */
-const ONLY_HTTPS = /^(autodiscover|autoconfig|mta-sts)\./;
+/** Whether only HTTPS uses the name, where nginx passes over a directory that holds the mail hostname. */
+export function isHttpsOnly(name: string): boolean {
+  return /^(autodiscover|autoconfig|mta-sts)\./.test(name);
+}
 
 /**
  * Which SNI directories the certificate belongs into. `domains` is what the directory is served for,
@@ -102,7 +104,7 @@ export function belongsInto(
   const missing = uncovered(domains, names);
   if (missing.length === 0) return true;
   if (namesCover(domains, hostname) === null) return false;
-  if (missing.every((name) => ONLY_HTTPS.test(name))) return true;
+  if (missing.every(isHttpsOnly)) return true;
   if (own === null) return false;
   // What was taken over when its own had expired is renewed from then on.
   return timeState(own, now) === "expired" || (isTaken && uncovered(missing, own.names).length > 0);

@@ -42,12 +42,13 @@ export async function awaitStaged(
 ): Promise<Staged> {
   const places = placesOf(directory, names);
   let looks = places.map((place) => lookInto(place, null));
+  using told = new DisposableStack();
   for (let waitedMs = 0; waitedMs < WAIT_MS; waitedMs += BETWEEN_MS) {
     const open = places.filter((_, index) => looks[index]?.isWhole === false);
     if (!open.some((place) => isFresh(place, context.now))) break;
     if (waitedMs === 0) {
-      context.tell(
-        `a push may be under way: looking into ${quote(directory)} again for up to 15 s`,
+      told.use(
+        context.wait(`a push may be under way: looking into ${quote(directory)} again`, WAIT_MS),
       );
     }
     await pause(BETWEEN_MS, context);

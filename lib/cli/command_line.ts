@@ -147,7 +147,8 @@ function parseFlags(name: string, command: Command, argv: readonly string[]): Fl
     values.set(option, given.map(String));
   }
   const operands = args._.map(String);
-  const surplus = operands[command.operand === undefined ? 0 : 1];
+  const most = command.operand === undefined ? 0 : command.operand.endsWith("...") ? Infinity : 1;
+  const surplus = operands[most];
   if (surplus !== undefined) {
     throw new UsageFailure(`unexpected argument ${quote(surplus)}`, {
       hint: `see certsync ${name} --help`,

@@ -14,7 +14,10 @@ export interface Option {
 
 export interface Command {
   readonly summary: string;
-  /** The argument that is no option, as the usage line shows it; `push|deploy` is one of these. */
+  /**
+   * The argument that is no option, as the usage line shows it; `push|deploy` is one of these, and
+   * with `...` behind it there may be several.
+   */
   readonly operand?: string;
   readonly options: readonly Option[];
   readonly examples: readonly { readonly line: string; readonly does: string }[];
@@ -166,7 +169,7 @@ export const commands = {
   },
   "find-npm-dir": {
     summary: "print the directory in which Nginx Proxy Manager keeps a name's certificate",
-    operand: "[HOSTNAME]",
+    operand: "[HOSTNAME]...",
     options: [
       {
         name: "live",
@@ -181,6 +184,10 @@ export const commands = {
       {
         line: 'cd "$(certsync find-npm-dir mail.example.org)"',
         does: "go to the certificate of a name",
+      },
+      {
+        line: "certsync find-npm-dir mail.example.org mail.example.com",
+        does: "of several names, each with its directory",
       },
       { line: "certsync find-npm-dir", does: "list them all" },
     ],

@@ -111,7 +111,9 @@ function zshScript(): string {
       "        _arguments \\",
       ...[
         ...options.map(zshOption),
-        ...(operand === undefined ? [] : [zshQuote(`1:${operand}:${zshValue(operand)}`)]),
+        ...(operand === undefined
+          ? []
+          : [zshQuote(`${operand.endsWith("...") ? "*" : "1"}:${operand}:${zshValue(operand)}`)]),
       ].map((line, index, all) => `            ${line}${index < all.length - 1 ? " \\" : ""}`),
       "        ;;",
     ].join("\n")

@@ -55,7 +55,7 @@ export function openTerminal({ stdout, stderr, toJournal, inColour, columns }: {
   columns(): number;
 }): Terminal {
   let notPrinted: Failure | null = null;
-  const waits = new Set<{ readonly what: string; readonly mostMs: number; seconds: number }>();
+  const waits = new Set<Wait & { seconds: number }>();
   const say = (text: string) => {
     try {
       write(stderr, text);
@@ -65,12 +65,8 @@ export function openTerminal({ stdout, stderr, toJournal, inColour, columns }: {
   };
   const rewrite = () => {
     if (!stderr.isTerminal()) return;
-    const line = Array.from(
-      waits,
-      ({ what, mostMs, seconds }) =>
-        `${what}: ${seconds}s of at most ${Math.round(mostMs / 1_000)}s`,
-    ).join("; ");
-    say(`\r\x1b[K${printable(line).slice(0, columns() - 1)}`);
+    // In the last column the cursor would be at the next line, for some.
+    say(`\r\x1b[K${printable(describeWaits([...waits], columns() - 1))}`);
   };
   const clear = () => {
     if (waits.size > 0 && stderr.isTerminal()) say("\r\x1b[K");
@@ -78,6 +74,7 @@ export function openTerminal({ stdout, stderr, toJournal, inColour, columns }: {
   const tell = (severity: Severity, line: string) => {
     clear();
     say(`${formatDiagnostic(severity, printable(line), { toJournal })}\n`);
+    if (waits.size > 0) rewrite();
   };
   return {
     print(line) {
@@ -122,6 +119,44 @@ export function openTerminal({ stdout, stderr, toJournal, inColour, columns }: {
 
 /** A shorter wait is none to who reads the journal. */
 const TOLD_AFTER_S = 2;
+
+export interface Wait {
+  readonly what: string;
+  readonly mostMs: number;
+  /** For how long it has lasted. */
+  readonly seconds: number;
+}
+
+/** How far they are, in one line that is no wider: of those that it cannot hold, how many. Pure. */
+export function describeWaits(waits: readonly Wait[], width: number): string {
+  const texts = waits.map(({ what, mostMs, seconds }) =>
+    `${seconds}s of ${Math.round(mostMs / 1_000)}s: ${what}`
+  );
+  const all = texts.join("; ");
+  if (widthOf(all) <= width) return all;
+  const [first = "", ...others] = texts;
+  const more = others.length === 0 ? "" : ` (+${others.length})`;
+  return cut(first, width - more.length) + more;
+}
+
+function cut(text: string, width: number): string {
+  if (widthOf(text) <= width) return text;
+  let kept = "";
+  for (const character of text) {
+    if (widthOf(kept + character) > width - 1) break;
+    kept += character;
+  }
+  return `${kept}…`;
+}
+
+/** In columns: what lies beyond the alphabets takes two. */
+function widthOf(text: string): number {
+  return Array.from(text).reduce(
+    (columns, character) =>
+      columns + ((character.codePointAt(0) ?? 0) < 0x1100 || character === "…" ? 1 : 2),
+    0,
+  );
+}
 
 function write(stream: Output, text: string): void {
   const bytes = new TextEncoder().encode(text);

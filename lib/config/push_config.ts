@@ -3,8 +3,14 @@
 import { resolve } from "node:path";
 import type { Flags } from "../cli/command_line.ts";
 import { quote, UsageFailure } from "../failure.ts";
+import { checkOwnDirectory } from "../files/own_directory.ts";
 import { parseHostName } from "../values/host_name.ts";
-import { parsePushTarget, type PushTarget, type SshOptions } from "../values/push_target.ts";
+import {
+  type LocalTarget,
+  parsePushTarget,
+  type SshOptions,
+  type SshTarget,
+} from "../values/push_target.ts";
 import { shellWord } from "../values/shell_word.ts";
 import type { ConfigFile } from "./config_file.ts";
 import { flagDomain, furtherNames, requiredDomain } from "./names.ts";
@@ -27,7 +33,9 @@ export interface SourceConfig {
 }
 
 /** A target with the way to it. */
-export interface Destination extends PushTarget {
+export type Destination = SshDestination | LocalTarget;
+
+export interface SshDestination extends SshTarget {
   readonly ssh: SshOptions;
 }
 
@@ -43,7 +51,7 @@ function commandsToTell(flags: Flags): CommandsToTell {
       .map((text) => ` --${name} ${shellWord(inFull(text))}`).join("");
   const config = told("config", resolve);
   return {
-    push: `certsync push${config}${told("domain")}${told("to")}`,
+    push: `certsync push${config}${told("domain")}${told("also")}${told("to")}`,
     find: `certsync find-npm-dir${config}${told("live", resolve)}`,
   };
 }
@@ -91,13 +99,15 @@ export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
       hint: "set push.to in the config file, or give --to user@host:/dir/",
     });
   }
+  const source = sourceConfig(push, flags);
   const name = requiredDomain(flagDomain(flags) ?? file.domain);
+  const what = flags.values("to") === undefined ? "push.to" : "--to";
   return {
-    ...sourceConfig(push, flags),
+    ...source,
     commands: commandsToTell(flags),
     domain: name,
     also: furtherNames(file, flags, name),
-    to: to.map((entry) => destination(entry, push)),
+    to: to.map((entry) => destination(entry, push, what)),
     state: push.state ?? PUSH_STATE,
     trust: push.trust ?? standard(schema.push.trust),
     timeoutMs: push.timeout ?? standard(schema.push.timeout),
@@ -110,7 +120,12 @@ export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
 function destination(
   { port, identity, known_hosts, ...target }: TargetEntry,
   push: NonNullable<ConfigFile["push"]>,
+  what: string,
 ): Destination {
+  if (target.kind === "local") {
+    checkOwnDirectory(target.directory, what);
+    return target;
+  }
   const knownHosts = known_hosts ?? push.known_hosts;
   return {
     ...target,
@@ -133,15 +148,14 @@ function sourceConfig(push: NonNullable<ConfigFile["push"]>, flags: Flags): Sour
 }
 
 export interface FindConfig {
-  readonly hostName: string | null;
+  readonly hostNames: readonly string[];
   readonly live: readonly string[] | null;
   readonly commands: CommandsToTell;
 }
 
 export function findConfig({ push = {} }: ConfigFile, flags: Flags): FindConfig {
-  const [operand] = flags.operands;
   return {
-    hostName: operand === undefined ? null : parseHostName(operand, "HOSTNAME"),
+    hostNames: flags.operands.map((operand) => parseHostName(operand, "HOSTNAME")),
     live: flags.values("live")?.map((path) => parsePath(resolve(path), "--live")) ??
       push.live ?? null,
     commands: commandsToTell(flags),

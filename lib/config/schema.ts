@@ -22,11 +22,11 @@ export type Source = { readonly kind: "auto" } | {
 };
 
 /** A target, and what differs there from the keys of the same names beside `push.to`. */
-export interface TargetEntry extends PushTarget {
+export type TargetEntry = PushTarget & {
   readonly port?: number;
   readonly identity?: string;
   readonly known_hosts?: string;
-}
+};
 
 export const schema = {
   domain: key(text(parseHostName), {

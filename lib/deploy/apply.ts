@@ -33,6 +33,10 @@ export interface Application {
   readonly expectations: readonly Expectation[];
   /** What would keep the service from coming up again, whatever the certificate. */
   readonly obstacle: string | null;
+  /** What is to be begun before it, where there is an order. */
+  readonly turn?: Promise<void>;
+  /** Tells those whose turn is after it. */
+  readonly hasBegun?: () => void;
   /** What has become of the service that it asks for logins. */
   readonly whetherDovecotIs: () => Promise<"there" | "back" | "away">;
 }
@@ -47,7 +51,9 @@ export async function applyTo(
   context: RunContext,
 ): Promise<ServiceOutcome> {
   const { compose, mode, settleMs, restartTimeoutMs, obstacle } = application;
-  const { result: first, said } = await begin(service, application, context);
+  await application.turn;
+  const { result: first, said } = await begin(service, application, context)
+    .finally(application.hasBegun);
   if (first.kind === "failed" && first.isUnreachable) {
     const seen = await look(application, 0, context);
     return outcome({ service, action: "none", last: first, said, hadItsRestart: false, ...seen });

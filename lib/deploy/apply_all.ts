@@ -2,7 +2,7 @@
 
 import { keyMatches } from "../certificate/judgement.ts";
 import type { Pair } from "../certificate/pair.ts";
-import type { Service, SniDirectory } from "../chain/mailcow.ts";
+import { type Service, serviceNames, type SniDirectory } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { isHidden, namesServed } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
@@ -10,7 +10,8 @@ import { Failure, quote } from "../failure.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { type Application, applyTo } from "./apply.ts";
 import { ask } from "./look.ts";
-import { type DeployFacts, mailHostname } from "./plan.ts";
+import { changesDirectories } from "./names.ts";
+import { type DeployFacts, mailHostname } from "./facts.ts";
 import { expect, type LastAnswers, probesFor } from "./questions.ts";
 import { formatProbe, leafOf, NO_LEAF, type ServiceOutcome } from "./wire.ts";
 
@@ -24,6 +25,13 @@ export async function applyAll(
   context: RunContext,
 ): Promise<ServiceOutcome[]> {
   const unusable = await unusableDirectories(facts, context);
+  const obstacles = new Map(
+    serviceNames.map((service) => [service, obstacleFor(service, unusable, facts)] as const),
+  );
+  // All are to be restarted, or none: nginx alone would not come up.
+  const isForAll = changesDirectories(facts.further);
+  const anyObstacle = [...obstacles.values()].find((words) => words !== null) ?? null;
+  const dovecotFirst = Promise.withResolvers<void>();
   const running = new Map<Service, Promise<ServiceOutcome>>();
   const dovecotIsThere = wasThere(facts, answered, modes, scene);
   const whetherDovecotIs = async () => {
@@ -43,14 +51,20 @@ export async function applyAll(
       applyTo(service, {
         compose: scene.compose,
         // Not to be restarted again for what a restart did not help.
-        mode: mode === "restart" && expectations.some(({ unhelped }) => unhelped !== null)
+        mode: mode === "restart" &&
+            (anyObstacle !== null ||
+              (!isForAll && expectations.some(({ unhelped }) => unhelped !== null)))
           ? "reload"
           : mode,
+        ...(isForAll && modes.has("dovecot-mailcow") &&
+          (service === "dovecot-mailcow"
+            ? { hasBegun: dovecotFirst.resolve }
+            : { turn: dovecotFirst.promise })),
         hasSniDirectories: facts.mailcow.sniDirectories.some(({ name }) => !isHidden(name)),
         settleMs: isDirectoryGone(facts) ? 0 : config.settleMs,
         restartTimeoutMs: config.restartTimeoutMs,
         expectations,
-        obstacle: obstacleFor(service, unusable, facts),
+        obstacle: obstacles.get(service) ?? (isForAll ? anyObstacle : null),
         whetherDovecotIs,
       }, context),
     );

@@ -1,23 +1,36 @@
 // Carries out what deploy decided: installs, has it loaded, looks at the wire, and goes back.
 
 import type { Rejected } from "../chain/deploy_memory.ts";
-import { readMailcow } from "../chain/mailcow.ts";
+import { readMailcow, serviceNames } from "../chain/mailcow.ts";
 import { ACME_WARNING, readScene, type Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { applyAll } from "./apply_all.ts";
-import { installAll, keepReplaced } from "./install.ts";
-import { changeRejected, writeAcme, writeAnswered, writeLoaded } from "./memory.ts";
-import { type DeployFacts, type Plan, planInstallations } from "./plan.ts";
+import { reportName, summarizeName } from "./certificates.ts";
+import type { DeployFacts } from "./facts.ts";
+import { failingServices, planReturns } from "./fall.ts";
+import { servicesToTell, wishFor } from "./further.ts";
+import {
+  installAll,
+  installNames,
+  keepReplaced,
+  replacedByDomain,
+  replacedByName,
+} from "./install.ts";
+import { writeAcme, writeAnswered, writeLoaded } from "./memory.ts";
+import { changesDirectories, modesFor, type NamePlan } from "./names.ts";
+import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
-import { askBefore, type LastAnswers } from "./questions.ts";
-import { remember } from "./remember.ts";
-import { type DeployReport, describeKey, failed, summarize } from "./report.ts";
-import { failingServices, formerPair, rollBack } from "./rollback.ts";
+import { askBefore, type LastAnswers, outcomesFor } from "./questions.ts";
+import { clearNames, remember } from "./remember.ts";
+import { describeKey } from "./plan_words.ts";
+import { type DeployReport, failed, summarize } from "./report.ts";
+import { rollBack } from "./rollback.ts";
 
 export interface Deed {
-  readonly plan: Plan;
+  /** The domain's; null where there is nothing to do for it. */
+  readonly plan: Plan | null;
   readonly facts: DeployFacts;
   /** The leaves that must not be kept or put back: when the run began, and since it was decided. */
   readonly rejected: Record<"before" | "now", Rejected>;
@@ -25,57 +38,61 @@ export interface Deed {
   readonly scene?: Scene | undefined;
 }
 
+const NOTHING: Plan = {
+  ...{ kind: "install", directories: [], services: [], changesLeaf: false, warnings: [] },
+};
+
 /** Installs what the plan says, has it loaded, looks at the wire, and goes back where it must. */
 export async function carryOut(
-  { plan, facts, rejected, scene: known }: Deed,
+  { plan: own, facts, rejected, scene: known }: Deed,
   report: DeployReport,
   config: DeployConfig,
   context: RunContext,
 ): Promise<DeployReport> {
-  let soFar = report;
+  const plan = own ?? NOTHING;
+  const { further } = facts;
+  let soFar = { ...report, certificates: further.map((one) => reportName(one, facts.now)) };
   try {
     const scene = known ?? await readScene(facts.mailcow, config, context);
     const isAcmeBehind = scene.isAcmeBehind ?? facts.memory.isAcmeBehind;
     writeAcme(config.state, scene.isAcmeBehind);
-    const answered = await askBefore(plan.services, facts, scene, config, context);
-    const installations = planInstallations(
-      { ...facts, memory: { ...facts.memory, rejected: rejected.now } },
-      plan.directories,
-      (name) => readPrevious(config.state, name),
-    );
-    const keep = () => keepReplaced(plan, facts, rejected.before, config.state, context);
-    if (installations.length > 0) {
-      prepare(answered, config.state);
-      // What is gone back to is the previous pair itself, which lies nowhere else until it is installed.
-      if (!config.rollback) await keep();
-    }
-    const installed = installAll(installations);
-    if (config.rollback) await keep();
+    const services = servicesToTell(plan, facts);
+    const answered = await askBefore(services, facts, scene, config, context);
+    const installed = await installEverything({ plan, facts, rejected }, answered, config, context);
     if (installed.length > 0) context.tell(`installed ${installed.join(" ")}`);
-    const done = {
-      ...report,
+    soFar = {
+      ...soFar,
       installed,
       warnings: [...report.warnings, ...(isAcmeBehind ? [ACME_WARNING] : [])],
       notes: [...describeKey(facts, "is"), ...scene.notes],
     };
-    soFar = done;
 
-    const modes = new Map(plan.services.map((service) => [service, config.apply] as const));
     const current: DeployFacts = { ...facts, mailcow: readMailcow(config.mailcow) };
+    tellOfRestart(further, context);
+    const modes = modesFor(services, further, config.apply);
     const outcomes = await applyAll(modes, current, answered, scene, config, context);
-    soFar = summarize(done, plan, outcomes, scene);
+    const done = soFar;
+    const changesTop = plan.changesLeaf;
+    soFar = {
+      ...summarize(done, plan, outcomes, outcomesFor(null, outcomes, facts), scene),
+      certificates: further.map((one) =>
+        summarizeName(one, outcomes, current, { scene, changesTop })
+      ),
+    };
     const failing = await failingServices(outcomes, scene, context);
-    const former = await formerPair(failing, facts, config.state, context);
-    if (former !== null) {
-      const fall = { former, failing, outcomes, answered, rejected: rejected.now };
+    const { returns, isEverything } = await planReturns(
+      ...[failing, outcomes, facts, config.state, context] as const,
+    );
+    if (returns.length > 0) {
+      const fall = { returns, isEverything, failing, outcomes, answered, rejected: rejected.now };
       return await rollBack(fall, plan, current, scene, done, config, context);
     }
     const wrongs = ["silent", "stale", "unhelped"] as const;
-    remember({ outcomes, failing, wrongs, answered }, facts, scene, config.state);
-    if (soFar.error === undefined && outcomes.every(({ isConfirmed }) => isConfirmed)) {
-      const change = { add: null, remove: facts.candidate }; // it is deployed well after all
-      changeRejected(rejected.now, change, facts.now, config.state);
-    }
+    remember({ outcomes, failing, wrongs, answered }, current, scene, config.state);
+    // What is deployed well after all:
+    const confirmed = [null, ...further.map(({ name }) => name)]
+      .filter((name) => outcomesFor(name, outcomes, facts).every(({ isConfirmed }) => isConfirmed));
+    clearNames(confirmed, current, rejected.now, config.state);
     return soFar;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
@@ -89,11 +106,59 @@ export async function carryOut(
   }
 }
 
+async function installEverything(
+  { plan, facts, rejected }: { plan: Plan; facts: DeployFacts; rejected: Deed["rejected"] },
+  answered: LastAnswers,
+  config: DeployConfig,
+  context: RunContext,
+): Promise<string[]> {
+  const { state } = config;
+  const { further, domain } = facts;
+  const installations = planInstallations(
+    { ...facts, memory: { ...facts.memory, rejected: rejected.now } },
+    plan.directories,
+    (name) => readPrevious(state, name),
+  );
+  const replaced = [
+    ...(installations.length === 0
+      ? []
+      : [{ name: null, all: replacedByDomain(plan, facts, state) }]),
+    ...further.filter(({ deed }) => deed === "install")
+      .map((one) => ({ name: one.name, all: replacedByName(one, state) })),
+  ];
+  const isReturning = ({ name }: { name: string | null }) =>
+    wishFor(name, config, domain) === "rollback";
+  const keep = (those: typeof replaced) =>
+    keepReplaced(those.flatMap(({ all }) => all), rejected.before, context);
+  if (installations.length > 0 || further.some(({ deed }) => deed !== "none")) {
+    prepare(answered, facts, state);
+    await keep(replaced.filter((one) => !isReturning(one)));
+  }
+  const installed = [...installAll(installations), ...installNames(further, state)];
+  // What is gone back to is the previous pair itself, which lies nowhere else until it is installed.
+  await keep(replaced.filter(isReturning));
+  return installed;
+}
+
+/** As mailcow does it itself where the number of directories changes. */
+function tellOfRestart(further: readonly NamePlan[], context: RunContext): void {
+  if (!changesDirectories(further)) return;
+  const names = further.filter(({ deed }) => deed === "make" || deed === "unmake")
+    .map(({ name }) => name);
+  const [first, ...others] = [...serviceNames].sort((a, b) => a < b ? -1 : 1);
+  context.tell(
+    `restarting ${first}, then ${others.join(" and ")}, once: they find the directories of ` +
+      `${names.join(", ")} at a start alone`,
+  );
+}
+
 /**
  * Before anything is installed: after a crash behind this line the next run must not take the new
  * files for served ones, nor an endpoint that fell silent for one that always was.
  */
-function prepare(answered: LastAnswers, state: string): void {
-  writeLoaded(state, { loaded: new Map() });
+function prepare(answered: LastAnswers, { memory, further }: DeployFacts, state: string): void {
+  const names = new Set(further.map(({ name }) => name));
+  const loadedFor = new Map([...memory.loadedFor].filter(([name]) => !names.has(name)));
+  writeLoaded(state, { loaded: new Map(), loadedFor });
   writeAnswered(state, [...answered.keys()]);
 }

@@ -22,7 +22,8 @@ import { claimants } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { formatAddress } from "../values/endpoint_url.ts";
-import { type DeployFacts, type Plan, servedPlaces } from "./plan.ts";
+import { type DeployFacts, servedPlaces } from "./facts.ts";
+import type { Plan } from "./plan.ts";
 import type { DeployReport } from "./report.ts";
 
 /** A name with what is to be given for it on port 25, and what lies in its place. */
@@ -45,13 +46,25 @@ export interface Foresight {
 const NOTHING: Foresight = { error: null, hint: null, warnings: [], notes: [] };
 
 /** None where Postfix goes on with what it gives now. Pure. */
-export function renewalsOf(facts: DeployFacts, { directories }: Pick<Plan, "directories">) {
-  const { domain: name, candidate: next, mailcow } = facts;
+export function renewalsOf(
+  facts: DeployFacts,
+  { directories }: Pick<Plan, "directories">,
+): Renewal[] {
+  const { domain: name, candidate: next, mailcow, further } = facts;
   const ahead = claimants({ service: "postfix-mailcow", name }, servedPlaces(facts));
   const replaced = (ahead.length > 0 ? ahead : [mailcow.deployed])
     .filter(({ directory, pair }) => directories.includes(directory) && !isSame(pair, next));
   const installed = replaced.find(({ pair }) => pair !== null)?.pair ?? null;
-  return replaced.length === 0 ? [] : [{ name, installed, next }] satisfies Renewal[];
+  const own = replaced.length === 0 ? [] : [{ name, installed, next }];
+  const isTopNew = directories.includes(mailcow.sslDirectory);
+  return [
+    ...own,
+    ...further.flatMap(({ name, serving, former, directory, deed }) => {
+      if (serving === null || (directory === null ? !isTopNew : deed === "none")) return [];
+      // What has no directory yet is served from the top level.
+      return [{ name, installed: former ?? mailcow.deployed.pair, next: serving }];
+    }),
+  ];
 }
 
 /** Any record may be of the leaf, or of one of its issuers. */
@@ -187,11 +200,51 @@ function lastingCure(
     : `to keep the key at the renewals to come, ${keep}`;
 }
 
-/** Of what was not done yet. Pure. */
-export function withWarning(
+/**
+ * The domain's in the report itself, that of each further name in its own certificate. Pure. `before`:
+ * nothing was done yet, so nothing of it is an error.
+ */
+export function withForesights(
   report: DeployReport,
-  { error, warnings, notes }: Foresight,
+  foreseen: ReadonlyMap<string, Foresight>,
+  when: "before" | "after",
 ): DeployReport {
+  const add = when === "before" ? withWarning : withForesight;
+  const own = report.domain === null ? undefined : foreseen.get(report.domain);
+  const told = own === undefined ? report : add(report, own);
+  const further = told.certificates.map((one) => {
+    const { installed, domain } = told;
+    const foresight = foreseen.get(one.name);
+    if (foresight === undefined || one.name === domain) return { one, more: null };
+    const { warnings, notes, ...certificate } = add(
+      { ...one, installed, warnings: [], notes: [] },
+      foresight,
+    );
+    const { installed: _, ...rest } = certificate;
+    return { one: rest, more: { warnings, notes } };
+  });
+  return {
+    ...told,
+    certificates: further.map(({ one }) => one),
+    warnings: [...told.warnings, ...further.flatMap(({ more }) => more?.warnings ?? [])],
+    notes: [...told.notes, ...further.flatMap(({ more }) => more?.notes ?? [])],
+  };
+}
+
+interface Told {
+  readonly outcome: DeployReport["outcome"];
+  readonly installed: readonly string[];
+  readonly warnings: readonly string[];
+  readonly notes: readonly string[];
+  readonly error?: string;
+  readonly hint?: string;
+}
+
+/** Of what was not done yet. Pure. */
+export function withWarning<T extends Told>(
+  report: T,
+  { error, warnings, notes }: Foresight,
+): T {
   return {
     ...report,
     warnings: [...report.warnings, ...(error === null ? [] : [error]), ...warnings],
@@ -200,10 +253,10 @@ export function withWarning(
 }
 
 /** What was foreseen has come true, unless the new pair is not there. Pure. */
-export function withForesight(
-  report: DeployReport,
+export function withForesight<T extends Told>(
+  report: T,
   { error, hint, warnings, notes }: Foresight,
-): DeployReport {
+): T {
   if (report.installed.length === 0 || report.outcome === "rolled-back") return report;
   const all = [report.error, error].filter((words) => words !== undefined && words !== null);
   const hints = [report.hint, hint].filter((words) => words !== undefined && words !== null);

@@ -1,29 +1,50 @@
 // Puts pairs into mailcow's directories, and keeps those that they take the place of.
 
 import { keyMatches } from "../certificate/judgement.ts";
-import { installPair } from "../certificate/pair.ts";
+import { installPair, type Pair } from "../certificate/pair.ts";
 import type { Rejected } from "../chain/deploy_memory.ts";
 import { explain, quote } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
-import type { DeployFacts, Installation, Plan } from "./plan.ts";
-import { keepPrevious } from "./previous.ts";
+import type { DeployFacts } from "./facts.ts";
+import { makeDirectory, unmakeDirectory } from "./make.ts";
+import { installsOf, type NamePlan } from "./names.ts";
+import type { Installation, Plan } from "./plan.ts";
+import { keepPrevious, previousDirectory, previousOfName } from "./previous.ts";
+
+/** A pair that is replaced, with where it is kept, and by which leaf it is replaced. */
+interface Replaced {
+  readonly pair: Pair | null;
+  readonly by: Pair;
+  readonly directory: string;
+}
+
+/** Where the domain's pair replaces another one, at the top level and in SNI directories. Pure. */
+export function replacedByDomain(
+  { directories }: Plan,
+  { mailcow, candidate: by }: DeployFacts,
+  state: string,
+): Replaced[] {
+  return [
+    { ...mailcow.deployed, name: null },
+    ...mailcow.sniDirectories.filter(({ directory }) => directories.includes(directory)),
+  ].map(({ pair, name }) => ({ pair, by, directory: previousDirectory(state, name) }));
+}
+
+/** Where the pair of a further name replaces another one. Pure. */
+export function replacedByName({ name, former: pair, serving: by }: NamePlan, state: string) {
+  return by === null ? [] : [{ pair, by, directory: previousOfName(state, name) }];
+}
 
 /** Keeps each good pair that another one takes the place of. */
 export async function keepReplaced(
-  { directories }: Plan,
-  { mailcow, candidate }: DeployFacts,
+  replaced: readonly Replaced[],
   rejected: Rejected,
-  state: string,
   context: RunContext,
 ): Promise<void> {
-  const places = [
-    { ...mailcow.deployed, name: null },
-    ...mailcow.sniDirectories.filter(({ directory }) => directories.includes(directory)),
-  ];
-  for (const { pair, name } of places) {
+  for (const { pair, by, directory } of replaced) {
     if (pair === null || rejected.has(pair.leaf.fingerprint)) continue;
-    if (pair.leaf.fingerprint === candidate.leaf.fingerprint) continue;
-    if (await keyMatches(pair, context)) keepPrevious(pair, state, name);
+    if (pair.leaf.fingerprint === by.leaf.fingerprint) continue;
+    if (await keyMatches(pair, context)) keepPrevious(pair, directory);
   }
 }
 
@@ -35,5 +56,17 @@ export function installAll(installations: readonly Installation[]): string[] {
     } catch (error) {
       throw explain(error, `install the certificate in ${directories.map(quote).join(", ")}`);
     }
+  });
+}
+
+/** The same for further names, whose directories are made where there are none. */
+export function installNames(plans: readonly NamePlan[], state: string): string[] {
+  for (const { deed, directory } of plans) {
+    if (deed === "unmake" && directory !== null) unmakeDirectory(directory);
+  }
+  return installsOf(plans).flatMap(({ name, serving, directory, deed }) => {
+    if (serving === null || directory === null) return [];
+    if (deed === "make") return makeDirectory(name, serving, directory, state);
+    return installAll([{ pair: serving, directories: [directory] }]);
   });
 }

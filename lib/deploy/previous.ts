@@ -14,16 +14,32 @@ export function previousDirectory(state: string, sni: string | null = null): str
   return join(state, "previous", sni ?? "");
 }
 
-/** Those that there are: the top level's, then those of SNI directories. */
+/** That of a further name. */
+export function previousOfName(state: string, name: string): string {
+  return join(state, NAMES, name);
+}
+
+const NAMES = "previous-names";
+
+/** Those that there are: the top level's, those of SNI directories, and those of further names. */
 export function previousDirectories(state: string): string[] {
   const sni = previousSniDirectories(state);
   const top = previousDirectory(state);
-  return isMissing(top) ? [] : [top, ...sni.map((name) => join(top, name))];
+  const further = previousNames(state).map((name) => previousOfName(state, name));
+  return isMissing(top) ? further : [top, ...sni.map((name) => join(top, name)), ...further];
 }
 
 /** The names of the SNI directories of which a pair was kept. */
 export function previousSniDirectories(state: string): string[] {
-  const top = previousDirectory(state);
+  return keptIn(previousDirectory(state));
+}
+
+/** The further names of which a pair was kept. */
+export function previousNames(state: string): string[] {
+  return keptIn(join(state, NAMES));
+}
+
+function keptIn(top: string): string[] {
   try {
     const stat = fs.lstatSync(top, { throwIfNoEntry: false });
     if (stat === undefined) return [];
@@ -51,12 +67,15 @@ export function readPrevious(state: string, sni: string | null = null): Pair | n
   return readInstalled(previousDirectory(state, sni)).pair;
 }
 
+export function readPreviousOfName(state: string, name: string): Pair | null {
+  return readInstalled(previousOfName(state, name)).pair;
+}
+
 /**
  * Once both files are written, one step after the other, each on the disk before the next: a crash
  * leaves no pair rather than a certificate with another one's key.
  */
-export function keepPrevious(pair: Pair, state: string, sni: string | null): void {
-  const directory = previousDirectory(state, sni);
+export function keepPrevious(pair: Pair, directory: string): void {
   try {
     const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
     if (created !== undefined) [dirname(created), dirname(directory)].forEach(syncDirectory);
@@ -72,8 +91,7 @@ export function keepPrevious(pair: Pair, state: string, sni: string | null): voi
 }
 
 /** There is nothing that can be put back. */
-export function noPrevious(state: string): Failure {
-  const directory = previousDirectory(state);
+export function noPrevious(directory: string): Failure {
   const { problem } = readInstalled(directory);
   const isThere = fs.existsSync(installedPaths(directory).chain);
   return new Failure(

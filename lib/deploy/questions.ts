@@ -4,25 +4,46 @@ import { readAnswered } from "../chain/deploy_memory.ts";
 import { type Service, serviceOf } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { keyKindOf } from "../chain/served.ts";
-import { rightLeaves } from "../chain/sni.ts";
+import { claimants, rightLeaves } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import type { RunContext } from "../run_context.ts";
 import { ask } from "./look.ts";
-import { type DeployFacts, mailHostname, servedPlaces } from "./plan.ts";
-import { type Answered, type Expectation, formatProbe, type Probe } from "./wire.ts";
+import type { NamePlan } from "./names.ts";
+import { type DeployFacts, mailHostname, servedPlaces } from "./facts.ts";
+import {
+  type Answered,
+  type Expectation,
+  formatProbe,
+  type Probe,
+  seenFor,
+  type ServiceOutcome,
+} from "./wire.ts";
 
 /** When a handshake last gave a certificate, by its name. */
 export type LastAnswers = ReadonlyMap<string, Answered>;
 
-/** Every endpoint of the services, with the mail hostname as SNI and without SNI. */
+/** Every endpoint of the services, with the mail hostname as SNI, without, and with each further name. */
 export function probesFor(
   services: readonly Service[],
   facts: DeployFacts,
   { endpoints }: Pick<Scene, "endpoints">,
 ): Probe[] {
+  const names = new Set([mailHostname(facts), null, ...facts.further.map(({ name }) => name)]);
   return endpoints
     .filter(({ protocol }) => services.includes(serviceOf(protocol)))
-    .flatMap((endpoint) => [mailHostname(facts), null].map((sni) => ({ endpoint, sni })));
+    .flatMap((endpoint) => Array.from(names, (sni) => ({ endpoint, sni })));
+}
+
+/** What became of the services for the domain, or for a further name. Pure. */
+export function outcomesFor(
+  name: string | null,
+  outcomes: readonly ServiceOutcome[],
+  facts: DeployFacts,
+): ServiceOutcome[] {
+  const own = [mailHostname(facts), null];
+  return outcomes.map((outcome) =>
+    seenFor(outcome, ({ sni }) => name === null ? own.includes(sni) : sni === name)
+  );
 }
 
 /** Pure. */
@@ -31,16 +52,31 @@ export function expect(
   facts: DeployFacts,
   answered: LastAnswers,
 ): Expectation {
-  const { leaf } = facts.candidate;
   const name = formatProbe(probe);
-  const question = { service: serviceOf(probe.endpoint.protocol), name: probe.sni };
+  const further = facts.further.find((plan) => plan.name === probe.sni);
+  const leaf = further?.serving?.leaf ?? facts.candidate.leaf;
   return {
     probe,
-    right: [leaf.fingerprint, ...rightLeaves(question, servedPlaces(facts), facts.now)],
+    right: rightFor(probe, further, facts),
     keyKind: keyKindOf(leaf),
     answered: answered.get(name) ?? "never",
     unhelped: facts.memory.unhelped.get(name)?.leaf ?? null,
   };
+}
+
+/**
+ * A name's own directory goes before the top level, where the service reads it for that name: with
+ * the top-level leaf there, it does not know of the directory yet.
+ */
+function rightFor(probe: Probe, further: NamePlan | undefined, facts: DeployFacts): string[] {
+  const question = { service: serviceOf(probe.endpoint.protocol), name: probe.sni };
+  const places = servedPlaces(facts);
+  if (further === undefined) {
+    return [facts.candidate.leaf.fingerprint, ...rightLeaves(question, places, facts.now)];
+  }
+  const ahead = claimants(question, places);
+  const isOwn = ahead.some(({ directory }) => directory === further.directory);
+  return rightLeaves(question, isOwn ? { ...places, top: null } : places, facts.now);
 }
 
 /**

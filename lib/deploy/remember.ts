@@ -1,18 +1,20 @@
 // Writes down what came of a run: what is loaded, what is owed, and what no restart helped.
 
-import { samePair } from "../certificate/pair.ts";
-import { readMemory, type Unhelped } from "../chain/deploy_memory.ts";
+import { type Pair, samePair } from "../certificate/pair.ts";
+import { type Loaded, readMemory, type Rejected, type Unhelped } from "../chain/deploy_memory.ts";
 import { type Service, serviceNames } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import {
+  changeRejected,
   writeAnswered,
   writeDirectories,
   writeLoaded,
+  writeSuspects,
   writeUnhelped,
   writeUnseen,
 } from "./memory.ts";
-import type { DeployFacts } from "./plan.ts";
-import { type LastAnswers, probesFor } from "./questions.ts";
+import type { DeployFacts } from "./facts.ts";
+import { type LastAnswers, outcomesFor, probesFor } from "./questions.ts";
 import { formatProbe, leafOf, NO_LEAF, type ServiceOutcome, type Verdict } from "./wire.ts";
 
 export interface Run {
@@ -31,15 +33,19 @@ export function remember(
   scene: Scene,
   state: string,
 ): void {
-  const { fingerprint } = facts.candidate.leaf;
-  const { loaded, unseen, unpublished, unhelped } = readMemory(state);
+  const { loaded, loadedFor, unseen, unpublished, unhelped } = readMemory(state);
   const told = outcomes.map(({ service }) => service);
   const namesOf = (those: readonly ServiceOutcome[]) => those.map(({ service }) => service);
-  const confirmed = outcomes.filter(({ isConfirmed }) => isConfirmed);
+  const domains = outcomesFor(null, outcomes, facts);
+  const confirmed = domains.filter(({ isConfirmed }) => isConfirmed);
   writeLoaded(state, {
-    loaded: new Map([
-      ...[...loaded].filter(([service]) => !told.includes(service)),
-      ...namesOf(confirmed).map((service) => [service, fingerprint] as const),
+    loaded: loadedAfter(loaded, domains, facts.candidate),
+    loadedFor: new Map([
+      ...loadedFor,
+      ...facts.further.map(({ name, serving }) => {
+        const before = loadedFor.get(name) ?? new Map();
+        return [name, loadedAfter(before, outcomesFor(name, outcomes, facts), serving)] as const;
+      }),
     ]),
   });
   const isUnseen = ({ checks }: ServiceOutcome) =>
@@ -62,8 +68,10 @@ export function remember(
     ...outcomes.flatMap((outcome) => unhelpedIn(outcome, failing)),
   ]);
 
-  const wrong = outcomes.filter(({ service }) => !hasServed(service, facts))
-    .flatMap(({ checks }) => checks)
+  const wrong = outcomes
+    .flatMap(({ service, checks }) =>
+      checks.filter(({ probe }) => !hasServed(service, probe.sni, facts))
+    )
     .filter(({ verdict }) => wrongs.includes(verdict))
     .map(({ probe }) => formatProbe(probe));
   const notAsked = namesOf(outcomes.filter(({ checks }) => checks.length === 0));
@@ -84,12 +92,50 @@ function unhelpedIn(
     .map((check) => ({ service, probe: formatProbe(check.probe), leaf: leafOf(check) }));
 }
 
-/** Whether the service was confirmed with this very pair before this run. */
+function loadedAfter(
+  before: Loaded,
+  outcomes: readonly ServiceOutcome[],
+  pair: Pair | null,
+): Map<Service, string> {
+  const told = outcomes.map(({ service }) => service);
+  return new Map([
+    ...[...before].filter(([service]) => !told.includes(service)),
+    ...outcomes.flatMap(({ service, isConfirmed }) =>
+      isConfirmed && pair !== null ? [[service, pair.leaf.fingerprint] as const] : []
+    ),
+  ]);
+}
+
+/** Whether the service was confirmed with the very pair for that name before this run. */
 export function hasServed(
   service: Service,
-  { mailcow, candidate, memory }: DeployFacts,
+  sni: string | null,
+  { mailcow, candidate, memory, further }: DeployFacts,
 ): boolean {
   const { pair } = mailcow.deployed;
+  const plan = further.find(({ name }) => name === sni);
+  if (plan !== undefined) {
+    return plan.deed === "none" && plan.serving !== null &&
+      memory.loadedFor.get(plan.name)?.get(service) === plan.serving.leaf.fingerprint;
+  }
   return pair !== null && samePair(pair, candidate) &&
     memory.loaded.get(service) === candidate.leaf.fingerprint;
+}
+
+/** These are deployed well after all, whatever was said of them before; null is the domain. */
+export function clearNames(
+  names: readonly (string | null)[],
+  { candidate, further, memory, now }: DeployFacts,
+  rejected: Rejected,
+  state: string,
+): void {
+  const pairs = names.flatMap((name) => {
+    if (name === null) return [candidate];
+    return further.find((one) => one.name === name)?.serving ?? [];
+  });
+  let left = rejected;
+  for (const remove of pairs) left = changeRejected(left, { add: null, remove }, now, state);
+  const cleared = new Set(pairs.map(({ leaf }) => leaf.fingerprint));
+  const suspects = memory.suspects.difference(cleared);
+  if (suspects.size < memory.suspects.size) writeSuspects(state, suspects);
 }

@@ -1,7 +1,6 @@
 // What deploy reports, to machines and in words.
 
 import { daysLeft, headline } from "../certificate/headline.ts";
-import { tlsaRecord } from "../certificate/certificate.ts";
 import type { Change } from "../chain/history.ts";
 import type { Installed, Service } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
@@ -9,7 +8,14 @@ import type { DeployConfig } from "../config/deploy_config.ts";
 import type { Failure } from "../failure.ts";
 import { composeCommand } from "../programs/compose.ts";
 import { formatEndpoint } from "../values/endpoint_url.ts";
-import type { DeployFacts, Plan } from "./plan.ts";
+import {
+  type CertificateReport,
+  describeCertificates,
+  emptyCertificate,
+  type Outcome,
+  worstOutcome,
+} from "./certificates.ts";
+import type { Plan } from "./plan.ts";
 import {
   type Check,
   describeChecks,
@@ -20,15 +26,11 @@ import {
 } from "./wire.ts";
 
 export interface DeployReport {
-  readonly outcome:
-    | "deployed"
-    | "repaired"
-    | "unchanged"
-    | "would-deploy"
-    | "refused"
-    | "rolled-back"
-    | "stale"
-    | "failed";
+  readonly outcome: Outcome;
+  /** The worst outcome of all. */
+  readonly result: Outcome;
+  /** Every name, the domain first; until the end of the run the further ones alone. */
+  readonly certificates: readonly CertificateReport[];
   readonly domain: string | null;
   readonly fingerprint: string | null;
   /** The leaf that lay there before, where another one takes its place. */
@@ -56,10 +58,26 @@ export interface ServedReport {
   readonly ok: boolean;
 }
 
+/** With the domain first among the certificates, once all is known. Pure. */
+export function withCertificates(report: DeployReport): DeployReport {
+  const { domain: name, outcome, fingerprint, replaces, replacesDaysLeft, notAfter } = report;
+  const { error, hint, certificates } = report;
+  const own = {
+    ...{ name: name ?? "", outcome, fingerprint, replaces, replacesDaysLeft, notAfter },
+    ...{ ...(error !== undefined && { error }), ...(hint !== undefined && { hint }) },
+  };
+  const all = name === null ? [...certificates] : [own, ...certificates];
+  return { ...report, result: worstOutcome([{ outcome }, ...all]), certificates: all };
+}
+
 /** What is reported of a run that came to nothing. */
 export function emptyDeployReport(config: DeployConfig | null): DeployReport {
   return {
     outcome: "failed",
+    result: "failed",
+    certificates: [config?.domain ?? null, ...(config?.also ?? [])].flatMap((name) =>
+      name === null ? [] : [emptyCertificate(name)]
+    ),
     domain: config?.domain ?? null,
     fingerprint: null,
     replaces: null,
@@ -100,51 +118,27 @@ export function refusedAfter(done: DeployReport, refusal: Failure): DeployReport
   };
 }
 
-export function describePlan({ directories, services }: Plan, { apply }: DeployConfig): string[] {
-  return [
-    ...directories.map((directory) => `would install cert.pem and key.pem in ${directory}`),
-    ...services.map((service) => `would ${apply} ${service}`),
-  ];
-}
-
-/** What a new key has for its record; nothing where it is the old one. Pure. */
-export function describeKey(
-  { mailcow, candidate }: Pick<DeployFacts, "mailcow" | "candidate">,
-  verb: "is" | "will be",
-): string[] {
-  const old = mailcow.deployed.pair?.leaf.publicKey;
-  if (old === undefined || old.toString() === candidate.leaf.publicKey.toString()) return [];
-  const changes = verb === "is" ? "changed" : "changes";
-  return [`TLSA 3 1 1 ${changes} with the key: it ${verb} ${tlsaRecord(candidate.leaf)}`];
-}
-
-/** What is done although the candidate is refused, as a warning. */
-export function describeHealing(
-  { directories, warnings }: Plan,
-  { candidate }: Pick<DeployFacts, "candidate">,
-  { dryRun }: DeployConfig,
-): string {
-  const { fingerprint } = candidate.leaf;
-  const put = `put ${fingerprint} there`;
-  const deed = directories.length > 0
-    ? dryRun ? `would ${put}` : put
-    : dryRun
-    ? "would see to it now"
-    : "saw to it now";
-  return `${warnings.join("; ")}: ${deed}`;
-}
-
 /** What the history says of it. Pure. */
-export function changesOf(
-  { outcome, domain, replaces, fingerprint, error }: DeployReport,
-): Change[] {
-  if (outcome === "unchanged" || outcome === "would-deploy") return [];
-  const words = error === undefined ? {} : { error };
-  return [{ name: domain, outcome, old: replaces, new: fingerprint, ...words }];
+export function changesOf({ certificates, ...report }: DeployReport): Change[] {
+  const { domain: name } = report;
+  return [{ ...report, name }, ...certificates.slice(1)].flatMap(
+    ({ name, outcome, replaces, fingerprint, error }) => {
+      if (outcome === "unchanged" || outcome === "would-deploy") return [];
+      const words = error === undefined ? {} : { error };
+      return [{ name, outcome, old: replaces, new: fingerprint, ...words }];
+    },
+  );
 }
 
 /** The report in words, a line each. */
 export function describeDeploy(report: DeployReport, config: DeployConfig | null): string[] {
+  return [
+    ...describeDomain(report, config),
+    ...describeCertificates(report.certificates.slice(1)),
+  ];
+}
+
+function describeDomain(report: DeployReport, config: DeployConfig | null): string[] {
   const services = report.services.map(({ service, action }) => `${service}: ${action}`).join(", ");
   const confirmed = report.served.filter(({ ok }) => ok).length;
   const wire = report.served.length === 0
@@ -189,11 +183,14 @@ export function describeDeploy(report: DeployReport, config: DeployConfig | null
   }
 }
 
-/** Pure. */
+/**
+ * What came of the domain, by its own questions, and of the services in all. Pure.
+ */
 export function summarize(
   report: DeployReport,
-  plan: Plan,
+  { directories, services, changesLeaf }: Plan,
   outcomes: readonly ServiceOutcome[],
+  own: readonly ServiceOutcome[],
   scene: Pick<Scene, "compose" | "foreignMounts">,
   which: "new" | "former" = "new",
 ): DeployReport {
@@ -208,32 +205,38 @@ export function summarize(
     })),
     unseen: [
       ...report.unseen,
-      ...outcomes.filter(({ checks }) => !checks.some(isServedRight)).map(({ service }) => service),
+      ...own.filter(({ checks }) => !checks.some(isServedRight)).map(({ service }) => service),
     ],
     warnings: [...report.warnings, ...outcomes.flatMap(({ warnings }) => warnings)],
   };
+  const trouble = judgeOutcomes(own, scene, which);
+  if (trouble !== null) return { ...summary, ...trouble };
+  // What could not be looked at leaves it as the files have it.
+  const isMended = directories.length > 0 ||
+    own.some(({ service, isConfirmed, checks }) =>
+      services.includes(service) && isConfirmed && checks.some(isServedRight)
+    );
+  return { ...summary, outcome: changesLeaf ? "deployed" : isMended ? "repaired" : "unchanged" };
+}
+
+/** What went wrong; null where nothing did. Pure. */
+export function judgeOutcomes(
+  outcomes: readonly ServiceOutcome[],
+  scene: Pick<Scene, "compose" | "foreignMounts">,
+  which: "new" | "former",
+): { outcome: "failed" | "stale"; error: string; hint?: string } | null {
   const compose = composeCommand(scene.compose);
   const unfinished = outcomes.filter(({ isConfirmed }) => !isConfirmed);
   const troubled = unfinished.filter(({ trouble }) => trouble !== null);
   const stale = unfinished.filter(({ trouble, obstacle, checks }) =>
     trouble === null && (obstacle !== null || checks.some(isWrong))
   );
-  const errors = [...describeTroubles(troubled, compose), ...describeStale(stale, which)];
+  const error = [...describeTroubles(troubled, compose), ...describeStale(stale, which)].join("; ");
   if (troubled.length > 0) {
     const hint = troubled.find(({ trouble }) => trouble?.hint !== undefined)?.trouble?.hint;
-    return failed(summary, "failed", { message: errors.join("; "), hint });
+    return { outcome: "failed", error, ...(hint && { hint }) };
   }
-  if (stale.length > 0) {
-    const hint = adviseStale(stale, scene);
-    return { ...summary, outcome: "stale", error: errors.join("; "), hint };
-  }
-  // What could not be looked at leaves it as the files have it.
-  const isMended = plan.directories.length > 0 ||
-    outcomes.some(({ isConfirmed, checks }) => isConfirmed && checks.some(isServedRight));
-  return {
-    ...summary,
-    outcome: plan.changesLeaf ? "deployed" : isMended ? "repaired" : "unchanged",
-  };
+  return stale.length === 0 ? null : { outcome: "stale", error, hint: adviseStale(stale, scene) };
 }
 
 function isServedRight({ verdict }: Check): boolean {

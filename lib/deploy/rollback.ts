@@ -1,103 +1,29 @@
-// Goes back to the pair that was served before, where a service gives no certificate with the new one.
+// Goes back to the pairs that were served before, where a service gives no certificate with new ones.
 
-import { headline } from "../certificate/headline.ts";
-import { keyMatches } from "../certificate/judgement.ts";
 import type { Pair } from "../certificate/pair.ts";
 import type { Rejected } from "../chain/deploy_memory.ts";
-import { processNames, readMailcow, type Service, serviceNames } from "../chain/mailcow.ts";
+import { readMailcow, serviceNames } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
-import { type Compose, composeExec } from "../programs/compose.ts";
-import { readContainerState } from "../programs/containers.ts";
-import { TimedOut } from "../programs/run.ts";
-import { allEnded, type RunContext } from "../run_context.ts";
+import type { RunContext } from "../run_context.ts";
 import { formatTime } from "../values/time.ts";
 import { applyAll } from "./apply_all.ts";
-import { installAll } from "./install.ts";
-import { changeRejected, writeLoaded } from "./memory.ts";
-import { carriers, type DeployFacts, type Plan, planInstallations } from "./plan.ts";
+import type { CertificateReport } from "./certificates.ts";
+import { summarizeName } from "./certificates.ts";
+import { carriers, type DeployFacts } from "./facts.ts";
+import type { Fall, Return } from "./fall.ts";
+import { installAll, installNames } from "./install.ts";
+import { changeRejected, writeLoaded, writeSuspects } from "./memory.ts";
+import type { NamePlan } from "./names.ts";
+import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
-import type { LastAnswers } from "./questions.ts";
-import { hasServed, remember } from "./remember.ts";
+import { outcomesFor } from "./questions.ts";
+import { remember } from "./remember.ts";
 import { type DeployReport, describeSilence, summarize } from "./report.ts";
-import { isBlamed, isDumb, type ServiceOutcome } from "./wire.ts";
 
-/**
- * Those whose every endpoint gave a certificate before and gives none now, for some name, although
- * they were restarted and run.
- */
-export async function failingServices(
-  outcomes: readonly ServiceOutcome[],
-  { compose }: Scene,
-  context: RunContext,
-): Promise<Service[]> {
-  const silent = outcomes.filter(({ hadItsRestart, trouble, checks }) =>
-    isDumb(checks) && trouble === null && (hadItsRestart || !checks.some(isBlamed))
-  );
-  const failing = await allEnded(
-    silent.map(async ({ service }) =>
-      await isStillStarting(service, compose, context) ? [] : [service]
-    ),
-  );
-  return failing.flat();
-}
-
-/** The container may be up long before the program in it is. */
-async function isStillStarting(
-  service: Service,
-  compose: Compose,
-  context: RunContext,
-): Promise<boolean> {
-  try {
-    switch (await readContainerState(compose, service, context)) {
-      case "broken":
-        return false;
-      case "starting":
-      case "stopped":
-      case "paused":
-        return true;
-      case "running":
-      case "unknown": {
-        const command = ["pidof", processNames[service]];
-        const found = await composeExec(compose, service, command, context);
-        // pidof(1): 1 where there is no such process. Where there is no pidof, docker says 126 or 127.
-        return found.kind === "failed" ? found.code === 1 : found.kind !== "done";
-      }
-    }
-  } catch (error) {
-    if (error instanceof TimedOut) return true; // the engine is too busy to tell
-    throw error;
-  }
-}
-
-/**
- * What to go back to; never an expired one. Not for services that have served this very pair before:
- * whatever ails them, the former pair is no cure.
- */
-export async function formerPair(
-  failing: readonly Service[],
-  facts: DeployFacts,
-  state: string,
-  context: RunContext,
-): Promise<Pair | null> {
-  const { candidate, now } = facts;
-  if (failing.every((service) => hasServed(service, facts))) return null;
-  const pair = readPrevious(state);
-  const isUsable = pair !== null && now <= pair.leaf.notAfter &&
-    pair.leaf.fingerprint !== candidate.leaf.fingerprint && await keyMatches(pair, context);
-  return isUsable ? pair : null;
-}
-
-export interface Fall {
-  readonly former: Pair;
-  readonly failing: readonly Service[];
-  readonly outcomes: readonly ServiceOutcome[];
-  readonly answered: LastAnswers;
-  readonly rejected: Rejected;
-}
-
+/** Puts back what fell. */
 export async function rollBack(
-  { former, failing, outcomes, answered, rejected }: Fall,
+  { returns, isEverything, failing, outcomes, answered, rejected }: Fall,
   plan: Plan,
   facts: DeployFacts,
   scene: Scene,
@@ -106,38 +32,133 @@ export async function rollBack(
   context: RunContext,
 ): Promise<DeployReport> {
   const silence = describeSilence(outcomes);
-  context.tell(`${silence}; putting the previous certificate back`);
+  const isBlamed = !isEverything || returns.length === 1;
+  context.tell(`${silence}; putting back what was there before`);
   // First: after a crash it must not be tried again.
-  const change = { add: facts.candidate, remove: former };
-  const now = changeRejected(rejected, change, facts.now, config.state);
-  writeLoaded(config.state, { loaded: new Map() });
-
-  const memory = { ...facts.memory, loaded: new Map(), unhelped: new Map(), rejected: now };
-  const back: DeployFacts = { ...facts, memory, candidate: former };
-  const kept = (name: string) => readPrevious(config.state, name);
-  installAll(planInstallations(back, carriers(back), kept));
-  const current: DeployFacts = { ...back, mailcow: readMailcow(config.mailcow) };
+  const now = isBlamed ? rejectAll(returns, rejected, facts, config.state) : rejected;
+  const refused = new Set(returns.map(({ refused }) => refused.leaf.fingerprint));
+  const { suspects } = facts.memory;
+  writeSuspects(config.state, isBlamed ? suspects.difference(refused) : suspects.union(refused));
+  const { back, current } = putBack(returns, { ...facts, memory: forget(facts, now) }, config);
+  const isDirectoryLost = returns.some(({ former }) => former === null);
   const modes = new Map(
-    serviceNames.map((service) =>
-      [service, failing.includes(service) ? "revive" : config.apply] as const
-    ),
+    serviceNames.map((service) => {
+      const mode = failing.includes(service)
+        ? "revive"
+        : isDirectoryLost
+        ? "restart"
+        : config.apply;
+      return [service, mode] as const;
+    }),
   );
   const returned = await applyAll(modes, current, answered, scene, config, context);
   // What is as silent with the former certificate is not owed one any more.
   const run = { outcomes: returned, failing: [], wrongs: ["stale", "unhelped"], answered } as const;
-  remember(run, back, scene, config.state);
-  const after = summarize(report, plan, returned, scene, "former");
-  const { fingerprint, notAfter } = former.leaf;
+  remember(run, { ...back, mailcow: current.mailcow }, scene, config.state);
+
+  const after = summarize(
+    { ...report, notes: [] },
+    { ...plan, changesLeaf: plan.changesLeaf && !returns.some(({ name }) => name === null) },
+    returned,
+    outcomesFor(null, returned, current),
+    scene,
+    returns.some(({ name }) => name === null) ? "former" : "new",
+  );
+  const tell = (one: Return) => describeReturn(one, outcomes, facts, isBlamed);
+  const own = returns.find(({ name }) => name === null);
+  const changesTop = plan.changesLeaf && own === undefined;
   return {
     ...after,
-    outcome: "rolled-back",
-    notes: [
-      headline(`rolled back ${after.domain} to`, { fingerprint, notAfter: formatTime(notAfter) }),
-      `fingerprint ${fingerprint}`,
-    ],
-    error: `${silence}; rolled back to ${fingerprint}, valid until ${formatTime(notAfter)}` +
-      (after.error === undefined ? "" : `, but: ${after.error}`),
-    hint: "see the log of the service for why; the certificate that was refused is tried again " +
-      "only by certsync deploy --force",
+    ...(own !== undefined && { outcome: "rolled-back", ...withTrouble(tell(own), after) }),
+    certificates: back.further.map((one): CertificateReport => {
+      const fallen = returns.find(({ name }) => name === one.name);
+      const known = { ...current, memory: facts.memory };
+      const seen = summarizeName(one, returned, known, { scene, changesTop });
+      if (fallen === undefined) return seen;
+      return {
+        ...seen,
+        outcome: "rolled-back",
+        replaces: null,
+        ...withTrouble(tell(fallen), seen),
+      };
+    }),
+  };
+}
+
+function withTrouble(
+  { error, hint }: { readonly error: string; readonly hint: string },
+  after: { readonly error?: string | undefined },
+) {
+  return { error: error + (after.error === undefined ? "" : `, but: ${after.error}`), hint };
+}
+
+function rejectAll(
+  returns: readonly Return[],
+  before: Rejected,
+  { now }: DeployFacts,
+  state: string,
+): Rejected {
+  return returns.reduce(
+    (rejected, { refused, former }) =>
+      changeRejected(rejected, { add: refused, remove: former }, now, state),
+    before,
+  );
+}
+
+/** What was loaded, and what no restart helped, is known of these no more. */
+function forget({ memory, further }: DeployFacts, rejected: Rejected) {
+  const names = new Set(further.map(({ name }) => name));
+  const loadedFor = new Map([...memory.loadedFor].filter(([name]) => !names.has(name)));
+  return { ...memory, loaded: new Map(), loadedFor, unhelped: new Map(), rejected };
+}
+
+/** The facts as they are then: by what is to be served, and by what lies there. */
+function putBack(
+  returns: readonly Return[],
+  facts: DeployFacts,
+  config: DeployConfig,
+): { back: DeployFacts; current: DeployFacts } {
+  writeLoaded(config.state, facts.memory);
+  const own = returns.find(({ name }) => name === null);
+  const further = facts.further.map((plan): NamePlan => {
+    const one = returns.find(({ name }) => name === plan.name);
+    if (one === undefined) return { ...plan };
+    return one.former === null
+      ? { ...plan, deed: "unmake", serving: null }
+      : { ...plan, deed: "install", serving: one.former };
+  });
+  const candidate: Pair = own?.former ?? facts.candidate;
+  const back: DeployFacts = { ...facts, candidate, further };
+  if (own !== undefined) {
+    const kept = (name: string) => readPrevious(config.state, name);
+    installAll(planInstallations(back, carriers(back), kept));
+  }
+  const fallen = new Set(returns.map(({ name }) => name));
+  installNames(further.filter(({ name }) => fallen.has(name)), config.state);
+  const unmade = further.map((plan): NamePlan =>
+    plan.deed === "unmake" ? { ...plan, directory: null } : plan
+  );
+  const mailcow = readMailcow(config.mailcow);
+  return { back: { ...back, further: unmade }, current: { ...back, further: unmade, mailcow } };
+}
+
+function describeReturn(
+  { name, former, refused }: Return,
+  outcomes: Fall["outcomes"],
+  facts: DeployFacts,
+  isBlamed: boolean,
+): { error: string; hint: string } {
+  const silence = describeSilence(outcomesFor(name, outcomes, facts));
+  const back = former === null
+    ? "its new directory was taken out of service again"
+    : `rolled back to ${former.leaf.fingerprint}, valid until ${formatTime(former.leaf.notAfter)}`;
+  const again = name === null ? "" : ` --only ${name}`;
+  return {
+    error: `${silence}; ${back}`,
+    hint: isBlamed
+      ? "see the log of the service for why; the certificate that was refused is tried again " +
+        `only by certsync deploy --force${again}`
+      : "see the log of the service for why; several were new, and are tried again one a run: " +
+        `certsync deploy; ${refused.leaf.fingerprint.slice(0, 11)} is one of them`,
   };
 }

@@ -130,6 +130,21 @@ export function isWrong(check: Check): boolean {
   return isBlamed(check) || check.verdict === "unhelped";
 }
 
+/** What became of a service as far as some questions go. Pure. */
+export function seenFor(
+  outcome: ServiceOutcome,
+  isAsked: (probe: Probe) => boolean,
+): ServiceOutcome {
+  const checks = outcome.checks.filter(({ probe }) => isAsked(probe));
+  if (outcome.isConfirmed || checks.length === outcome.checks.length) return { ...outcome, checks };
+  const isServed = checks.some(({ verdict }) => verdict === "ok") && !checks.some(isWrong);
+  return {
+    ...{ ...outcome, checks, isConfirmed: isServed },
+    trouble: isServed ? null : outcome.trouble,
+    obstacle: checks.some(isWrong) ? outcome.obstacle : null,
+  };
+}
+
 /** For some name every endpoint that answered before gives no certificate any more. Pure. */
 export function isDumb(checks: readonly Check[]): boolean {
   const known = checks.filter(({ answered }) => answered !== "never");

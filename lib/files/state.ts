@@ -147,7 +147,7 @@ async function waitForLock(
   context: RunContext,
 ): Promise<void> {
   context.stop.throwIfAborted();
-  context.tell("another certsync is at work; waiting for it to end");
+  using _told = context.wait("another certsync is at work: waiting for it to end", LOCK_WAIT_MS);
   const enough = AbortSignal.any([AbortSignal.timeout(LOCK_WAIT_MS), context.stop]);
   const given = Promise.withResolvers<never>();
   enough.addEventListener("abort", () => given.reject(enough.reason));

@@ -1,20 +1,24 @@
 // How rsync is called for push.
 
 import type { RunContext } from "../run_context.ts";
-import type { PushTarget, SshOptions } from "../values/push_target.ts";
-import { run, TimedOut } from "./run.ts";
+import type { LocalTarget, PushTarget, SshOptions, SshTarget } from "../values/push_target.ts";
+import { type Invocation, run, TimedOut } from "./run.ts";
 import { runRemotely, sayWhenLetIn, sshEnvironment, sshOptions } from "./ssh.ts";
 
 /** Compressed is what the documentation of the chain calls for; not every forced command takes it. */
 export type Mode = "-azL" | "-aL";
 
-export interface Transfer {
+interface Load {
+  /** Files, and directories without a slash at the end: with one, rsync would send what is in them. */
   readonly files: readonly string[];
-  /** The directory that holds the files. */
+  /** The directory that holds these. */
   readonly from: string;
-  readonly target: PushTarget;
-  readonly ssh: SshOptions;
   readonly timeoutMs: number;
+}
+
+export interface Transfer extends Load {
+  readonly target: SshTarget;
+  readonly ssh: SshOptions;
 }
 
 /** How a transfer came to its end: without a code where the time ran out. */
@@ -30,13 +34,33 @@ export async function transfer(
   context: RunContext,
 ): Promise<Ending> {
   const remoteShell = ["ssh", ...sshOptions(ssh, context), ...sayWhenLetIn].map(quoteForRsync);
+  return await toItsEnd(
+    [mode, "-e", remoteShell.join(" "), "--", ...files, target.text],
+    { timeoutMs, cwd: from, environment: sshEnvironment(context) },
+    context,
+  );
+}
+
+/**
+ * Into a directory of this host: no owner is carried over, which would be a container's perhaps, but
+ * the modes are, also where a file lies there that others can read.
+ */
+export async function copyHere(
+  { files, from, target, timeoutMs }: Load & { readonly target: LocalTarget },
+  context: RunContext,
+): Promise<Ending> {
+  const directory = target.directory.replace(/\/*$/, "/");
+  const args = ["-rtL", "--perms", "--", ...files, directory];
+  return await toItsEnd(args, { timeoutMs, cwd: from }, context);
+}
+
+async function toItsEnd(
+  args: readonly string[],
+  invocation: Invocation,
+  context: RunContext,
+): Promise<Ending> {
   try {
-    return await run(
-      "rsync",
-      [mode, "-e", remoteShell.join(" "), "--", ...files, target.text],
-      { timeoutMs, cwd: from, environment: sshEnvironment(context) },
-      context,
-    );
+    return await run("rsync", args, invocation, context);
   } catch (error) {
     if (error instanceof TimedOut) return { code: null, stderr: error.stderr };
     throw error;
@@ -81,6 +105,8 @@ export interface Greeting {
   readonly stderr: string;
 }
 
+export const GREETING_TIMEOUT_MS = 10_000;
+
 /** Null where it gives no answer: a word that rsync swallowed is not worth another wait. */
 export async function readGreeting(
   { target, ssh }: Pick<Transfer, "target" | "ssh">,
@@ -93,7 +119,7 @@ export async function readGreeting(
       target.login,
       [command],
       ssh,
-      10_000,
+      GREETING_TIMEOUT_MS,
       context,
     );
     const version = stdout.indexOf("\0\0\0") - 1; // a small number in four bytes

@@ -2,7 +2,7 @@
 
 import { dirname } from "node:path";
 import { quote } from "../failure.ts";
-import type { PushTarget } from "../values/push_target.ts";
+import type { SshTarget } from "../values/push_target.ts";
 import { shellWord } from "../values/shell_word.ts";
 import { hostOf, type Peer, type Trouble, userOf } from "./ssh_words.ts";
 
@@ -16,7 +16,7 @@ export function explainFiles(
   code: number | null,
   own: readonly string[],
   lines: readonly string[],
-  target: PushTarget,
+  target: SshTarget,
   peer: Peer,
 ): Reason | null {
   for (const line of own) {
@@ -27,7 +27,7 @@ export function explainFiles(
   return explainTraceback(lines, target, peer) ?? explainSilence(code, target, peer);
 }
 
-function explainSpace(line: string, { directory }: PushTarget, peer: Peer): Trouble | null {
+function explainSpace(line: string, { directory }: SshTarget, peer: Peer): Trouble | null {
   if (/No space left on device|Disk quota exceeded/.test(line)) {
     return {
       cause: "no space left on the mail host",
@@ -44,7 +44,7 @@ function explainSpace(line: string, { directory }: PushTarget, peer: Peer): Trou
   return null;
 }
 
-function explainBlocked(line: string, { directory }: PushTarget, peer: Peer): Trouble | null {
+function explainBlocked(line: string, { directory }: SshTarget, peer: Peer): Trouble | null {
   const blocked =
     /^(?:rsync: .*)?(?:could not make way for [\w ]+|cannot delete non-empty directory): (.+)$/
       .exec(line)?.[1];
@@ -98,7 +98,7 @@ function rrsyncNeeds(peer: Peer): string {
 /** rrsync is a Python script, and lets this one through. */
 function explainTraceback(
   lines: readonly string[],
-  target: PushTarget,
+  target: SshTarget,
   peer: Peer,
 ): Reason | null {
   if (!lines.some((line) => /\block_or_die\b/.test(line))) return null;
@@ -119,9 +119,9 @@ function explainTraceback(
 }
 
 /** The path in the line is the forced command's own, whatever push asked for. */
-function explainDirectory(line: string, target: PushTarget, peer: Peer): Trouble | null {
+function explainDirectory(line: string, target: SshTarget, peer: Peer): Trouble | null {
   const [, deed, path, why = ""] =
-    /^rsync: .*?\b(mkstemp|mkdir|open|rename|chdir|change_dir|change_dir#\d|cannot stat destination)\b[^"]*"([^"]*)".*?((?:Permission denied|Read-only|No such|Not a directory|File exists|Operation not permitted).*)$/
+    /^rsync: .*?\b(mkstemp|mkdir|open|rename|chdir|change_dir|change_dir#\d|cannot stat destination|failed to stat|failed to set (?:times|permissions) on)\b[^"]*"([^"]*)".*?((?:Permission denied|Read-only|No such|Not a directory|File exists|Operation not permitted).*)$/
       .exec(line) ?? [];
   if (deed === undefined || path === undefined) return null;
   const twice = countedTwice(path, target);
@@ -132,7 +132,8 @@ function explainDirectory(line: string, target: PushTarget, peer: Peer): Trouble
     };
   }
   const cause = "the other side cannot write there";
-  const directory = deed === "mkstemp" || deed === "rename" ? dirname(path) : path;
+  const isOfFile = ["mkstemp", "rename", "failed to stat"].includes(deed);
+  const directory = isOfFile ? dirname(path) : path;
   if (/Not a directory|File exists/.test(why)) {
     return { cause, hint: mustBeDirectory(directory, peer) };
   }
@@ -147,7 +148,7 @@ function explainDirectory(line: string, target: PushTarget, peer: Peer): Trouble
 }
 
 /** The directory as rrsync would have it; null where that is not what happened. */
-function countedTwice(path: string, { directory }: PushTarget): string | null {
+function countedTwice(path: string, { directory }: SshTarget): string | null {
   const asked = directory.replace(/\/+$/, "");
   if (!asked.startsWith("/") || path === asked || !path.endsWith(asked)) return null;
   const base = path.slice(0, -asked.length);
@@ -159,7 +160,7 @@ function countedTwice(path: string, { directory }: PushTarget): string | null {
 function mustBelong(
   directory: string,
   state: "missing" | "there",
-  target: PushTarget,
+  target: SshTarget,
   peer: Peer,
 ): string {
   const host = hostOf(peer);
@@ -192,7 +193,7 @@ function install(directory: string, peer: Peer): string {
 /** A full disk over there, say, gave such a code once without a word. */
 function explainSilence(
   code: number | null,
-  { directory }: PushTarget,
+  { directory }: SshTarget,
   peer: Peer,
 ): Reason | null {
   if (code === null || !FILE_ERRORS.includes(code)) return null;

@@ -1,7 +1,7 @@
 // What rsync's end means to the operator: whose words they are decides what they can tell.
 
 import { quote } from "../failure.ts";
-import type { PushTarget } from "../values/push_target.ts";
+import type { SshTarget } from "../values/push_target.ts";
 import type { Ending, Greeting } from "./rsync.ts";
 import { explainFiles, isFileError, type Reason } from "./rsync_files.ts";
 import { sshByHand } from "./ssh.ts";
@@ -32,7 +32,7 @@ export interface TransferFailure {
 
 /** What was done, and to whom. */
 export interface Attempt {
-  readonly target: PushTarget;
+  readonly target: SshTarget;
   readonly peer: Peer;
   readonly timeoutMs: number;
   /** What the other side says when asked; null where it was not. */
@@ -161,7 +161,7 @@ function explainShell(
 
 function explainGreeting(
   lines: readonly string[],
-  target: PushTarget,
+  target: SshTarget,
   peer: Peer,
   greeting: Greeting | null,
 ): Reason | null {
@@ -207,7 +207,7 @@ function forcedCommandTrouble({ target, peer }: Attempt): Trouble {
   };
 }
 
-function compareForcedCommand({ text }: PushTarget, peer: Peer): string {
+function compareForcedCommand({ text }: SshTarget, peer: Peer): string {
   return `compare the command="…" of this key in authorized_keys on ${hostOf(peer)} with the one ` +
     `that this rsync asks for: rsync -azL --debug=CMD -e /bin/false /etc/hostname '${text}'`;
 }

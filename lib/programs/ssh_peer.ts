@@ -2,7 +2,7 @@
 
 import { FileProblem, isMissing, readFile } from "../files/read_file.ts";
 import type { RunContext } from "../run_context.ts";
-import type { PushTarget, SshOptions } from "../values/push_target.ts";
+import type { SshOptions, SshTarget } from "../values/push_target.ts";
 import { run } from "./run.ts";
 import { sshEnvironment } from "./ssh.ts";
 import { refusedOffer } from "./ssh_door.ts";
@@ -12,7 +12,7 @@ import { type Peer, spokenLines } from "./ssh_words.ts";
 
 /** `stderr` is what was said: it decides what is worth a look. */
 export async function readPeer(
-  { login }: Pick<PushTarget, "login">,
+  { login }: Pick<SshTarget, "login">,
   options: SshOptions,
   stderr: string,
   context: RunContext,
@@ -73,7 +73,7 @@ async function commonAlgorithms(stderr: string, context: RunContext): Promise<st
 
 /** What is wrong with the identity that push is told to use; null where it may do. */
 export async function judgeIdentity(
-  { login }: Pick<PushTarget, "login">,
+  { login }: Pick<SshTarget, "login">,
   options: SshOptions,
   context: RunContext,
 ): Promise<KeyTrouble | null> {

@@ -1,22 +1,31 @@
-// certsync push: sends the certificate of Nginx Proxy Manager to every target that lacks it.
+// certsync push: sends the certificates of Nginx Proxy Manager to every target that lacks them.
 
 import { timeState } from "../certificate/certificate.ts";
-import { type Pair, samePair } from "../certificate/pair.ts";
 import { recorded } from "../chain/history.ts";
 import { type LastPushed, readLastPushed } from "../chain/last_fp.ts";
 import { hintAtVolumes } from "../chain/npm_volume.ts";
+import { complaints } from "../cli/complaints.ts";
 import { type Destination, type PushConfig, pushConfig } from "../config/push_config.ts";
-import { Failure, quote } from "../failure.ts";
+import { Failure } from "../failure.ts";
+import { exposure } from "../files/exposure.ts";
 import { holdState } from "../files/state.ts";
 import { traceOf } from "../files/trace.ts";
-import { pause, type RunContext } from "../run_context.ts";
+import type { RunContext } from "../run_context.ts";
 import { pushPace, runRounds } from "../started.ts";
 import { namesCover } from "../values/host_name.ts";
-import { forgetGone, warnOfGone } from "./gone.ts";
+import { NoLineage } from "./choice.ts";
+import { noteGone } from "./gone.ts";
+import type { Candidate, Judged } from "./judge.ts";
+import { replacedAt, targetsLacking } from "./lacking.ts";
+import { leavesOf, type Name, namesOf, questionOf } from "./names.ts";
 import {
+  type CertificateReport,
   changesOf,
   describePush,
+  describeSource,
+  emptyOf,
   emptyPushReport,
+  failed,
   type PushReport,
   refused,
   reportOf,
@@ -24,219 +33,213 @@ import {
   stopped,
   summarize,
 } from "./report.ts";
-import {
-  isFresh,
-  isLasting,
-  lastingHint,
-  NoLineage,
-  pathsIn,
-  readAt,
-  readSource,
-  type Source,
-  whatPushReads,
-} from "./source.ts";
+import type { Parcel, Sending } from "./send.ts";
+import { readSources, whatPushReads } from "./source.ts";
 
 /** What is known so far, for whoever stops it. */
 interface Progress {
-  report: PushReport;
-  lacking: readonly Destination[];
+  readonly reports: Map<string, CertificateReport>;
+  /** The targets that may not have it, of each name that is not settled. */
+  readonly lacking: Map<string, readonly Destination[]>;
+  readonly warnings: Set<string>;
 }
 
 /** Throws a Failure where it does not come to a decision. */
 export async function push(config: PushConfig, context: RunContext): Promise<PushReport> {
-  const empty = emptyPushReport(config);
-  const progress: Progress = { report: empty, lacking: config.to };
-  const stoppable = async (run: () => Promise<PushReport>) => {
+  const names = namesOf(config);
+  const progress: Progress = {
+    reports: new Map(names.map(({ name }) => [name, emptyOf(name)])),
+    lacking: new Map(names.map(({ name }) => [name, config.to])),
+    warnings: new Set(),
+  };
+  const stoppable = async (run: () => Promise<void | PushReport>) => {
     try {
-      return await run();
+      return await run() ?? summary(progress);
     } catch (error) {
       if (!(error instanceof Failure) || !context.stop.aborted) throw error;
-      return stopped(progress.report, progress.lacking, error, config);
+      return stop(progress, error, config);
     }
   };
   return await stoppable(async () => {
     using _lock = config.dryRun ? null : await holdState(config.state, context);
     const state = config.dryRun ? null : config.state;
     return await recorded(
-      () => stoppable(() => pushOnce(config, context, progress)),
-      { state, now: context.now, empty, changes: changesOf },
+      () => stoppable(() => pushOnce(names, progress, config, context)),
+      { state, now: context.now, empty: emptyPushReport(config), changes: changesOf },
     );
   });
 }
 
+function summary({ reports, warnings }: Progress): PushReport {
+  return reportOf([...reports.values()], [...warnings]);
+}
+
+function stop(progress: Progress, why: Failure, config: PushConfig): PushReport {
+  for (const [name, lacking] of progress.lacking) {
+    const report = progress.reports.get(name) ?? emptyOf(name);
+    progress.reports.set(name, stopped(report, lacking, why, config));
+  }
+  return summary(progress);
+}
+
+/** Warnings of a further name begin with it. */
+function note({ name, further }: Name, warnings: readonly string[], progress: Progress): void {
+  for (const warning of warnings) {
+    progress.warnings.add(further === null ? warning : `${name}: ${warning}`);
+  }
+}
+
+/** Nothing more is done for the name. */
+function settle(report: CertificateReport, { reports, lacking }: Progress): void {
+  reports.set(report.name, report);
+  lacking.delete(report.name);
+}
+
 async function pushOnce(
-  config: PushConfig,
-  context: RunContext,
+  names: readonly Name[],
   progress: Progress,
-): Promise<PushReport> {
-  const pushed = readLastPushed(config.state, config.to);
-  const first = await findSource(pushed, config, context);
-  if (typeof first === "string") {
-    return {
-      ...settled(emptyPushReport(config), "unchanged", [], config),
-      warnings: [first],
-    };
-  }
-  if (isSettled(first, pushed, config, context.now)) {
-    return settled(reportOf(first, config), "unchanged", [], config);
-  }
-
-  progress.report = reportOf(first, config);
-  if (!(first.pair instanceof Failure)) {
-    progress.lacking = targetsLacking(first.pair, pushed, config);
-  }
-
-  const { source, refusal } = await judge(first, config, context);
-  const { pair } = source;
-  const report = reportOf(source, config);
-  if (refusal !== null) return refused(report, refusal, config);
-  if (pair instanceof Failure) return refused(report, pair, config);
-
-  const stale = targetsLacking(pair, pushed, config);
-  if (stale.length === 0) return settled(report, "unchanged", [], config);
-  const told = { ...report, replaces: replacedOf(stale, pushed) };
-  if (config.dryRun) return settled(told, "would-push", stale, config);
-  progress.report = told;
-  progress.lacking = stale;
-  const { send } = await import("./send.ts");
-  const sendings = await send(pair, stale, pushed, config, context);
-  const summary = summarize(told, sendings, config);
-  const lacking = stale.filter((target) =>
-    sendings.some((sending) => sending.target === target && sending.failure !== null)
-  );
-  if (!context.stop.aborted || lacking.length === 0) return summary;
-  return stopped(summary, lacking, context.stop.reason, config);
-}
-
-/** The source; or of a lineage that was pushed and is gone, what a started run tells for a day. */
-async function findSource(
-  pushed: LastPushed,
   config: PushConfig,
   context: RunContext,
-): Promise<Source | string> {
-  try {
-    const source = await readSource(config, context, new Set(pushed.values()));
-    if (!config.dryRun) forgetGone(config.state);
-    return source;
-  } catch (error) {
-    const isGone = error instanceof NoLineage && config.started && pushed.size > 0;
-    if (!isGone) throw await hintAtVolumes(error, context);
-    return warnOfGone(error, config, context.now);
+): Promise<void> {
+  const exposed = exposure(config.state);
+  if (exposed !== null) progress.warnings.add(exposed);
+  const pushed = readLastPushed(config.state, config.to);
+  const open: Candidate[] = [];
+  for (const candidate of await findSources(names, pushed, progress, config, context)) {
+    const { name, source } = candidate;
+    const report = describeSource(name.name, source);
+    if (isSettled(candidate, pushed, config, context.now)) {
+      note(name, source.warnings, progress);
+      settle(settled(report, "unchanged", [], config), progress);
+      continue;
+    }
+    open.push(candidate);
+    progress.reports.set(name.name, report);
+    if (source.pair instanceof Failure) continue;
+    progress.lacking.set(name.name, targetsLacking(name, source.pair, pushed, config));
+  }
+  if (open.length === 0) return;
+  const { judgeAll } = await import("./judge.ts"); // takes longer than finding nothing to do
+  const judged = await judgeAll(open, config, context);
+  const parcels = judged.flatMap((end) => parcelOf(end, pushed, progress, config) ?? []);
+  if (parcels.length === 0) return;
+  const { send } = await import("./send.ts");
+  const sendings = await send(parcels, pushed, config, context);
+  for (const { warning } of sendings) if (warning !== undefined) progress.warnings.add(warning);
+  for (const { name } of parcels) {
+    const own = sendings.filter((sending) => sending.name === name);
+    conclude(name, own, progress, config, context);
   }
 }
 
-/** The targets to send to. Pure. */
-function targetsLacking(
-  { leaf }: Pick<Pair, "leaf">,
+/** What is to be sent of it; null where that is nothing, which is then known. */
+function parcelOf(
+  { name, source, refusal }: Judged,
   pushed: LastPushed,
-  { to, force }: Pick<PushConfig, "to" | "force">,
-): Destination[] {
-  return to.filter(({ text }) => force || pushed.get(text) !== leaf.fingerprint);
+  progress: Progress,
+  config: PushConfig,
+): Parcel | null {
+  if (source instanceof Failure) {
+    settle(failed(progress.reports.get(name.name) ?? emptyOf(name.name), source), progress);
+    return null;
+  }
+  note(name, source.warnings, progress);
+  const report = describeSource(name.name, source);
+  const { pair } = source;
+  const why = refusal ?? (pair instanceof Failure ? pair : null);
+  if (why !== null || pair instanceof Failure) {
+    if (why !== null) settle(refused(report, why, config), progress);
+    return null;
+  }
+  const targets = targetsLacking(name, pair, pushed, config);
+  if (targets.length === 0) {
+    settle(settled(report, "unchanged", [], config), progress);
+    return null;
+  }
+  const told = { ...report, replaces: replacedAt(name, targets, pushed) };
+  if (config.dryRun) {
+    settle(settled(told, "would-push", targets, config), progress);
+    return null;
+  }
+  progress.reports.set(name.name, told);
+  progress.lacking.set(name.name, targets);
+  return { name, pair, targets };
 }
 
-/** What they had, where all of them had the same. Pure. */
-function replacedOf(targets: readonly Destination[], pushed: LastPushed): string | null {
-  const [one, ...others] = new Set(targets.map(({ text }) => pushed.get(text) ?? null));
-  return others.length > 0 ? null : one ?? null;
+/** What became of what was sent; where the operator ended the run, what may not be there is told. */
+function conclude(
+  { name }: Name,
+  sendings: readonly Sending[],
+  progress: Progress,
+  config: PushConfig,
+  context: RunContext,
+): void {
+  const report = summarize(progress.reports.get(name) ?? emptyOf(name), sendings, config);
+  const lacking = sendings.filter(({ failure }) => failure !== null).map(({ target }) => target);
+  const { aborted, reason } = context.stop;
+  settle(
+    aborted && lacking.length > 0 ? stopped(report, lacking, reason, config) : report,
+    progress,
+  );
+}
+
+/** What was read; where that was nothing, it is settled. */
+async function findSources(
+  names: readonly Name[],
+  pushed: LastPushed,
+  progress: Progress,
+  config: PushConfig,
+  context: RunContext,
+): Promise<Candidate[]> {
+  const sources = await readSources(
+    names.map((name) => questionOf(name, pushed, config)),
+    context,
+  );
+  const found = names.map((name, index) => ({ name, source: sources[index] }));
+  const whole = found.filter((one): one is Candidate =>
+    one.source !== undefined && !(one.source instanceof Failure)
+  );
+  const lost = found.flatMap(({ name, source }) =>
+    source instanceof Failure ? [{ name, failure: source }] : []
+  );
+  const gone = lost.filter(({ name, failure }) =>
+    failure instanceof NoLineage && config.started && leavesOf(name, pushed, config).length > 0
+  );
+  const ends = noteGone(gone, whole.map(({ name }) => name), config, context.now);
+  const hinted = new Map<Failure, unknown>();
+  for (const { name, failure } of lost) {
+    const report = emptyOf(name.name);
+    const end = ends.get(name.name) ?? failure;
+    if (typeof end === "string") {
+      note(name, [end], progress);
+      settle(settled(report, "unchanged", [], config), progress);
+      continue;
+    }
+    if (!hinted.has(end)) hinted.set(end, await hintAtVolumes(end, context));
+    const why = hinted.get(end);
+    settle(failed(report, why instanceof Failure ? why : end), progress);
+  }
+  return whole;
 }
 
 /** Whether an unchanged pair needs no second look. Pure. */
 function isSettled(
-  { pair, keyFits }: Source,
+  { name, source: { pair, keyFits } }: Candidate,
   pushed: LastPushed,
   config: PushConfig,
   now: Date,
 ): boolean {
   return !(pair instanceof Failure) && keyFits &&
-    targetsLacking(pair, pushed, config).length === 0 &&
+    targetsLacking(name, pair, pushed, config).length === 0 &&
     timeState(pair.leaf, now) === "valid" &&
-    namesCover(pair.leaf.names, config.domain) !== null;
+    namesCover(pair.leaf.names, name.name) !== null;
 }
 
-interface Judged {
-  readonly source: Source;
-  readonly refusal: Failure | null;
-}
-
-/** What may be sent: the first choice, or where its chain is refused, the next one that passes. */
-async function judge(first: Source, config: PushConfig, context: RunContext): Promise<Judged> {
-  const { Refusal } = await import("../certificate/judgement.ts"); // takes longer than finding nothing to do
-  const { source, refusal } = await judgeWritten(first, config, context);
-  if (!(refusal instanceof Refusal)) return { source, refusal };
-  if (refusal.about === "key") {
-    if (!isLasting(source, context)) return { source, refusal };
-    return {
-      source,
-      refusal: new Failure(refusal.message, { hint: lastingHint(source, config, context) }),
-    };
+function ending({ result, error, certificates }: PushReport) {
+  if (error !== undefined || certificates.some(({ error }) => error !== undefined)) {
+    return "failed" as const;
   }
-  for (const directory of config.source.kind === "auto" ? source.others : []) {
-    const other = readOther(directory, source);
-    if (other === null || await refusalOf(other, config, context) !== null) continue;
-    const warning = `${quote(directory)} is used instead of ${quote(source.directory)}: ` +
-      refusal.message;
-    return { source: { ...other, warnings: [...source.warnings, warning] }, refusal: null };
-  }
-  return { source, refusal };
-}
-
-const LOOKS = 4;
-
-/** A chain that was written a moment ago may be half of it: it is refused once it stays so. */
-async function judgeWritten(
-  first: Source,
-  config: PushConfig,
-  context: RunContext,
-): Promise<Judged> {
-  const { Refusal } = await import("../certificate/judgement.ts");
-  let source = first;
-  for (let look = 1;; look++) {
-    const refusal = await refusalOf(source, config, context);
-    const mayPass = refusal instanceof Refusal && refusal.about === "chain";
-    if (!mayPass || look === LOOKS || !isFresh(source, context)) return { source, refusal };
-    await pause(1_000, context);
-    const next = await readSource(config, context);
-    if (isSame(source.pair, next.pair)) return { source, refusal };
-    source = next;
-  }
-}
-
-function isSame(a: Pair | Failure, b: Pair | Failure): boolean {
-  if (a instanceof Failure || b instanceof Failure) {
-    return a instanceof Failure && b instanceof Failure;
-  }
-  return samePair(a, b);
-}
-
-async function refusalOf(
-  { pair, directory }: Source,
-  config: PushConfig,
-  context: RunContext,
-): Promise<Failure | null> {
-  if (pair instanceof Failure) return pair;
-  const { judgePair } = await import("../certificate/judgement.ts");
-  const demands = { domain: config.domain, trust: config.trust, trustKey: "push.trust" } as const;
-  return await judgePair(
-    pair,
-    pathsIn(directory),
-    demands,
-    config.dryRun ? null : config.state,
-    context,
-  );
-}
-
-function readOther(directory: string, { others }: Source): Source | null {
-  try {
-    return readAt(directory, { warnings: [], others });
-  } catch (error) {
-    if (error instanceof Failure) return null;
-    throw error;
-  }
-}
-
-function ending({ error, outcome }: PushReport) {
-  if (error !== undefined) return "failed" as const;
-  return outcome === "unchanged" ? "idle" as const : "done" as const;
+  return result === "unchanged" ? "idle" as const : "done" as const;
 }
 
 function run(config: PushConfig, context: RunContext): Promise<PushReport> {
@@ -244,7 +247,10 @@ function run(config: PushConfig, context: RunContext): Promise<PushReport> {
   const work = {
     look: () => traceOf(whatPushReads(config)),
     run: (context: RunContext) => push(config, context),
-    words: describePush,
+    words: (report: PushReport) => [
+      ...describePush(report),
+      ...complaints(report).map(({ message }) => message),
+    ],
     ending,
   };
   return runRounds(work, pushPace, context);

@@ -5,16 +5,22 @@ import { tlsaRecord } from "../certificate/certificate.ts";
 import type { Pair } from "../certificate/pair.ts";
 import type { Change } from "../chain/history.ts";
 import type { PushConfig } from "../config/push_config.ts";
-import type { Failure } from "../failure.ts";
-import { exposure } from "../files/exposure.ts";
+import { Failure } from "../failure.ts";
 import type { PushTarget } from "../values/push_target.ts";
 import { formatTime } from "../values/time.ts";
+import { namesOf } from "./names.ts";
+import type { Source } from "./pair_at.ts";
 import type { Sending } from "./send.ts";
-import type { Source } from "./source.ts";
 
-export interface PushReport {
-  readonly outcome: "pushed" | "unchanged" | "would-push" | "refused" | "failed";
-  readonly domain: string | null;
+/** From the best to the worst. */
+const outcomes = ["unchanged", "would-push", "pushed", "refused", "failed"] as const;
+
+export type Outcome = typeof outcomes[number];
+
+/** What became of one name. */
+export interface CertificateReport {
+  readonly name: string;
+  readonly outcome: Outcome;
   /** The directory that the certificate was read from. */
   readonly source: string | null;
   readonly fingerprint: string | null;
@@ -23,41 +29,65 @@ export interface PushReport {
   readonly notAfter: string | null;
   readonly tlsa: string | null;
   readonly targets: readonly TargetReport[];
-  readonly warnings: readonly string[];
   readonly error?: string;
   readonly hint?: string;
 }
 
+/** What is at the top is the domain's alone. */
+export interface PushReport extends Omit<CertificateReport, "name"> {
+  readonly domain: string | null;
+  /** The worst outcome of all. */
+  readonly result: Outcome;
+  /** Every name, the domain first. */
+  readonly certificates: readonly CertificateReport[];
+  readonly warnings: readonly string[];
+}
+
 export interface TargetReport {
   readonly to: string;
-  readonly outcome: PushReport["outcome"];
+  readonly outcome: Outcome;
   readonly error?: string;
   readonly hint?: string;
 }
 
 /** What is reported of a run that came to nothing. */
 export function emptyPushReport(config: PushConfig | null): PushReport {
+  const certificates = config === null ? [] : namesOf(config).map(({ name }) => emptyOf(name));
+  return reportOf(certificates, []);
+}
+
+export function emptyOf(name: string): CertificateReport {
   return {
+    name,
     outcome: "failed",
-    domain: config?.domain ?? null,
     source: null,
     fingerprint: null,
     replaces: null,
     notAfter: null,
     tlsa: null,
     targets: [],
-    warnings: [],
   };
 }
 
-export function reportOf({ directory, warnings, pair }: Source, config: PushConfig): PushReport {
-  const exposed = exposure(config.state);
-  const report = {
-    ...emptyPushReport(config),
-    source: directory,
-    warnings: exposed === null ? warnings : [exposed, ...warnings],
+export function reportOf(
+  certificates: readonly CertificateReport[],
+  warnings: readonly string[],
+): PushReport {
+  const [{ name, ...own } = { ...emptyOf(""), name: null }] = certificates;
+  const worst = Math.max(...certificates.map(({ outcome }) => outcomes.indexOf(outcome)));
+  return {
+    ...{ outcome: own.outcome, domain: name },
+    ...own,
+    result: outcomes[worst] ?? "failed",
+    certificates,
+    warnings,
   };
-  return "leaf" in pair ? { ...report, ...describeLeaf(pair) } : report;
+}
+
+/** Before anything is known of what comes of it. */
+export function describeSource(name: string, { directory, pair }: Source): CertificateReport {
+  const report = { ...emptyOf(name), source: directory };
+  return pair instanceof Failure ? report : { ...report, ...describeLeaf(pair) };
 }
 
 function describeLeaf({ leaf }: Pair) {
@@ -68,11 +98,19 @@ function describeLeaf({ leaf }: Pair) {
   };
 }
 
+/** There is nothing to judge. */
+export function failed(
+  report: CertificateReport,
+  { message: error, hint }: Failure,
+): CertificateReport {
+  return { ...report, outcome: "failed", error, ...(hint && { hint }) };
+}
+
 export function refused(
-  report: PushReport,
+  report: CertificateReport,
   { message: error, hint }: Failure,
   { to }: PushConfig,
-): PushReport {
+): CertificateReport {
   return {
     ...report,
     outcome: "refused",
@@ -84,11 +122,11 @@ export function refused(
 
 /** Of targets that nothing was sent to. */
 export function settled(
-  report: PushReport,
+  report: CertificateReport,
   outcome: "unchanged" | "would-push",
   stale: readonly PushTarget[],
   { to }: PushConfig,
-): PushReport {
+): CertificateReport {
   const targets = to.map((target) => ({
     to: target.text,
     outcome: stale.includes(target) ? outcome : "unchanged" as const,
@@ -96,39 +134,38 @@ export function settled(
   return { ...report, outcome, targets };
 }
 
+/** `sendings` are those of this name. */
 export function summarize(
-  report: PushReport,
+  report: CertificateReport,
   sendings: readonly Sending[],
-  config: PushConfig,
-): PushReport {
-  const warnings = [...report.warnings, ...sendings.flatMap(({ warning }) => warning ?? [])];
-  const targets = config.to.map(({ text }): TargetReport => {
+  { to }: PushConfig,
+): CertificateReport {
+  const targets = to.map(({ text }): TargetReport => {
     const sending = sendings.find(({ target }) => target.text === text);
     if (sending === undefined) return { to: text, outcome: "unchanged" };
     if (sending.failure === null) return { to: text, outcome: "pushed" };
     const { error, hint } = sending.failure;
     return { to: text, outcome: "failed", error, ...(hint && { hint }) };
   });
-  const failed = targets.filter(({ outcome }) => outcome === "failed");
-  if (failed.length === 0) return { ...report, outcome: "pushed", targets, warnings };
-  const hints = new Set(failed.flatMap(({ hint }) => hint ?? []));
+  const lacking = targets.filter(({ outcome }) => outcome === "failed");
+  if (lacking.length === 0) return { ...report, outcome: "pushed", targets };
+  const hints = new Set(lacking.flatMap(({ hint }) => hint ?? []));
   return {
     ...report,
     outcome: "failed",
     targets,
-    warnings,
-    error: failed.map(({ to, error }) => `${to}: ${error}`).join("; "),
+    error: lacking.map(({ to, error }) => `${to}: ${error}`).join("; "),
     ...(hints.size > 0 && { hint: [...hints].join("; ") }),
   };
 }
 
 /** Of a run that the operator ended: `lacking` are the targets that may not have it. */
 export function stopped(
-  report: PushReport,
+  report: CertificateReport,
   lacking: readonly PushTarget[],
   { message }: Failure,
   { to, commands }: PushConfig,
-): PushReport {
+): CertificateReport {
   const targets = to.map(({ text }): TargetReport =>
     lacking.some((target) => target.text === text)
       ? { to: text, outcome: "failed", error: message }
@@ -143,32 +180,67 @@ export function stopped(
   };
 }
 
-/** What the history says of it. Pure. */
-export function changesOf(
-  { outcome, domain, replaces, fingerprint, error }: PushReport,
-): Change[] {
-  if (outcome === "unchanged" || outcome === "would-push") return [];
-  const words = error === undefined ? {} : { error };
-  return [{ name: domain, outcome, old: replaces, new: fingerprint, ...words }];
+/** What the history says of it; a fault that is no name's is the domain's. Pure. */
+export function changesOf({ certificates, error }: PushReport): Change[] {
+  const isCommon = error !== undefined && certificates.every(({ error }) => error === undefined);
+  const [domain] = certificates;
+  const told = isCommon ? domain === undefined ? [] : [{ ...domain, error }] : certificates;
+  return told.flatMap(({ name, outcome, replaces, fingerprint, error }) => {
+    if (outcome === "unchanged" || outcome === "would-push") return [];
+    const words = error === undefined ? {} : { error };
+    return [{ name, outcome, old: replaces, new: fingerprint, ...words }];
+  });
 }
 
-/** The report in words, a line each. */
-export function describePush(report: PushReport): string[] {
-  const { outcome, domain, fingerprint, targets } = report;
-  if (outcome === "refused" || fingerprint === null) return [];
-  if (outcome === "unchanged") {
-    return [headline(`nothing to do: every target has ${domain}`, report)];
-  }
-  const having = (wanted: PushReport["outcome"]) =>
-    targets.filter(({ outcome }) => outcome === wanted).map(({ to }) => to);
-  const [sent, verb] = outcome === "would-push"
-    ? [having("would-push"), "would push"]
-    : [having("pushed"), "pushed"];
+/** The report in words, a line each: what changed goes first, and to where. */
+export function describePush({ certificates, result }: PushReport): string[] {
+  const known = certificates.filter(({ fingerprint }) => fingerprint !== null);
+  if (result === "unchanged") return describeNothing(known);
+  const tried = known.filter(({ outcome }) => outcome !== "unchanged" && outcome !== "refused");
+  const groups = Map.groupBy(tried, ({ targets }) => JSON.stringify(targets));
+  const rest = known.filter(({ outcome }) => outcome === "unchanged").length;
   return [
-    ...(sent.length === 0
-      ? []
-      : [headline(`${verb} ${domain}`, report), `fingerprint ${fingerprint}`]),
-    ...sent.map((to) => `to ${to}`),
-    ...having("unchanged").map((to) => `unchanged: ${to} has it already`),
+    ...[...groups.values()].flatMap((group) => describeSent(group, certificates.length)),
+    ...(rest === 0 ? [] : [`unchanged: ${countNames(rest)}`]),
+    ...tried.filter(({ outcome }) => outcome === "would-push").map(describeRecord),
   ];
+}
+
+/** Once the mail host has it, it is late: what senders have cached stays for a TTL. */
+function describeRecord({ name, tlsa }: CertificateReport): string {
+  return `TLSA ${tlsa} is its key: where _25._tcp.${name} has TLSA records, add it to them, in ` +
+    "the digest that is there, two TTLs before this is pushed";
+}
+
+function describeNothing([first, ...others]: readonly CertificateReport[]): string[] {
+  if (first === undefined) return [];
+  const [soonest] = others.flatMap(({ notAfter }) => notAfter ?? []).sort();
+  return [
+    headline(`nothing to do: every target has ${first.name}`, first),
+    ...(soonest === undefined ? [] : [
+      `and ${countNames(others.length)}, the first of which ends on ${soonest.slice(0, 10)}`,
+    ]),
+  ];
+}
+
+/** Of names that went the same way. */
+function describeSent(group: readonly CertificateReport[], ofAll: number): string[] {
+  const [{ name, targets } = emptyOf("")] = group;
+  const having = (wanted: readonly Outcome[]) =>
+    targets.filter(({ outcome }) => wanted.includes(outcome)).map(({ to }) => to);
+  const sent = having(["pushed", "would-push"]);
+  const verb = having(["pushed"]).length > 0 ? "pushed" : "would push";
+  const what = group.length > 1 ? "them" : ofAll > 1 ? name : "it";
+  return [
+    ...(sent.length === 0 ? [] : group.flatMap((report) => [
+      headline(`${verb} ${report.name}`, report),
+      ...(ofAll > 1 ? [] : [`fingerprint ${report.fingerprint}`]),
+    ])),
+    ...sent.map((to) => `to ${to}`),
+    ...having(["unchanged"]).map((to) => `unchanged: ${to} has ${what} already`),
+  ];
+}
+
+function countNames(count: number): string {
+  return count === 1 ? "1 other name" : `${count} other names`;
 }

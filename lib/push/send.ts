@@ -1,56 +1,75 @@
-// Sends the pair to its targets, side by side.
+// Sends the pairs to their targets, side by side: all that one of them lacks in one call.
 
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { CERTIFICATE_MODE, KEY_MODE, type Pair } from "../certificate/pair.ts";
-import { type LastPushed, lastPushedPath, writeLastPushed } from "../chain/last_fp.ts";
+import { CERTIFICATE_MODE, deliveredPaths, KEY_MODE, type Pair } from "../certificate/pair.ts";
+import { type LastPushed, lastPushedPath, pushedKey, writeLastPushed } from "../chain/last_fp.ts";
 import type { Destination, PushConfig } from "../config/push_config.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { makeScratch } from "../files/state.ts";
 import { writeSynced } from "../files/write_file.ts";
-import { forcedCommandLine } from "../programs/forced_command.ts";
-import { type Mode, readGreeting, transfer } from "../programs/rsync.ts";
-import { explainTransfer, type TransferFailure } from "../programs/rsync_words.ts";
-import { judgeIdentity, readPeer } from "../programs/ssh_peer.ts";
 import { allEnded, pause, type RunContext } from "../run_context.ts";
+import { type Complaint, deliver } from "./deliver.ts";
+import type { Name } from "./names.ts";
 
+/** The pair of a name, and who lacks it. */
+export interface Parcel {
+  readonly name: Name;
+  readonly pair: Pair;
+  readonly targets: readonly Destination[];
+}
+
+/** What became of a parcel at one of its targets. */
 export interface Sending {
+  readonly name: Name;
   readonly target: Destination;
-  readonly failure: { readonly error: string; readonly hint?: string | undefined } | null;
-  /** Whether it went only as the documentation's forced command has it, without compression. */
-  readonly isUncompressed: boolean;
+  readonly failure: Complaint | null;
   readonly warning?: string;
 }
 
-/** Remembers each target as soon as it has the pair, so that nothing cuts that off. */
+/** Remembers what each target has as soon as it has it, so that nothing cuts that off. */
 export async function send(
-  pair: Pair,
-  targets: readonly Destination[],
+  parcels: readonly Parcel[],
   pushed: LastPushed,
   config: PushConfig,
   context: RunContext,
 ): Promise<Sending[]> {
   using outgoing = makeScratch(config.state);
-  await writeCopies(pair, outgoing.directory, config.state, context);
+  await writeCopies(parcels, outgoing.directory, config.state, context);
   const memory = new Map(pushed);
-  return await allEnded(targets.map(async (target) => {
-    const sending = await sendTo(target, outgoing.directory, config, context);
-    if (sending.failure !== null) return sending;
-    memory.set(target.text, pair.leaf.fingerprint);
+  const remember = (sent: readonly Parcel[], target: Destination): Complaint | null => {
+    for (const { name, pair } of sent) {
+      memory.set(pushedKey(target, name.further), pair.leaf.fingerprint);
+    }
     try {
       writeLastPushed(config.state, memory);
+      return null;
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      return { ...sending, failure: { error: `sent, but ${error.message}`, hint: error.hint } };
+      return { error: `sent, but ${error.message}`, hint: error.hint };
     }
-    if (!sending.isUncompressed) return sending;
-    try {
-      return { ...sending, warning: await forcedCommandWarning(target, context) };
-    } catch (error) {
-      if (!(error instanceof Failure) || !context.stop.aborted) throw error;
-      return sending; // it is there
-    }
+  };
+  const targets = config.to.filter((target) =>
+    parcels.some((parcel) => parcel.targets.includes(target))
+  );
+  const sendings = await allEnded(targets.map(async (target) => {
+    const due = parcels.filter((parcel) => parcel.targets.includes(target));
+    const files = { from: outgoing.directory, places: due.map(({ name }) => name.further) };
+    const { failures, warning } = await deliver(files, target, config, context, (places) => {
+      const sent = due.filter(({ name }) => places.includes(name.further));
+      return remember(sent, target);
+    });
+    return due.map(({ name }): Sending => ({
+      ...{ name, target, failure: failures.get(name.further) ?? null },
+      ...(warning !== undefined && { warning }),
+    }));
   }));
+  return sendings.flat();
+}
+
+/** The domain's pair lies at the top, each other one in a directory of its name. */
+function placeOf({ further }: Name, directory: string): string {
+  return further === null ? directory : join(directory, further);
 }
 
 /**
@@ -58,20 +77,21 @@ export async function send(
  * keys are often of the same size, so no two pushes may send files of the same second.
  */
 async function writeCopies(
-  pair: Pair,
+  parcels: readonly Parcel[],
   directory: string,
   state: string,
   context: RunContext,
 ): Promise<void> {
-  const chain = join(directory, "fullchain.pem");
-  const key = join(directory, "privkey.pem");
-  const write = () => {
-    writeSynced(chain, pair.chainPem, CERTIFICATE_MODE);
-    writeSynced(key, pair.keyPem, KEY_MODE);
-  };
+  const chains = parcels.map(({ name }) => deliveredPaths(placeOf(name, directory)).chain);
+  const write = () =>
+    parcels.forEach(({ name, pair }) => writeCopy(pair, placeOf(name, directory)));
   try {
+    for (const { name: { further } } of parcels) {
+      if (further !== null) fs.mkdirSync(join(directory, further), { mode: 0o700 });
+    }
     write();
-    if (secondOf(chain) === secondOf(lastPushedPath(state))) {
+    const last = secondOf(lastPushedPath(state));
+    if (chains.some((chain) => secondOf(chain) === last)) {
       await pause(1_000, context);
       write();
     }
@@ -80,67 +100,14 @@ async function writeCopies(
   }
 }
 
+function writeCopy({ chainPem, keyPem }: Pair, directory: string): void {
+  const { chain, key } = deliveredPaths(directory);
+  writeSynced(chain, chainPem, CERTIFICATE_MODE);
+  writeSynced(key, keyPem, KEY_MODE);
+}
+
 /** When the file was last written, in whole seconds; null where there is none. */
 function secondOf(path: string): number | null {
   const stat = fs.statSync(path, { throwIfNoEntry: false });
   return stat === undefined ? null : Math.floor(stat.mtimeMs / 1_000);
-}
-
-async function sendTo(
-  target: Destination,
-  from: string,
-  config: PushConfig,
-  context: RunContext,
-): Promise<Sending> {
-  const failed = (failure: Sending["failure"]) => ({ target, failure, isUncompressed: false });
-  try {
-    const unusable = await judgeIdentity(target, target.ssh, context);
-    if (unusable !== null) return failed({ error: unusable.cause, hint: unusable.hint });
-    let first = await attempt("-azL", target, from, config, context);
-    for (let more = 0; more < FOR_WORDS && first?.isWordless; more++) {
-      first = await attempt("-azL", target, from, config, context);
-    }
-    // The documentation of the chain gives a forced command without z for a client with it.
-    if (!first?.mayBeForcedCommand) return failed(first);
-    const second = await attempt("-aL", target, from, config, context);
-    if (second === null) return { target, failure: null, isUncompressed: true };
-    return failed(second.mayBeForcedCommand ? first : second);
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    return failed({ error: error.message, hint: error.hint });
-  }
-}
-
-/** How often a failure is provoked again whose words were cut off, so that it can be explained. */
-const FOR_WORDS = 4;
-
-/** Null, or why it failed. */
-async function attempt(
-  mode: Mode,
-  target: Destination,
-  from: string,
-  { timeoutMs }: PushConfig,
-  context: RunContext,
-): Promise<TransferFailure | null> {
-  const { ssh } = target;
-  const files = ["fullchain.pem", "privkey.pem"];
-  const ending = await transfer(mode, { files, from, target, ssh, timeoutMs }, context);
-  if (ending.code === 0) return null;
-  const peer = await readPeer(target, ssh, ending.stderr, context);
-  const facts = { target, peer, timeoutMs };
-  const failure = explainTransfer(ending, { ...facts, greeting: null });
-  // rsync swallows what it does not understand; the other attempt may still do.
-  if (!failure.mayBeExplained || (failure.mayBeForcedCommand && mode === "-azL")) {
-    return failure;
-  }
-  return explainTransfer(ending, {
-    ...facts,
-    greeting: await readGreeting({ target, ssh }, context),
-  });
-}
-
-async function forcedCommandWarning(target: Destination, context: RunContext): Promise<string> {
-  return `the forced command of ${target.text} is for rsync without -z, so the pair was sent without ` +
-    `compression, at the second try; this line in authorized_keys would match: ` +
-    await forcedCommandLine(target, context);
 }

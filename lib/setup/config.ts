@@ -29,6 +29,9 @@ import {
 export type SetupConfig = PushSetup | DeploySetup | LocalSetup | MonitorSetup;
 export type Role = SetupConfig["role"];
 
+/** On another host. */
+type RemoteEntry = Extract<TargetEntry, { kind: "ssh" }>;
+
 interface CommonSetup {
   /** The config file; the units name it where it is not the standard one. */
   readonly file: string;
@@ -46,7 +49,7 @@ interface Watching {
 export interface PushSetup extends CommonSetup, SourceSetup, Watching {
   readonly role: "push";
   readonly domain: string;
-  readonly to: readonly TargetEntry[];
+  readonly to: readonly RemoteEntry[];
   readonly port: number;
   readonly identity: string;
   readonly knownHosts: string;
@@ -155,6 +158,14 @@ function pushSetup(config: ConfigFile, flags: Flags, volumes: readonly string[])
         `--to certsync@mail.example.org:${STAGING}/`,
     });
   }
+  const local = to.find(({ kind }) => kind === "local");
+  if (local !== undefined) {
+    throw new UsageFailure(`certsync setup push is for a mail host, not ${quote(local.text)}`, {
+      hint:
+        `where NPM and mailcow are on this one machine: certsync setup local --domain ${domain}`,
+    });
+  }
+  const remote = to.filter((target) => target.kind === "ssh");
   const port = push.port ?? 22;
   const identity = push.identity ?? "/root/.ssh/mailcow_certsync";
   const text = flags.value("host-key");
@@ -174,12 +185,14 @@ function pushSetup(config: ConfigFile, flags: Flags, volumes: readonly string[])
     timersOnly: flags.has("timers-only"),
     domain,
     also,
-    to,
+    to: remote,
     port,
     identity,
     knownHosts: push.known_hosts ?? STANDARD_KNOWN_HOSTS,
     state: push.state ?? PUSH_STATE,
-    hostKey: text === undefined ? null : nameHostKey(parseHostKey(text, "--host-key"), to, port),
+    hostKey: text === undefined
+      ? null
+      : nameHostKey(parseHostKey(text, "--host-key"), remote, port),
   };
 }
 
@@ -197,7 +210,7 @@ export function knownHostName(host: string, port: number): string {
 
 function nameHostKey(
   key: HostKey,
-  to: readonly TargetEntry[],
+  to: readonly RemoteEntry[],
   standardPort: number,
 ): PushSetup["hostKey"] {
   const names = [

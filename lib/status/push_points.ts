@@ -155,7 +155,8 @@ function realPath(path: string): string {
 }
 
 async function keyPoints(targets: readonly Destination[], context: RunContext): Promise<Point[]> {
-  const one = new Map(targets.map((target) => [target.ssh.identity, target] as const));
+  const remote = targets.filter((target) => target.kind === "ssh");
+  const one = new Map(remote.map((target) => [target.ssh.identity, target] as const));
   return await allEnded(Array.from(one, async ([identity, target]): Promise<Point> => {
     if (identity === null) return point("ssh key", "ok", "ssh's own choice");
     const trouble = await judgeIdentity(target, target.ssh, context);

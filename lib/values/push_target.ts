@@ -1,15 +1,27 @@
-// Where push sends to, as rsync writes it: `user@host:/dir/`.
+// Where push sends to, as rsync writes it: `user@host:/dir/`, or a directory of this host.
 
+import { normalize } from "node:path";
 import { quote, UsageFailure } from "../failure.ts";
 
-export interface PushTarget {
+interface AnyTarget {
   /** As the operator wrote it: its name in `last_fp` and in reports, and rsync's argument. */
   readonly text: string;
+  readonly directory: string;
+}
+
+export interface SshTarget extends AnyTarget {
+  readonly kind: "ssh";
   readonly host: string;
   /** What ssh is given: `user@host`, and no brackets. */
   readonly login: string;
-  readonly directory: string;
 }
+
+/** Where NPM and mailcow are on one machine. */
+export interface LocalTarget extends AnyTarget {
+  readonly kind: "local";
+}
+
+export type PushTarget = SshTarget | LocalTarget;
 
 /** What ssh is to use on the way there. */
 export interface SshOptions {
@@ -25,11 +37,14 @@ export interface SshOptions {
 export function parsePushTarget(text: string, what: string): PushTarget {
   const refuse = (why: string) =>
     new UsageFailure(`${what} ${why}: ${quote(text)}`, {
-      hint: "write user@host:/dir/, such as certsync@mail.example.org:/home/certsync/incoming/",
+      hint:
+        "write user@host:/dir/, such as certsync@mail.example.org:/home/certsync/incoming/; or " +
+        "where NPM and mailcow are on one machine, a directory's path from the root on",
     });
   // deno-lint-ignore no-control-regex -- control characters are what this refuses
   if (/[\x00-\x1f\x7f-\x9f]/.test(text)) throw refuse("holds a control character");
   if (text.startsWith("-")) throw refuse("begins with a hyphen");
+  if (text.startsWith("/")) return { kind: "local", text, directory: normalize(text) };
   // rsync takes this for a URL, in any case; the pattern below would take it for a host.
   if (/^rsync:\/\//i.test(text)) throw refuse("names an rsync daemon, which is not encrypted");
   if (/^[A-Za-z][A-Za-z0-9+.-]*:\/\//.test(text)) throw asPort(text, `${what} is a URL`);
@@ -45,7 +60,13 @@ export function parsePushTarget(text: string, what: string): PushTarget {
   if (/^\d+[:/]/.test(directory)) throw asPort(text, `${what} holds a port`);
   if (host.startsWith("-")) throw refuse("has a host that begins with a hyphen");
   if (directory.startsWith("-")) throw refuse("has a directory that begins with a hyphen");
-  return { text, host, login: user === undefined ? host : `${user}@${host}`, directory };
+  return {
+    kind: "ssh",
+    text,
+    host,
+    login: user === undefined ? host : `${user}@${host}`,
+    directory,
+  };
 }
 
 /** The port has a key of its own; what is left of the text is a target. */

@@ -26,7 +26,10 @@ export interface CertsyncResult {
   code: number;
   signal: Deno.Signal | null;
   stdout: string;
+  /** Without what it told of waits, which depends on how busy this machine is. */
   stderr: string;
+  /** What it told of waits. */
+  waits: string[];
   /** The one JSON object on stdout; throws if that is not what is there. */
   // deno-lint-ignore no-explicit-any -- tests reach into it and assert on what they find
   json(): any;
@@ -107,7 +110,15 @@ async function finish(
         `stdout: ${stdout}\nstderr: ${stderr}`,
     );
   }
-  return { code, signal, stdout, stderr, json: () => parsed(stdout, stderr) };
+  const [waits, others] = apart(stderr);
+  return { code, signal, stdout, stderr: others, waits, json: () => parsed(stdout, stderr) };
+}
+
+/** Lines such as "sending to mail.example.org, for at most 60s". */
+function apart(stderr: string): [waits: string[], others: string] {
+  const lines = stderr.split(/(?<=\n)/);
+  const isWait = (line: string) => /^(<6>)?[a-z].*, for at most \d+s\n$/.test(line);
+  return [lines.filter(isWait), lines.filter((line) => !isWait(line)).join("")];
 }
 
 interface Collected {

@@ -34,6 +34,8 @@ export interface MailHostOptions extends MailServicesOptions {
   endpoints?: readonly Endpoint[] | undefined;
   /** Over the `deploy` section of the config file. */
   deploy?: Record<string, unknown>;
+  /** Further names, in the config file. */
+  also?: readonly string[];
   /** Who is asked for TLSA records, "127.0.0.1:5353"; without one nobody is: `dane: off`. */
   resolver?: string;
   /** More of the tree, before the services start. */
@@ -48,10 +50,10 @@ export interface MailHost extends AsyncDisposable {
   staging: string;
   state: string;
   config: string;
-  /** Writes both files of a push. */
-  stage(leaf: Served): Promise<void>;
+  /** Writes both files of a push, of the domain's certificate or of a further name's. */
+  stage(leaf: Served, name?: string): Promise<void>;
   /** Writes the config file anew, with these over the section `deploy`. */
-  configure(deploy: Record<string, unknown>): Promise<void>;
+  configure(deploy: Record<string, unknown>, also?: readonly string[]): Promise<void>;
   /** Runs deploy to its end, and sees that it gives away no key. */
   deploy(args?: string[], options?: CertsyncOptions): Promise<CertsyncResult>;
   start(args?: string[]): Started;
@@ -91,10 +93,11 @@ export async function mailHost(options: MailHostOptions): Promise<MailHost> {
   await Deno.mkdir(staging, { mode: 0o700 });
   const secrets = new Set<string>();
 
-  async function configure(deploy: Record<string, unknown>) {
+  async function configure(deploy: Record<string, unknown>, also = options.also ?? []) {
     await Deno.writeTextFile(
       config,
       JSON.stringify({
+        ...(also.length > 0 && { also }),
         ...(options.resolver && { resolver: options.resolver, verify: { trust: options.trust } }),
         deploy: {
           ...(options.resolver === undefined && { dane: "off" }),
@@ -109,14 +112,15 @@ export async function mailHost(options: MailHostOptions): Promise<MailHost> {
   await configure({});
 
   /** Each file by a rename, as rsync does it. */
-  async function stage(leaf: Served) {
+  async function stage(leaf: Served, name?: string) {
+    const place = name === undefined ? staging : `${staging}/${name}`;
     for (const line of secretLines(leaf.keyPem)) secrets.add(line);
-    await Deno.mkdir(staging, { recursive: true, mode: 0o700 });
+    await Deno.mkdir(place, { recursive: true, mode: 0o700 });
     const files = { "fullchain.pem": leaf.fullchainPem, "privkey.pem": leaf.keyPem };
     for (const [name, text] of Object.entries(files)) {
       const mode = name === "privkey.pem" ? 0o600 : 0o644;
-      await Deno.writeTextFile(`${staging}/.${name}.new`, text, { mode });
-      await Deno.rename(`${staging}/.${name}.new`, `${staging}/${name}`);
+      await Deno.writeTextFile(`${place}/.${name}.new`, text, { mode });
+      await Deno.rename(`${place}/.${name}.new`, `${place}/${name}`);
     }
   }
   if (options.staged) await stage(options.staged);

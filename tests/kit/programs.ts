@@ -36,6 +36,7 @@ const PACKAGES = {
   strace: "strace",
   sudo: "sudo",
   "systemd-analyze": "systemd",
+  tmux: "tmux",
   unbound: "unbound",
   unshare: "util-linux",
   useradd: "passwd",

@@ -21,7 +21,7 @@ export interface Scene extends AsyncDisposable {
   to: string;
   state: string;
   configFile: string;
-  /** Replaces keys of `push:`; undefined leaves one out. */
+  /** Replaces keys of `push:`, and `also` beside it; undefined leaves one out. */
   configure(changes: Record<string, unknown>): Promise<void>;
   /** Issues a certificate for the source directory. */
   store(options: Partial<LeafOptions>): Promise<Leaf>;
@@ -73,7 +73,8 @@ export async function makeScene(options: SceneOptions): Promise<Scene> {
   };
   const configure = async (changes: Record<string, unknown>) => {
     settings = { ...settings, ...changes };
-    await Deno.writeTextFile(configFile, JSON.stringify({ domain: NAME, push: settings }));
+    const { also, ...push } = settings;
+    await Deno.writeTextFile(configFile, JSON.stringify({ domain: NAME, also, push }));
   };
   await configure({});
   const args = (more: string[]) => ["push", "--config", configFile, ...more];

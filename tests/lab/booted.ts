@@ -51,6 +51,8 @@ const nameOf = (name: string) => `certsync-lab-${name}`;
 export async function bootFresh(
   name: string,
   volumes: readonly string[] = [],
+  /** Where it lies there. */
+  binary = "/usr/local/bin/certsync",
 ): Promise<Booted> {
   const container = nameOf(name);
   const dispose = async () => {
@@ -63,7 +65,7 @@ export async function bootFresh(
     ...["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--cgroupns", "host"],
     ...["--security-opt", "apparmor=unconfined", "--tmpfs", "/run:exec", "--tmpfs", "/run/lock"],
     ...["--tmpfs", "/tmp", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"],
-    ...["--volume", `${here("../../dist/certsync")}:/usr/local/bin/certsync:ro`],
+    ...["--volume", `${here("../../dist/certsync")}:${binary}:ro`],
     ...volumes.flatMap((volume) => ["--volume", volume]),
     ...["certsync-lab", "/sbin/init"],
   ]);

@@ -4,7 +4,7 @@ import { equal, match } from "node:assert/strict";
 import type { RunContext } from "../../lib/run_context.ts";
 import { explainTransfer } from "../../lib/programs/rsync_words.ts";
 import { readPeer } from "../../lib/programs/ssh_peer.ts";
-import { parsePushTarget } from "../../lib/values/push_target.ts";
+import { sshTarget } from "../kit/ssh_target.ts";
 import { transfer } from "../../lib/programs/rsync.ts";
 import { freePort } from "../kit/free_port.ts";
 import { need } from "../kit/programs.ts";
@@ -114,7 +114,7 @@ Deno.test("a failure before the login is never the forced command's", async () =
       trace: () => {},
       wait: () => ({ [Symbol.dispose]() {} }),
     };
-    const target = parsePushTarget(server.target(`${dir.path}/`), "to");
+    const target = sshTarget(server.target(`${dir.path}/`));
     const { port, identity, knownHosts } = server;
     const ssh = { port, identity, knownHosts: [knownHosts], ...options?.(server) };
     const attempts = Array.from({ length: rounds }, (_, index) => index);

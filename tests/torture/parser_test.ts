@@ -146,9 +146,11 @@ torture(
   ({ domain, push, deploy, verify, ...rest }) => {
     equal(Object.keys(rest).length, 0);
     ok(domain === undefined || /^[a-z0-9_.-]+$/.test(domain));
-    for (const { text, host, directory } of push?.to ?? []) {
+    for (const target of push?.to ?? []) {
+      const { text, directory } = target;
+      equal(target.kind === "local", text.startsWith("/"));
+      if (target.kind === "ssh") ok(!target.host.startsWith("-"), target.host);
       ok(!/^-|^rsync:\/\/|^[^:[]*::|^[^:[]*\[[^\]]*\]::/i.test(text), text);
-      ok(!host.startsWith("-"), host);
       // deno-lint-ignore no-control-regex -- they would be rsync's to interpret
       ok(!/[\x00-\x1f]/.test(text) && directory !== "" && !directory.startsWith("-"), text);
     }

@@ -1,0 +1,121 @@
+// What a run of deploy begins with: the places as they are, and what is to be put there.
+
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { type DeployMemory, readMemory } from "../chain/deploy_memory.ts";
+import { type Mailcow, readMailcow } from "../chain/mailcow.ts";
+import { awaitStaged, lookAtStaged, type Staged, stagingWarnings } from "../chain/staging.ts";
+import type { DeployConfig } from "../config/deploy_config.ts";
+import { checkDistinct, checkOnly } from "../config/names.ts";
+import { explain, Failure, quote, UsageFailure } from "../failure.ts";
+import { exposure } from "../files/exposure.ts";
+import { removeLeftovers } from "../files/write_file.ts";
+import type { RunContext } from "../run_context.ts";
+import { wishFor } from "./further.ts";
+import { describeLeft } from "./name_refusals.ts";
+import {
+  noPrevious,
+  previousDirectories,
+  previousDirectory,
+  previousSniDirectories,
+  readPrevious,
+} from "./previous.ts";
+
+/** What there is before anything is known of what is staged. */
+export interface Beginning {
+  readonly mailcow: Mailcow;
+  readonly memory: DeployMemory;
+  readonly domain: string;
+  readonly now: Date;
+  /** The names of the SNI directories whose pair was replaced before. */
+  readonly taken: ReadonlySet<string>;
+}
+
+/** Looks, and removes what an earlier run left lying around. Throws a Failure. */
+export function begin(config: DeployConfig, now: Date): Beginning {
+  const mailcow = readMailcow(config.mailcow);
+  checkReadable(mailcow);
+  const domain = domainOf(config, mailcow);
+  checkDistinct(domain, config.also);
+  checkOnly(config.only, domain, config.also);
+  const memory = memoryFor(config);
+  const taken = new Set(previousSniDirectories(config.state));
+  if (!config.dryRun) sweep(mailcow, config, memory);
+  return { mailcow, memory, domain, now, taken };
+}
+
+/** Who forces it wants what did not help tried again. */
+function memoryFor(config: DeployConfig): DeployMemory {
+  const memory = readMemory(config.state);
+  return config.force || config.rollback ? { ...memory, unhelped: new Map() } : memory;
+}
+
+/** What cannot be read now may be good: it must neither be replaced by older nor be lost. */
+function checkReadable({ deployed, sniDirectories }: Mailcow): void {
+  const unreadable = [deployed, ...sniDirectories].find(({ isReadable }) => !isReadable);
+  if (unreadable === undefined) return;
+  const { directory, problem } = unreadable;
+  throw new Failure(`the deployed pair in ${quote(directory)} ${problem}`, {
+    hint: problem?.includes("larger than")
+      ? "nothing was changed; mend that file, or move the directory out of data/assets/ssl"
+      : "nothing was changed; run this as root, and look at the disk: dmesg tells more",
+  });
+}
+
+function sweep(
+  { sslDirectory, sniDirectories }: Mailcow,
+  { state }: DeployConfig,
+  { made }: DeployMemory,
+): void {
+  try {
+    const sni = sniDirectories.map(({ directory }) => directory);
+    // One that was begun may not be served yet, and so is not among them.
+    const begun = [...made.keys()].map((name) => join(sslDirectory, name))
+      .filter((path) => fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory());
+    [sslDirectory, ...new Set([...sni, ...begun]), ...previousDirectories(state)]
+      .forEach(removeLeftovers);
+  } catch (error) {
+    const where = `${quote(sslDirectory)} or ${quote(previousDirectory(state))}`;
+    throw explain(error, `remove the temporary files of an earlier run in ${where}`);
+  }
+}
+
+/** What is wrong with the staging is a reason to refuse, as is what is wrong with the certificate. */
+export async function readCandidates(
+  config: DeployConfig,
+  domain: string,
+  context: RunContext,
+): Promise<Staged> {
+  const { staging, also, state } = config;
+  // Where a unit started it, it has been waited for.
+  const staged = config.started
+    ? lookAtStaged(staging, also)
+    : await awaitStaged(staging, also, context);
+  if (wishFor(null, config, domain) !== "rollback") return staged;
+  return { ...staged, top: readPrevious(state) ?? noPrevious(previousDirectory(state)) };
+}
+
+/** What is wrong with the places themselves, at every run. */
+export function placeWarnings(
+  { state, staging, also }: DeployConfig,
+  { mailcow: { problems, sniDirectories }, memory }: Beginning,
+): string[] {
+  const left = sniDirectories.filter(({ name, domains }) =>
+    memory.made.has(name) && !also.includes(name) && domains.includes(name)
+  );
+  return [
+    ...[exposure(state), ...stagingWarnings(staging), ...problems].filter((words) =>
+      words !== null
+    ),
+    ...left.map(({ name, directory }) => describeLeft(name, directory)),
+  ];
+}
+
+function domainOf(config: DeployConfig, { conf }: Mailcow): string {
+  const domain = config.domain ?? conf.hostname;
+  if (domain !== null) return domain;
+  if (conf.hostnameProblem !== null) throw conf.hostnameProblem;
+  throw new UsageFailure("no domain: neither MAILCOW_HOSTNAME nor the config file names it", {
+    hint: "give --domain mail.example.org, or set MAILCOW_HOSTNAME in mailcow.conf",
+  });
+}

@@ -1,0 +1,123 @@
+// What deploy reports of each name, and in how many words.
+
+import { daysLeft, headline } from "../certificate/headline.ts";
+import type { Scene } from "../chain/scene.ts";
+import { formatTime } from "../values/time.ts";
+import type { DeployFacts } from "./facts.ts";
+import { leafOfPlan, type NamePlan } from "./names.ts";
+import { outcomesFor } from "./questions.ts";
+import { judgeOutcomes } from "./report.ts";
+import type { ServiceOutcome } from "./wire.ts";
+
+/** From the best to the worst. */
+const outcomes = [
+  "unchanged",
+  "repaired",
+  "deployed",
+  "would-deploy",
+  "refused",
+  "rolled-back",
+  "stale",
+  "failed",
+] as const;
+
+export type Outcome = typeof outcomes[number];
+
+/** What became of one name. */
+export interface CertificateReport {
+  readonly name: string;
+  readonly outcome: Outcome;
+  readonly fingerprint: string | null;
+  /** The leaf that lay there before, where another one takes its place. */
+  readonly replaces: string | null;
+  /** Whole days; below zero: it has expired. */
+  readonly replacesDaysLeft: number | null;
+  readonly notAfter: string | null;
+  readonly error?: string;
+  readonly hint?: string;
+}
+
+/** Pure. */
+export function worstOutcome(certificates: readonly Pick<CertificateReport, "outcome">[]): Outcome {
+  const worst = Math.max(...certificates.map(({ outcome }) => outcomes.indexOf(outcome)));
+  return outcomes[worst] ?? "failed";
+}
+
+/** What is reported of a run that came to nothing. */
+export function emptyCertificate(name: string): CertificateReport {
+  const nothing = { fingerprint: null, replaces: null, replacesDaysLeft: null, notAfter: null };
+  return { name, outcome: "failed", ...nothing };
+}
+
+/** Before anything is known of what comes of it. Pure. */
+export function reportName(plan: NamePlan, now: Date): CertificateReport {
+  const leaf = leafOfPlan(plan);
+  const { former, serving, deed, refusal } = plan;
+  const isChanging = deed !== "none" && former !== null && serving !== null &&
+    former.leaf.fingerprint !== serving.leaf.fingerprint;
+  return {
+    name: plan.name,
+    outcome: refusal === null ? "unchanged" : "refused",
+    fingerprint: leaf?.fingerprint ?? null,
+    replaces: isChanging ? former.leaf.fingerprint : null,
+    replacesDaysLeft: isChanging ? daysLeft(former.leaf.notAfter, now) : null,
+    notAfter: leaf === null ? null : formatTime(leaf.notAfter),
+    ...(refusal !== null && faultOf(refusal)),
+  };
+}
+
+function faultOf(
+  { message, hint }: { readonly message: string; readonly hint?: string | undefined },
+) {
+  return { error: message, ...(hint && { hint }) };
+}
+
+/** What came of it, as far as its own questions go. Pure. */
+export function summarizeName(
+  plan: NamePlan,
+  outcomes: readonly ServiceOutcome[],
+  facts: DeployFacts,
+  { scene, changesTop }: {
+    readonly scene: Pick<Scene, "compose" | "foreignMounts">;
+    readonly changesTop: boolean;
+  },
+): CertificateReport {
+  const report = reportName(plan, facts.now);
+  const own = outcomesFor(plan.name, outcomes, facts);
+  const trouble = judgeOutcomes(own, scene, "new");
+  if (plan.refusal !== null) {
+    const error = [plan.refusal.message, trouble?.error].filter(Boolean).join("; ");
+    return { ...report, error };
+  }
+  if (trouble !== null) return { ...report, ...trouble };
+  const isOther = plan.directory === null ? changesTop : plan.deed !== "none" &&
+    plan.former?.leaf.fingerprint !== plan.serving?.leaf.fingerprint;
+  const isSeen = own.some(({ isConfirmed, checks }) =>
+    isConfirmed && checks.some(({ verdict }) => verdict === "ok")
+  );
+  const isLoadedNow = own.some(({ service }) =>
+    facts.memory.loadedFor.get(plan.name)?.get(service) !== plan.serving?.leaf.fingerprint
+  );
+  const isMended = plan.deed !== "none" || (isSeen && isLoadedNow);
+  return { ...report, outcome: isOther ? "deployed" : isMended ? "repaired" : "unchanged" };
+}
+
+/** In lines: those of which there is something to tell, and how many others there are. Pure. */
+export function describeCertificates(certificates: readonly CertificateReport[]): string[] {
+  const quiet = certificates.filter(({ outcome }) => outcome === "unchanged");
+  const told = certificates.filter(({ outcome }) =>
+    outcome === "deployed" || outcome === "repaired" || outcome === "would-deploy"
+  );
+  const verbs = { deployed: "deployed", repaired: "repaired", "would-deploy": "would deploy" };
+  return [
+    ...told.map((one) => headline(`${verbs[one.outcome as keyof typeof verbs]} ${one.name}`, one)),
+    ...(quiet.length === 0 ? [] : [
+      quiet.length === 1
+        ? headline(
+          `unchanged: ${quiet[0]?.name}`,
+          quiet[0] ?? { fingerprint: null, notAfter: null },
+        )
+        : `unchanged: ${quiet.length} further names`,
+    ]),
+  ];
+}

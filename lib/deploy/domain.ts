@@ -1,0 +1,182 @@
+// What is decided of the domain's own certificate, which lies at the top level.
+
+import { tlsaRecord } from "../certificate/certificate.ts";
+import { deliveredPaths, installedPaths, type Pair } from "../certificate/pair.ts";
+import { readAnswered } from "../chain/deploy_memory.ts";
+import { type Installed, serviceNames } from "../chain/mailcow.ts";
+import { mixedHint } from "../chain/staging.ts";
+import type { DeployConfig } from "../config/deploy_config.ts";
+import { Failure, quote } from "../failure.ts";
+import { allEnded, type RunContext } from "../run_context.ts";
+import { formatTime } from "../values/time.ts";
+import type { DeployFacts, Situation } from "./facts.ts";
+import { wishFor } from "./further.ts";
+import { planHealing, planRecovery } from "./healing.ts";
+import { changeRejected } from "./memory.ts";
+import { isOlder, isSettled, type Plan, planDeploy } from "./plan.ts";
+import { previousDirectory, readPrevious } from "./previous.ts";
+import { describeHealing } from "./plan_words.ts";
+import { type DeployReport, emptyDeployReport, failed, replacedBy } from "./report.ts";
+import { standingWarnings } from "./warnings.ts";
+
+/** What there is to do for the domain. */
+export interface Decided {
+  /** By what is to be at the top level; null where no good pair is, or may be touched. */
+  readonly facts: DeployFacts | null;
+  /** Null where there is nothing to do. */
+  readonly plan: Plan | null;
+  /** Why its new pair is not taken. */
+  readonly refusal: Failure | null;
+  /** As far as it can be told before anything is done. */
+  readonly report: DeployReport;
+}
+
+export async function decideDomain(
+  situation: Situation,
+  candidate: Pair | Failure,
+  warnings: readonly string[],
+  config: DeployConfig,
+  context: RunContext,
+): Promise<Decided> {
+  const { domain, mailcow, memory } = situation;
+  if (candidate instanceof Failure) {
+    const report = { ...emptyDeployReport(config), domain, warnings };
+    return await recover(situation, report, candidate, config, context);
+  }
+  const facts: DeployFacts = { ...situation, candidate, further: [] };
+  const report = { ...reportOf(facts, config), warnings };
+  const unchanged: Decided = {
+    ...{ facts, plan: null, refusal: null },
+    report: {
+      ...report,
+      outcome: "unchanged",
+      unseen: serviceNames.filter((service) =>
+        memory.unseen.has(service) || memory.unpublished.has(service)
+      ),
+      warnings: [...warnings, ...standingWarnings(facts)],
+    },
+  };
+  const isForced = wishFor(null, config, domain) !== "take";
+  if (!isForced && isSettled(facts)) return unchanged;
+
+  const decision = planDeploy(facts, await judge(facts, config, context));
+  if (decision.kind === "refuse") {
+    return await recover(situation, report, decision.why, config, context);
+  }
+  // Keys of kinds that node:crypto does not know are seen to fit only now.
+  if (decision.directories.length === 0 && decision.services.length === 0) {
+    if (!config.dryRun) {
+      const change = { add: null, remove: candidate }; // it is deployed well
+      changeRejected(memory.rejected, change, context.now, config.state);
+    }
+    return unchanged;
+  }
+  return {
+    ...{ facts, plan: decision, refusal: null },
+    report: {
+      ...report,
+      ...(decision.changesLeaf ? replacedBy(mailcow.deployed, context.now) : {}),
+      warnings: [...warnings, ...decision.warnings],
+    },
+  };
+}
+
+function reportOf(facts: DeployFacts, config: DeployConfig): DeployReport {
+  const { leaf } = facts.candidate;
+  return {
+    ...emptyDeployReport(config),
+    domain: facts.domain,
+    fingerprint: leaf.fingerprint,
+    notAfter: formatTime(leaf.notAfter),
+    tlsa: tlsaRecord(leaf),
+  };
+}
+
+async function judge(
+  { candidate, mailcow, domain }: DeployFacts,
+  config: DeployConfig,
+  context: RunContext,
+) {
+  const wish = wishFor(null, config, domain);
+  const isBack = wish === "rollback";
+  // Loaded where there is work: reading it takes longer than finding that there is none.
+  const { judgePair } = await import("../certificate/judgement.ts");
+  const demands = {
+    domain,
+    trust: config.trust,
+    trustKey: "deploy.trust",
+    mismatchHint: mixedHint(config.staging, null, context.now),
+  } as const;
+  const state = config.dryRun ? null : config.state;
+  const paths = isBack
+    ? installedPaths(previousDirectory(config.state))
+    : deliveredPaths(config.staging);
+  const found = await judgePair(candidate, paths, demands, state, context);
+  const unfit = isBack && found !== null ? noWayBack(found) : found;
+  const { pair, directory } = mailcow.deployed;
+  const deployedIsFit = pair !== null && isOlder(candidate, mailcow.deployed) &&
+    await judgePair(pair, installedPaths(directory), demands, state, context) === null;
+  return { unfit, deployedIsFit, force: wish !== "take" };
+}
+
+/** Nothing is renewed or pushed there, whatever the hint says for where that is so. */
+function noWayBack({ message }: Failure): Failure {
+  return new Failure(message, {
+    hint: "there is no good pair to go back to: what is deployed stays; certsync deploy, without " +
+      "--rollback, takes what is staged",
+  });
+}
+
+/**
+ * Whatever there is to refuse: a crash between two renames may have left a certificate with another
+ * one's key, and no service could start with that; or with one that is being rolled back; or it kept
+ * a service from being told.
+ */
+async function recover(
+  situation: Situation,
+  report: DeployReport,
+  refusal: Failure,
+  config: DeployConfig,
+  context: RunContext,
+): Promise<Decided> {
+  const { mailcow } = situation;
+  const refused: Decided = {
+    ...{ facts: null, plan: null, refusal },
+    report: failed(report, "refused", refusal),
+  };
+  if (!mailcow.conf.skipsLetsEncrypt) return refused; // mailcow's own client may be at work
+  const { keyMatches } = await import("../certificate/judgement.ts");
+  const matches = async (pair: Pair | null) => pair !== null && await keyMatches(pair, context);
+  const previous = readPrevious(config.state);
+  const keeper = planRecovery(situation, {
+    deployed: await matches(mailcow.deployed.pair) ? mailcow.deployed.pair : null,
+    previous: await matches(previous) ? previous : null,
+  });
+  if (keeper === null) {
+    return { ...refused, report: brokenAfter(refused.report, mailcow.deployed) };
+  }
+  const facts: DeployFacts = { ...situation, candidate: keeper, further: [] };
+
+  const installed = [mailcow.deployed, ...mailcow.sniDirectories];
+  const fit = await allEnded(installed.map(({ pair }) => matches(pair)));
+  const plan = planHealing(facts, {
+    mismatched: installed.filter((_, index) => !fit[index]).map(({ directory }) => directory),
+    isOwed: readAnswered(config.state).size > 0,
+  });
+  if (plan === null) return { ...refused, facts };
+  return {
+    ...{ facts, plan, refusal },
+    report: { ...report, warnings: [describeHealing(plan, facts, config)] },
+  };
+}
+
+/** Neither what is staged nor what is kept can take the place of what no service could start with. */
+function brokenAfter(refused: DeployReport, { pair, problem, directory }: Installed): DeployReport {
+  if (pair === null && problem === null) return refused;
+  const why = pair === null ? problem : "its key does not match its certificate";
+  const message = `${refused.error}; and ${quote(directory)} holds no pair, so that no service ` +
+    `could start with it: ${why}`;
+  const hint = "nothing that is kept could take its place; run on the NPM host: certsync push " +
+    "--force; then here: certsync deploy";
+  return failed(refused, "refused", { message, hint });
+}

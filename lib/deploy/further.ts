@@ -1,0 +1,209 @@
+// The further names of a run: what there is of each, and what is decided of it.
+
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { timeState } from "../certificate/certificate.ts";
+import { deliveredPaths, installedPaths, keyFits, type Pair } from "../certificate/pair.ts";
+import type { DeployMemory, Loaded } from "../chain/deploy_memory.ts";
+import { type Mailcow, type Service, serviceNames } from "../chain/mailcow.ts";
+import type { Scene } from "../chain/scene.ts";
+import { ownDirectory } from "../chain/sni.ts";
+import { mixedHint, stagedDirectory } from "../chain/staging.ts";
+import type { DeployConfig } from "../config/deploy_config.ts";
+import type { Failure } from "../failure.ts";
+import type { RunContext } from "../run_context.ts";
+import { namesCover } from "../values/host_name.ts";
+import { type DeployFacts, mailHostname, type Situation } from "./facts.ts";
+import { refuseAcme, refuseTurn } from "./name_refusals.ts";
+import {
+  isPair,
+  type NameCircumstances,
+  type NameFacts,
+  type NamePlan,
+  planNames,
+} from "./names.ts";
+import { ageRefusal, isOlder, type Plan, rejectedRefusal } from "./plan.ts";
+import { noPrevious, previousNames, previousOfName, readPreviousOfName } from "./previous.ts";
+
+/** What the run is to do about a name: as ever, whatever speaks against it, or back to what it had. */
+export type Wish = "take" | "force" | "rollback";
+
+/** Null is the domain. Pure. */
+export function wishFor(
+  name: string | null,
+  { force, rollback, only }: Pick<DeployConfig, "force" | "rollback" | "only">,
+  domain: string,
+): Wish {
+  const isMeant = only === "all" ||
+    (only.length === 0 ? name === null : only.includes(name ?? domain));
+  if (!isMeant) return "take";
+  return rollback ? "rollback" : force ? "force" : "take";
+}
+
+/** Looks at each name; no outside program is asked. */
+export function readNames(
+  staged: ReadonlyMap<string, Pair | Failure>,
+  { mailcow, memory, domain }: Pick<Situation, "mailcow" | "memory" | "domain">,
+  config: DeployConfig,
+): NameFacts[] {
+  const replaced = new Set(previousNames(config.state));
+  return config.also.map((name) => {
+    const wish = wishFor(name, config, domain);
+    const made = memory.made.get(name) ?? null;
+    const found = wish === "rollback"
+      ? readPreviousOfName(config.state, name) ?? noPrevious(previousOfName(config.state, name))
+      : staged.get(name);
+    if (found === undefined) throw new TypeError("a name that was not looked for");
+    const own = ownDirectory(name, mailcow.sniDirectories);
+    return {
+      ...{ name, candidate: found, own, made, isForced: wish !== "take" },
+      place: own.kind === "none" ? placeOf(name, mailcow, made !== null) : "free",
+      wasReplaced: replaced.has(name),
+      previous: () => replaced.has(name) ? readPreviousOfName(config.state, name) : null,
+    };
+  });
+}
+
+/** What stands where the directory of the name would be made. */
+function placeOf(
+  name: string,
+  { sslDirectory }: Mailcow,
+  wasBegun: boolean,
+): NameFacts["place"] {
+  const directory = join(sslDirectory, name);
+  const stat = fs.lstatSync(directory, { throwIfNoEntry: false });
+  if (stat === undefined) return "free";
+  const hasDomains = fs.lstatSync(join(directory, "domains"), { throwIfNoEntry: false });
+  return stat.isDirectory() && wasBegun && hasDomains === undefined ? "ours" : "foreign";
+}
+
+/** What was rolled back before, alone or with others, is not taken again as it is. */
+export function refuseReturned(
+  names: readonly NameFacts[],
+  { memory }: Pick<Situation, "memory">,
+  turn: string | null,
+): NameFacts[] {
+  return names.map((one) => {
+    const { name, candidate, own, isForced } = one;
+    if (!isPair(candidate) || isForced) return one;
+    const lies = own.kind === "own" ? own.directory.pair?.leaf.fingerprint : undefined;
+    const { fingerprint } = candidate.leaf;
+    if (lies === fingerprint && isLoaded(candidate, memory.loadedFor.get(name))) return one;
+    const why = rejectedRefusal(candidate, memory, ` --only ${name}`) ??
+      (memory.suspects.has(fingerprint) && turn !== null && turn !== fingerprint
+        ? refuseTurn(name)
+        : null);
+    return why === null ? one : { ...one, candidate: why };
+  });
+}
+
+export function isLoaded({ leaf }: Pick<Pair, "leaf">, loaded: Loaded | undefined): boolean {
+  return serviceNames.every((service) => loaded?.get(service) === leaf.fingerprint);
+}
+
+/** The services that were not seen to serve what they are to. */
+export function servicesLacking(
+  { name, serving }: NamePlan,
+  { loadedFor }: Pick<DeployMemory, "loadedFor">,
+): Service[] {
+  if (serving === null) return [];
+  const loaded = loadedFor.get(name);
+  return serviceNames.filter((service) => loaded?.get(service) !== serving.leaf.fingerprint);
+}
+
+/** Whatever is written is told to all; else those are that were not seen to serve it. */
+export function servicesToTell(
+  { directories, services }: Pick<Plan, "directories" | "services">,
+  { further, memory }: Pick<DeployFacts, "further" | "memory">,
+): readonly Service[] {
+  if (directories.length > 0 || further.some(({ deed }) => deed !== "none")) return serviceNames;
+  const lacking = new Set(further.flatMap((plan) => servicesLacking(plan, memory)));
+  return serviceNames.filter((service) => services.includes(service) || lacking.has(service));
+}
+
+/** Whether the name is as it should be, so that no outside program need be asked about it. */
+function isSettled(
+  { name, candidate, isForced }: NameFacts,
+  plan: NamePlan,
+  { memory, now }: Pick<Situation, "memory" | "now">,
+): boolean {
+  return isPair(candidate) && !isForced && plan.deed === "none" && plan.refusal === null &&
+    servicesLacking(plan, memory).length === 0 &&
+    timeState(candidate.leaf, now) === "valid" &&
+    namesCover(candidate.leaf.names, name) !== null && keyFits(candidate);
+}
+
+/** Decides of each name; those alone are judged that are not as they should be. */
+export async function decideNames(
+  names: readonly NameFacts[],
+  top: Pair | null,
+  situation: Situation,
+  readScene: () => Promise<Scene>,
+  config: DeployConfig,
+  context: RunContext,
+): Promise<NamePlan[]> {
+  const circumstances: NameCircumstances = {
+    top,
+    sslDirectory: situation.mailcow.sslDirectory,
+    hostname: mailHostname(situation),
+    rejected: situation.memory.rejected,
+    now: situation.now,
+  };
+  const draft = planNames(names, circumstances);
+  const judged: NameFacts[] = [];
+  for (const [index, one] of names.entries()) {
+    const plan = draft[index];
+    const needs = isPair(one.candidate) && plan !== undefined && !isSettled(one, plan, situation);
+    judged.push(needs ? await judgeName(one, top, situation, config, context) : one);
+  }
+  const plans = judged.some((one, index) => one !== names[index])
+    ? planNames(judged, circumstances)
+    : draft;
+  const isMaking = plans.some(({ deed }) => deed === "make");
+  const isAcmeBehind = isMaking ? (await readScene()).isAcmeBehind : false;
+  return plans.map((plan, index) => {
+    if (plan.deed === "make" && isAcmeBehind !== false) {
+      return notMade(plan, refuseAcme(plan.name, isAcmeBehind));
+    }
+    const isForced = judged[index]?.isForced === true && plan.refusal === null;
+    return isForced && plan.deed === "none" && plan.directory !== null
+      ? { ...plan, deed: "install" }
+      : plan;
+  });
+}
+
+function notMade(plan: NamePlan, refusal: Failure): NamePlan {
+  return { ...plan, refusal, serving: null, directory: null, deed: "none" };
+}
+
+/** The name with why its pair must not be used in the pair's place; as it is where nothing speaks against it. */
+async function judgeName(
+  one: NameFacts,
+  top: Pair | null,
+  { memory, now }: Situation,
+  config: DeployConfig,
+  context: RunContext,
+): Promise<NameFacts> {
+  const { name, candidate, own, isForced } = one;
+  if (!isPair(candidate)) return one;
+  const { judgePair } = await import("../certificate/judgement.ts");
+  const state = config.dryRun ? null : config.state;
+  const demands = {
+    domain: name,
+    trust: config.trust,
+    trustKey: "deploy.trust",
+    mismatchHint: mixedHint(config.staging, name, now),
+  } as const;
+  const paths = deliveredPaths(stagedDirectory(config.staging, name));
+  const unfit = await judgePair(candidate, paths, demands, state, context);
+  if (unfit !== null) return { ...one, candidate: unfit };
+  const lying = own.kind === "own" ? own.directory : null;
+  const isTops = lying?.pair?.leaf.fingerprint === top?.leaf.fingerprint;
+  if (lying === null || lying.pair === null || isForced || isTops) return one;
+  if (!isOlder(candidate, lying)) return one;
+  const isFit =
+    await judgePair(lying.pair, installedPaths(lying.directory), demands, state, context) === null;
+  const loaded = memory.loadedFor.get(name) ?? new Map();
+  const old = ageRefusal({ candidate, deployed: lying, loaded, now }, isFit, ` --only ${name}`);
+  return old === null ? one : { ...one, candidate: old };
+}

@@ -1,0 +1,46 @@
+// Makes the SNI directory of a further name, and takes it out of service again. None is ever removed:
+// a service that knows it would load nothing any more.
+
+import * as fs from "node:fs";
+import { dirname, join } from "node:path";
+import { installPair, type Pair } from "../certificate/pair.ts";
+import { type Made, readMade } from "../chain/deploy_memory.ts";
+import { explain, quote } from "../failure.ts";
+import { removeFile, replaceFile, syncDirectory } from "../files/write_file.ts";
+import { writeMade } from "./memory.ts";
+
+const DIRECTORY_MODE = 0o755;
+const FILE_MODE = 0o644;
+
+/** Its `domains` comes last: with that it is served. Returns the paths. */
+export function makeDirectory(
+  name: string,
+  pair: Pair,
+  directory: string,
+  state: string,
+): string[] {
+  const before = readMade(state).get(name);
+  // First: after a crash nobody else's is taken for ours, and ours not for another's.
+  if (before === undefined) remember(name, "begun", state);
+  try {
+    if (!fs.lstatSync(directory, { throwIfNoEntry: false })?.isDirectory()) fs.mkdirSync(directory);
+    fs.chmodSync(directory, DIRECTORY_MODE);
+    syncDirectory(dirname(directory));
+    const paths = installPair(pair, [directory]);
+    const domains = join(directory, "domains");
+    replaceFile(domains, `${name}\n`, FILE_MODE);
+    remember(name, before === undefined || before === "begun" ? "made" : "anew", state);
+    return [...paths, domains].sort();
+  } catch (error) {
+    throw explain(error, `make ${quote(directory)}`);
+  }
+}
+
+/** No service serves it from its next start on. */
+export function unmakeDirectory(directory: string): void {
+  removeFile(join(directory, "domains"));
+}
+
+function remember(name: string, how: Made, state: string): void {
+  writeMade(state, new Map(readMade(state)).set(name, how));
+}

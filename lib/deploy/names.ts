@@ -1,0 +1,281 @@
+// Further names: whose pair each of their directories is to carry, or why a name's is not taken. Pure.
+
+import type { Certificate } from "../certificate/certificate.ts";
+import { timeState } from "../certificate/certificate.ts";
+import { keyIsAnothers, type Pair, samePair } from "../certificate/pair.ts";
+import type { Made } from "../chain/deploy_memory.ts";
+import { type Installed, type Service, serviceNames, type SniDirectory } from "../chain/mailcow.ts";
+import { belongsInto, isHttpsOnly, type OwnDirectory, uncovered } from "../chain/sni.ts";
+import { NothingStaged } from "../chain/staging.ts";
+import type { Failure } from "../failure.ts";
+import { namesCover } from "../values/host_name.ts";
+import {
+  describeFallback,
+  refuseForeignPlace,
+  refuseForgotten,
+  refuseHidden,
+  refuseSeveral,
+  refuseUncovered,
+  refuseUnlike,
+} from "./name_refusals.ts";
+
+/** A further name, with all that is decided by. */
+export interface NameFacts {
+  readonly name: string;
+  /** The pair that may be served for it, or why there is none. */
+  readonly candidate: Pair | Failure;
+  /** The SNI directory that holds it, or why none can be its own. */
+  readonly own: OwnDirectory;
+  /** What stands where its own would be made: nothing, what certsync began, or somebody else's. */
+  readonly place: "free" | "ours" | "foreign";
+  /** Whether certsync made its directory, and how far it came. */
+  readonly made: Made | null;
+  /** Whether certsync replaced a pair of it before. */
+  readonly wasReplaced: boolean;
+  /** Reads what its directory carried before; null where nothing good was kept. */
+  previous(): Pair | null;
+  /** Whoever forces it has a directory made anew as often as it goes away. */
+  readonly isForced: boolean;
+}
+
+/** What all of them are decided by. */
+export interface NameCircumstances {
+  /** What is, or is to be, at the top level. */
+  readonly top: Pair | null;
+  readonly sslDirectory: string;
+  readonly hostname: string;
+  readonly rejected: ReadonlyMap<string, string>;
+  readonly now: Date;
+}
+
+/** What becomes of one name. */
+export interface NamePlan {
+  readonly name: string;
+  /** Why its pair is not taken. */
+  readonly refusal: Failure | null;
+  /** What clients that ask for it are to be given; null where nobody knows, or it is left as it is. */
+  readonly serving: Pair | null;
+  /** The directory that carries that; null where the top level does. */
+  readonly directory: string | null;
+  /**
+   * `install` where files are to be written, `make` where the directory is not there yet, `unmake`
+   * where one that was made is to be served no more.
+   */
+  readonly deed: "none" | "install" | "make" | "unmake";
+  /** What lies there. */
+  readonly former: Pair | null;
+  readonly warnings: readonly string[];
+}
+
+export function planNames(
+  names: readonly NameFacts[],
+  circumstances: NameCircumstances,
+): NamePlan[] {
+  return names.map((one) => {
+    switch (one.own.kind) {
+      case "own":
+        return planOwn(one, one.own.directory, holdersOf(one.own.directory, names), circumstances);
+      case "none":
+        return planWithout(one, circumstances);
+      case "several":
+        return leftAlone(one, refuseSeveral(one.name, one.own.directories));
+      case "unlike":
+        return leftAlone(one, refuseUnlike(one.own.directory, one.own.line));
+      case "hidden":
+        return leftAlone(one, refuseHidden(one.name, one.own.directory));
+    }
+  });
+}
+
+function holdersOf(directory: SniDirectory, names: readonly NameFacts[]): NameFacts[] {
+  return names.filter(({ own }) => own.kind === "own" && own.directory === directory);
+}
+
+function leftAlone({ name }: NameFacts, refusal: Failure): NamePlan {
+  return { ...nothing(name), refusal };
+}
+
+function nothing(name: string): NamePlan {
+  return {
+    ...{ name, refusal: null, serving: null, directory: null, deed: "none", former: null },
+    warnings: [],
+  };
+}
+
+/** The top-level pair serves a name that it covers, where nothing lies ahead of it. */
+function planWithout(one: NameFacts, circumstances: NameCircumstances): NamePlan {
+  const { name, candidate, place, made, isForced } = one;
+  const { top, sslDirectory } = circumstances;
+  const byTop: NamePlan = { ...nothing(name), serving: covers(top, [name]) ? top : null };
+  if (!isPair(candidate)) {
+    if (byTop.serving === null || !(candidate instanceof NothingStaged)) {
+      return { ...byTop, refusal: candidate };
+    }
+    return { ...byTop, warnings: [describeFallback(name, candidate)] };
+  }
+  if (top !== null && candidate.leaf.fingerprint === top.leaf.fingerprint) return byTop;
+  if (top !== null && byTop.serving !== null && endsSooner(candidate, top)) {
+    return { ...byTop, warnings: [describeFallback(name, candidate.leaf.notAfter)] };
+  }
+  const directory = `${sslDirectory}/${name}`;
+  if (place === "foreign") return { ...byTop, refusal: refuseForeignPlace(name, directory) };
+  if (place === "free" && made === "anew" && !isForced) {
+    return { ...byTop, refusal: refuseForgotten(name, directory) };
+  }
+  return { ...nothing(name), serving: candidate, directory, deed: "make" };
+}
+
+function planOwn(
+  one: NameFacts,
+  own: SniDirectory,
+  holders: readonly NameFacts[],
+  circumstances: NameCircumstances,
+): NamePlan {
+  const { name, candidate } = one;
+  const { top } = circumstances;
+  const base: NamePlan = { ...nothing(name), former: own.pair };
+  const carry = (pair: Pair, more: Partial<NamePlan> = {}): NamePlan => ({
+    ...{ ...base, serving: pair, directory: own.directory },
+    deed: lacks(own, pair) ? "install" : "none",
+    ...more,
+  });
+  const chosen = pairFor(own, holders, circumstances);
+  const isOurs = isPair(candidate) && chosen === candidate;
+  if (chosen !== null && !isOurs && !covers(chosen, [name])) {
+    return carry(chosen, { refusal: refusalOf(one, own) });
+  }
+  if (chosen !== null) {
+    if (isOurs || (isPair(candidate) && chosen !== top)) return carry(chosen);
+    if (isPair(candidate)) {
+      const isNoMatter = candidate.leaf.fingerprint === chosen.leaf.fingerprint;
+      const why = endsSooner(candidate, chosen) ? candidate.leaf.notAfter : null;
+      return carry(chosen, {
+        warnings: isNoMatter || why === null ? [] : [describeFallback(name, why)],
+      });
+    }
+    const isMissing = candidate instanceof NothingStaged;
+    return carry(chosen, {
+      refusal: isMissing ? null : candidate,
+      warnings: [describeFallback(name, candidate)],
+    });
+  }
+  const refused = { refusal: refusalOf(one, own) };
+  if (!isBroken(own, circumstances)) return { ...base, ...refused };
+  const kept = one.previous();
+  if (kept !== null && isUsable(kept, circumstances)) return carry(kept, refused);
+  // Nobody knew it before certsync made it, so nobody misses it.
+  return one.made === null ? { ...base, ...refused } : {
+    ...{ ...base, ...refused },
+    ...{ deed: "unmake", directory: own.directory },
+  };
+}
+
+/** The pair that the directory is to carry; null where what lies there is to stay. */
+function pairFor(
+  own: SniDirectory,
+  holders: readonly NameFacts[],
+  circumstances: NameCircumstances,
+): Pair | null {
+  const { top, hostname, now } = circumstances;
+  const pairs = holders.map(({ candidate }) => candidate).filter(isPair);
+  const wanted = holders.map(({ name }) => name);
+  const isTaken = holders.some(({ wasReplaced }) => wasReplaced);
+  const fits = (pair: Pair) => belongs(pair, own, { wanted, hostname, isTaken, now });
+  const [chosen] = pairs.filter(fits);
+  const wholeTop = top !== null && covers(top, own.domains) ? top : null;
+  if (wholeTop !== null && (chosen === undefined || endsSooner(chosen, wholeTop))) return wholeTop;
+  if (chosen !== undefined) return chosen;
+  const domains = { domains: own.domains, own: own.pair?.leaf ?? null, isTaken: false };
+  return top !== null && belongsInto(domains, top.leaf.names, hostname, now) ? top : null;
+}
+
+/**
+ * Whether the pair may take the place of what lies in the directory: it covers all that the directory
+ * is served for, but for what only HTTPS asks for and nginx does not serve from there; or what lies
+ * there has expired, or was taken over when something had.
+ */
+function belongs(
+  { leaf }: Pair,
+  { domains, pair }: SniDirectory,
+  { wanted, hostname, isTaken, now }: {
+    readonly wanted: readonly string[];
+    readonly hostname: string;
+    readonly isTaken: boolean;
+    readonly now: Date;
+  },
+): boolean {
+  const missing = uncovered(domains, leaf.names);
+  if (missing.length === 0) return true;
+  const isMailcows = namesCover(domains, hostname) !== null;
+  if (isMailcows && missing.every(isHttpsOnly)) return true;
+  const needed = isMailcows ? [...wanted, hostname] : wanted;
+  if (pair === null || uncovered(needed, leaf.names).length > 0) return false;
+  return timeState(pair.leaf, now) === "expired" ||
+    (isTaken && uncovered(missing, pair.leaf.names).length > 0);
+}
+
+function refusalOf({ name, candidate }: NameFacts, own: SniDirectory): Failure {
+  return isPair(candidate) ? refuseUncovered(name, own, candidate) : candidate;
+}
+
+/** No service could start with it, or none is to have it any more. */
+function isBroken({ pair }: Installed, { rejected }: NameCircumstances): boolean {
+  return pair === null || keyIsAnothers(pair) || rejected.has(pair.leaf.fingerprint);
+}
+
+function isUsable({ leaf }: Pair, { rejected, now }: NameCircumstances): boolean {
+  return now <= leaf.notAfter && !rejected.has(leaf.fingerprint);
+}
+
+export function isPair(candidate: Pair | Failure): candidate is Pair {
+  return "leaf" in candidate;
+}
+
+/** Whether the files there are other than what is wanted. */
+export function lacks(installed: Installed, pair: Pair): boolean {
+  return !installed.isTidy || installed.pair === null || !samePair(installed.pair, pair);
+}
+
+function covers(pair: Pair | null, names: readonly string[]): pair is Pair {
+  return pair !== null && uncovered(names, pair.leaf.names).length === 0;
+}
+
+function endsSooner(one: Pair, other: Pair): boolean {
+  return one.leaf.notAfter < other.leaf.notAfter;
+}
+
+/** The directories in which further names are at home, whoever they are carried for. */
+export function claimedDirectories(names: readonly Pick<NameFacts, "own">[]): Set<string> {
+  return new Set(names.flatMap(({ own }) => {
+    if (own.kind === "none") return [];
+    const directories = own.kind === "several" ? own.directories : [own.directory];
+    return directories.map(({ directory }) => directory);
+  }));
+}
+
+/** What is written anew: each directory once. */
+export function installsOf(plans: readonly NamePlan[]): NamePlan[] {
+  const written = plans.filter(({ deed }) => deed === "install" || deed === "make");
+  const seen = new Set<string | null>();
+  return written.filter(({ directory }) => seen.size < seen.add(directory).size);
+}
+
+/** The leaf that its directory goes on with, or is to have. */
+export function leafOfPlan({ serving, former }: NamePlan): Certificate | null {
+  return serving?.leaf ?? former?.leaf ?? null;
+}
+
+/** How each service is told: with a directory that is new or gone all are restarted. Pure. */
+export function modesFor(
+  services: readonly Service[],
+  plans: readonly NamePlan[],
+  apply: "reload" | "restart",
+): ReadonlyMap<Service, "reload" | "restart"> {
+  if (!changesDirectories(plans)) return new Map(services.map((service) => [service, apply]));
+  return new Map(serviceNames.map((service) => [service, "restart"]));
+}
+
+/** Which directories there are is read at a start alone. */
+export function changesDirectories(plans: readonly NamePlan[]): boolean {
+  return plans.some(({ deed }) => deed === "make" || deed === "unmake");
+}

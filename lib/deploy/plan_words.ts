@@ -1,0 +1,57 @@
+// What is decided, in words.
+
+import { tlsaRecord } from "../certificate/certificate.ts";
+import type { Service } from "../chain/mailcow.ts";
+import type { DeployConfig } from "../config/deploy_config.ts";
+import type { DeployFacts } from "./facts.ts";
+import type { NamePlan } from "./names.ts";
+import type { Plan } from "./plan.ts";
+
+/** What would be done, a line each. Pure. */
+export function describePlan(
+  plan: Plan | null,
+  further: readonly NamePlan[],
+  services: ReadonlyMap<Service, string>,
+): string[] {
+  const install = (directory: string) => `would install cert.pem and key.pem in ${directory}`;
+  return [
+    ...(plan?.directories ?? []).map(install),
+    ...further.flatMap(({ name, deed, directory }) => {
+      if (directory === null || deed === "none") return [];
+      if (deed === "install") return [install(directory)];
+      return [
+        deed === "make"
+          ? `would make ${directory}, served for ${name}`
+          : `would take ${directory} out of service`,
+      ];
+    }),
+    ...Array.from(services, ([service, mode]) => `would ${mode} ${service}`),
+  ];
+}
+
+/** What a new key has for its record; nothing where it is the old one. Pure. */
+export function describeKey(
+  { mailcow, candidate }: Pick<DeployFacts, "mailcow" | "candidate">,
+  verb: "is" | "will be",
+): string[] {
+  const old = mailcow.deployed.pair?.leaf.publicKey;
+  if (old === undefined || old.toString() === candidate.leaf.publicKey.toString()) return [];
+  const changes = verb === "is" ? "changed" : "changes";
+  return [`TLSA 3 1 1 ${changes} with the key: it ${verb} ${tlsaRecord(candidate.leaf)}`];
+}
+
+/** What is done although the candidate is refused, as a warning. */
+export function describeHealing(
+  { directories, warnings }: Plan,
+  { candidate }: Pick<DeployFacts, "candidate">,
+  { dryRun }: DeployConfig,
+): string {
+  const { fingerprint } = candidate.leaf;
+  const put = `put ${fingerprint} there`;
+  const deed = directories.length > 0
+    ? dryRun ? `would ${put}` : put
+    : dryRun
+    ? "would see to it now"
+    : "saw to it now";
+  return `${warnings.join("; ")}: ${deed}`;
+}

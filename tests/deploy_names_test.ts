@@ -1,0 +1,454 @@
+// Several certificates: each name's own, over the directories that mailcow serves ahead of the top level.
+
+import { deepEqual, equal, match } from "node:assert/strict";
+import { authority, type Leaf } from "./kit/authority.ts";
+import { ENDPOINT_NAMES } from "./kit/mail_services.ts";
+import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
+import { assertSame, snapshot } from "./kit/snapshot.ts";
+import { textOf } from "./kit/text_of.ts";
+
+const NAME = "mail.example.org";
+const [SHOP, CLUB] = ["shop.example.com", "club.example.net"];
+const DAY_MS = 86_400_000;
+
+const ca = await authority();
+Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
+
+const issue = (names: string[], from = -1, to = 90): Promise<Leaf> =>
+  ca.issue({
+    names,
+    notBefore: new Date(Date.now() + from * DAY_MS),
+    notAfter: new Date(Date.now() + to * DAY_MS),
+  });
+const [fresh, shop, club, newShop, both, wrong, past] = await Promise.all([
+  issue([NAME]),
+  issue([SHOP]),
+  issue([CLUB]),
+  issue([SHOP], -0.5),
+  issue([SHOP, CLUB]),
+  issue(["other.example.org"]),
+  issue([SHOP], -90, -1),
+]);
+
+const RESTARTS = ["dovecot", "nginx", "postfix"].map((name) => `restart ${name}-mailcow`);
+
+/** A host that has all of the domain, and is to serve further names. */
+async function namesHost(
+  staged: Record<string, Leaf>,
+  options: Partial<MailHostOptions> = {},
+): Promise<MailHost> {
+  const host = await mailHost({
+    ...{ trust: ca.rootFile, deployed: fresh, staged: fresh, also: Object.keys(staged) },
+    endpoints: ["smtps", "imaps", "https"],
+    ...options,
+  });
+  for (const [name, leaf] of Object.entries(staged)) await host.stage(leaf, name);
+  return host;
+}
+
+interface Certificate {
+  name: string;
+  outcome: string;
+  fingerprint: string | null;
+  error?: string;
+  hint?: string;
+}
+
+/** What the report says of each name: its outcome. */
+function outcomes(report: { certificates: Certificate[] }): Record<string, string> {
+  return Object.fromEntries(report.certificates.map(({ name, outcome }) => [name, outcome]));
+}
+
+function refusalOf(report: { certificates: Certificate[] }, name: string): string {
+  const one = report.certificates.find((certificate) => certificate.name === name);
+  return `${one?.error}; hint: ${one?.hint}`;
+}
+
+function assertServes(host: MailHost, leaves: Record<string, Leaf>): void {
+  for (const [name, leaf] of Object.entries({ "": fresh, [NAME]: fresh, ...leaves })) {
+    for (const endpoint of ["smtps", "imaps", "https"] as const) {
+      const served = host.services.serves(endpoint, name === "" ? undefined : name);
+      equal(served, leaf.fingerprint, `${endpoint} ${name}`);
+    }
+  }
+}
+
+const restarts = (host: MailHost) => host.calls().filter((call) => call.startsWith("restart "));
+
+/** Nothing is left to do, and nothing is done. */
+async function assertUnchanged(host: MailHost): Promise<void> {
+  const again = await host.assertUntouched(() => host.deploy(["--json"]));
+  equal(again.json().result, "unchanged", again.stderr);
+  equal(again.code, 0);
+}
+
+Deno.test("deploy makes a directory for each further name, and restarts all once, Dovecot first", async () => {
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club }, { endpoints: undefined });
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  const report = result.json();
+  deepEqual(outcomes(report), { [NAME]: "repaired", [SHOP]: "deployed", [CLUB]: "deployed" });
+  equal(report.result, "deployed");
+  for (const [name, leaf] of [[SHOP, shop], [CLUB, club]] as const) {
+    const directory = `${host.mailcow.ssl}/${name}`;
+    await host.assertInstalled(leaf, directory);
+    equal(await Deno.readTextFile(`${directory}/domains`), `${name}\n`);
+    equal(((await Deno.stat(directory)).mode ?? 0) & 0o7777, 0o755);
+    for (const endpoint of ENDPOINT_NAMES) {
+      equal(host.services.serves(endpoint, name), leaf.fingerprint, endpoint);
+    }
+  }
+  assertServes(host, { [SHOP]: shop, [CLUB]: club });
+  equal(restarts(host)[0], "restart dovecot-mailcow");
+  deepEqual(restarts(host).sort(), RESTARTS);
+  match(result.stderr, /restarting dovecot-mailcow, then nginx-mailcow and postfix-mailcow, once/);
+  const asked = new Set(report.served.map(({ sni }: { sni: string | null }) => sni));
+  deepEqual(asked, new Set([NAME, null, SHOP, CLUB]));
+  equal(report.served.every(({ ok }: { ok: boolean }) => ok), true);
+  const loaded = (await host.loaded()).filter((line) => line.endsWith(`\t${SHOP}`));
+  deepEqual(
+    loaded,
+    ["dovecot", "nginx", "postfix"].map((one) => `${one}-mailcow ${shop.fingerprint}\t${SHOP}`),
+  );
+  equal(await textOf(`${host.state}/names`), `${SHOP}\n${CLUB}\n`);
+  await assertUnchanged(host);
+});
+
+Deno.test("a renewal of one name touches no other's directory, restarts nothing, and can be gone back from", async () => {
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+  equal((await host.deploy()).code, 0);
+  const others = await snapshot(`${host.mailcow.ssl}/${CLUB}`);
+  await host.stage(newShop, SHOP);
+  host.docker.forget();
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  deepEqual(outcomes(result.json()), {
+    [NAME]: "unchanged",
+    [SHOP]: "deployed",
+    [CLUB]: "unchanged",
+  });
+  equal(result.json().certificates[1].replaces, shop.fingerprint);
+  assertSame(others, await snapshot(`${host.mailcow.ssl}/${CLUB}`));
+  deepEqual(restarts(host), []);
+  assertServes(host, { [SHOP]: newShop, [CLUB]: club });
+  const asked = new Set(result.json().served.map(({ sni }: { sni: string | null }) => sni));
+  deepEqual(asked, new Set([NAME, null, SHOP]));
+  equal(await textOf(`${host.state}/previous-names/${SHOP}/cert.pem`), shop.fullchainPem);
+
+  const back = await host.deploy(["--rollback", "--only", SHOP, "--json"]);
+  equal(back.code, 0, back.stderr);
+  deepEqual(outcomes(back.json()), {
+    [NAME]: "unchanged",
+    [SHOP]: "deployed",
+    [CLUB]: "unchanged",
+  });
+  assertServes(host, { [SHOP]: shop, [CLUB]: club });
+  match(
+    refusalOf((await host.deploy(["--json"])).json(), SHOP),
+    /rolled back before.*--force --only shop/,
+  );
+  const forced = await host.deploy(["--force", "--only", SHOP, "--json"]);
+  equal(forced.code, 0, forced.stderr);
+  assertServes(host, { [SHOP]: newShop, [CLUB]: club });
+  await assertUnchanged(host);
+});
+
+Deno.test("bad pairs stop no good one, and each is told with its own cause, exit 1", async () => {
+  const bad: Record<string, [RegExp, ((host: MailHost, name: string) => Promise<unknown>)?]> = {
+    "a.example.com": [
+      /certificate does not cover "a\.example\.com"/,
+      (host, name) => host.stage(wrong, name),
+    ],
+    [SHOP]: [/certificate expired at/, (host, name) => host.stage(past, name)],
+    "c.example.com": [
+      /key does not match certificate/,
+      async (host, name) => host.stage({ ...(await issue([name])), keyPem: club.keyPem }, name),
+    ],
+    "d.example.com": [
+      /is not a real directory/,
+      (host, name) => Deno.symlink("/etc", `${host.staging}/${name}`),
+    ],
+    "e.example.com": [
+      /is not a real directory/,
+      (host, name) => Deno.writeTextFile(`${host.staging}/${name}`, shop.fullchainPem),
+    ],
+    "f.example.com": [/does not exist; hint: name it in also on the NPM host too/],
+  };
+  await using host = await namesHost({ [CLUB]: club }, { also: [...Object.keys(bad), CLUB] });
+  for (const [name, [, make]] of Object.entries(bad)) await make?.(host, name);
+  // What nobody asked for, by who has the push key:
+  await host.stage(shop, "asked.by.nobody.example");
+  await Deno.symlink("/", `${host.staging}/unasked.example.org`);
+
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  const report = result.json();
+  const { [NAME]: own, [CLUB]: good, ...others } = outcomes(report);
+  deepEqual([own, good, report.error, report.result], [
+    "repaired",
+    "deployed",
+    undefined,
+    "refused",
+  ]);
+  deepEqual(Object.values(others), Object.keys(bad).map(() => "refused"));
+  for (const [name, [words]] of Object.entries(bad)) {
+    match(refusalOf(report, name), words);
+    match(result.stderr, new RegExp(`ERROR: ${name}: `));
+    equal(await textOf(`${host.mailcow.ssl}/${name}/domains`), "", name);
+  }
+  equal((result.stdout + result.stderr).includes("nobody.example"), false);
+  equal(await textOf(`${host.mailcow.ssl}/asked.by.nobody.example/domains`), "");
+  assertServes(host, { [SHOP]: fresh, [CLUB]: club });
+});
+
+Deno.test("whose directory it is, and what is refused with its way out", async (t) => {
+  type Case = {
+    prepare: (host: MailHost) => Promise<unknown>;
+    staged?: Record<string, Leaf>;
+    outcomes: Record<string, string>;
+    words?: RegExp;
+    served?: Record<string, Leaf>;
+  };
+  const put = (name: string, leaf: Leaf, domains: string[]) => (host: MailHost) =>
+    host.mailcow.putSni(name, leaf, domains);
+  const three = [SHOP, `autoconfig.${SHOP}`, `autodiscover.${SHOP}`];
+  const san = await issue(three, -50, 20);
+  const oldSan = await issue(three, -90, -1);
+  const cases: Record<string, Case> = {
+    "mailcow's own directory of three names, and a certificate for one": {
+      prepare: put(SHOP, san, three),
+      outcomes: { [SHOP]: "refused" },
+      words: /autoconfig\.shop\.example\.com", "autodiscover.*; hint: add .*; or take them out of/,
+      served: { [SHOP]: san },
+    },
+    "the same once what lies there has expired": {
+      prepare: put(SHOP, oldSan, three),
+      outcomes: { [SHOP]: "deployed" },
+      served: { [SHOP]: shop },
+    },
+    "a directory of another name's, whose file holds it": {
+      prepare: put("whatever", past, [SHOP]),
+      outcomes: { [SHOP]: "deployed" },
+      served: { [SHOP]: shop },
+    },
+    "two names in one directory, and no pair for both": {
+      prepare: put("two", await issue([SHOP, CLUB], -50, 40), [SHOP, CLUB]),
+      staged: { [SHOP]: shop, [CLUB]: club },
+      outcomes: { [SHOP]: "refused", [CLUB]: "refused" },
+      words: /is served for "club\.example\.net" too/,
+    },
+    "two names in one directory, and one pair for both": {
+      prepare: put("two", await issue([SHOP, CLUB], -50, 40), [SHOP, CLUB]),
+      staged: { [SHOP]: shop, [CLUB]: both },
+      outcomes: { [SHOP]: "deployed", [CLUB]: "deployed" },
+      served: { [SHOP]: both, [CLUB]: both },
+    },
+    "one name in two directories": {
+      prepare: async (host) => {
+        await put("a", past, [SHOP])(host);
+        await put("b", past, [SHOP])(host);
+      },
+      outcomes: { [SHOP]: "refused" },
+      words:
+        /is in several files.*a\/domains", ".*b\/domains"; hint: take it out of all of them but one/,
+    },
+    "a file of two lines": {
+      prepare: async (host) => {
+        const directory = await host.mailcow.putSni(SHOP, past, [SHOP]);
+        await Deno.writeTextFile(`${directory}/domains`, `${SHOP}\nwww.${SHOP}\n`);
+      },
+      outcomes: { [SHOP]: "refused" },
+      words:
+        /do not read .* alike; hint: .*printf '%s\\n' 'shop\.example\.com www\.shop\.example\.com'/,
+    },
+    "something else under its name": {
+      prepare: (host) => Deno.mkdir(`${host.mailcow.ssl}/${SHOP}`),
+      outcomes: { [SHOP]: "refused" },
+      words: /is not for "shop\.example\.com"; hint: certsync did not make it/,
+    },
+  };
+  for (const [what, one] of Object.entries(cases)) {
+    await t.step(what, async () => {
+      await using host = await namesHost(one.staged ?? { [SHOP]: shop });
+      await one.prepare(host);
+      for (const service of ["postfix", "dovecot", "nginx"] as const) {
+        await host.services.restart(service);
+      }
+      const domains = await textOf(`${host.mailcow.ssl}/${SHOP}/domains`);
+      const result = await host.deploy(["--json"]);
+      const { [NAME]: _, ...further } = outcomes(result.json());
+      deepEqual(further, one.outcomes, result.stderr);
+      const isRefused = Object.values(further).includes("refused");
+      equal(result.code, isRefused ? 1 : 0);
+      if (one.words) match(refusalOf(result.json(), SHOP), one.words);
+      if (one.served) assertServes(host, one.served);
+      equal(await textOf(`${host.mailcow.ssl}/${SHOP}/domains`), domains);
+      deepEqual(restarts(host), []);
+      if (!isRefused) await assertUnchanged(host);
+    });
+  }
+});
+
+Deno.test("the top-level pair stands in where it covers the name: with a warning, and without a new directory", async () => {
+  const wide = await issue([NAME, SHOP]);
+  await using host = await namesHost({}, { also: [SHOP], deployed: wide, staged: wide });
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  deepEqual(outcomes(result.json()), { [NAME]: "repaired", [SHOP]: "repaired" });
+  match(result.json().warnings.join(), /is served with the certificate of the mail hostname/);
+  await host.stage(wide, SHOP); // as push sends it where both names are in one lineage
+  const same = await host.assertUntouched(() => host.deploy(["--json"]));
+  deepEqual([same.json().result, same.json().warnings], ["unchanged", []]);
+  await host.stage(await issue([SHOP], -0.1, 95), SHOP);
+  equal((await host.deploy(["--json"])).json().certificates[1].outcome, "deployed");
+  await host.stage(await issue([SHOP], -0.1, 50), SHOP); // ends sooner
+  const sooner = await host.deploy(["--json"]);
+  match(sooner.json().warnings.join(), /its own ends sooner/);
+  await host.assertInstalled(wide, `${host.mailcow.ssl}/${SHOP}`);
+});
+
+Deno.test("no directory is made while the running acme-mailcow would move it away", async () => {
+  await using host = await namesHost({ [SHOP]: shop });
+  host.docker.acme = "n";
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  match(
+    refusalOf(result.json(), SHOP),
+    /backups\/; hint: .*docker compose up -d acme-mailcow; then: certsync deploy/,
+  );
+  equal(await textOf(`${host.mailcow.ssl}/${SHOP}/domains`), "");
+  deepEqual(restarts(host), []);
+  host.docker.acme = "y";
+  equal((await host.deploy()).code, 0);
+  assertServes(host, { [SHOP]: shop });
+});
+
+Deno.test("a directory that went away is made anew once, and again only by force", async () => {
+  await using host = await namesHost({ [SHOP]: shop });
+  equal((await host.deploy()).code, 0);
+  const directory = `${host.mailcow.ssl}/${SHOP}`;
+  await Deno.remove(directory, { recursive: true });
+  equal((await host.deploy(["--json"])).json().certificates[1].outcome, "deployed");
+  assertServes(host, { [SHOP]: shop });
+  await Deno.remove(directory, { recursive: true });
+  const again = await host.deploy(["--json"]);
+  match(
+    refusalOf(again.json(), SHOP),
+    /went away again.*certsync deploy --force --only shop\.example\.com/,
+  );
+  equal((await host.deploy(["--force", "--only", SHOP])).code, 0);
+  assertServes(host, { [SHOP]: shop });
+});
+
+Deno.test("a name that is in also no more keeps its directory, and is told of with the steps", async () => {
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+  equal((await host.deploy()).code, 0);
+  await host.configure({}, [CLUB]);
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  equal(result.json().result, "unchanged");
+  match(
+    result.json().warnings.join("\n"),
+    /"shop\.example\.com" is in also no more.*rm -r ".*\/shop\.example\.com" && docker compose restart dovecot-mailcow nginx-mailcow postfix-mailcow/,
+  );
+  await host.assertInstalled(shop, `${host.mailcow.ssl}/${SHOP}`);
+  await Deno.remove(`${host.mailcow.ssl}/${SHOP}`, { recursive: true });
+  for (const service of ["postfix", "dovecot", "nginx"] as const) {
+    await host.services.restart(service);
+  }
+  deepEqual((await host.deploy(["--json"])).json().warnings, []);
+});
+
+Deno.test("while a foreign directory holds no pair that fits, nothing is restarted", async () => {
+  await using host = await namesHost({ [SHOP]: shop });
+  await host.mailcow.putSni("foreign", { ...club, keyPem: shop.keyPem }, ["foreign.example.org"]);
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  equal(result.json().certificates[1].outcome, "stale", result.stderr);
+  match(
+    refusalOf(result.json(), SHOP),
+    /was not restarted.*foreign" holds no pair.*hint: .*mend that pair, or move its directory out/,
+  );
+  deepEqual(restarts(host), []);
+  await Deno.remove(`${host.mailcow.ssl}/foreign`, { recursive: true });
+  equal((await host.deploy()).code, 0);
+  assertServes(host, { [SHOP]: shop });
+});
+
+Deno.test("of a new pair that a service cannot load for its name alone, that one goes back", async () => {
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+  equal((await host.deploy()).code, 0);
+  await host.stage(newShop, SHOP);
+  // nginx goes on with what it has, and then does not come up.
+  host.services.temper("nginx", { cannotLoad: [newShop.fingerprint] });
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  deepEqual(outcomes(result.json()), {
+    ...{ [NAME]: "unchanged", [SHOP]: "rolled-back", [CLUB]: "unchanged" },
+  });
+  match(
+    refusalOf(result.json(), SHOP),
+    /no certificate any more.*rolled back to .*--force --only shop/,
+  );
+  assertServes(host, { [SHOP]: shop, [CLUB]: club });
+  match(await textOf(`${host.state}/rejected`), new RegExp(newShop.fingerprint));
+  match(refusalOf((await host.deploy(["--json"])).json(), SHOP), /rolled back before/);
+});
+
+Deno.test("where several are new and nothing is served any more, all go back and are tried one a run", async () => {
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+  host.services.temper("nginx", { cannotLoad: [club.fingerprint] });
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  deepEqual(outcomes(result.json()), {
+    ...{ [NAME]: "repaired", [SHOP]: "rolled-back", [CLUB]: "rolled-back" },
+  });
+  assertServes(host, { [SHOP]: fresh, [CLUB]: fresh });
+  equal(await textOf(`${host.state}/rejected`), "");
+
+  const second = await host.deploy(["--json"]);
+  deepEqual(outcomes(second.json()), {
+    ...{ [NAME]: "unchanged", [SHOP]: "deployed", [CLUB]: "refused" },
+  });
+  match(
+    refusalOf(second.json(), CLUB),
+    /one a run; hint: the next one is tried by: certsync deploy/,
+  );
+  const third = await host.deploy(["--json"]);
+  deepEqual(outcomes(third.json()), {
+    ...{ [NAME]: "unchanged", [SHOP]: "unchanged", [CLUB]: "rolled-back" },
+  });
+  match(await textOf(`${host.state}/rejected`), new RegExp(club.fingerprint));
+  equal(await textOf(`${host.state}/suspects`), "");
+  assertServes(host, { [SHOP]: shop, [CLUB]: fresh });
+});
+
+Deno.test("a container that is stopped while a directory is made stays so, and serves it once it runs", async () => {
+  await using host = await namesHost({ [SHOP]: shop });
+  await host.services.stop("dovecot");
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  match(result.json().warnings.join(), /dovecot-mailcow is not running/);
+  equal(restarts(host).includes("restart dovecot-mailcow"), false);
+  await host.services.start("dovecot");
+  equal((await host.deploy()).code, 0);
+  assertServes(host, { [SHOP]: shop });
+  await assertUnchanged(host);
+});
+
+Deno.test("deploy --dry-run tells of directories that it would make, and makes none", async () => {
+  await using host = await namesHost({ [SHOP]: shop });
+  const before = await snapshot(host.root);
+  const result = await host.deploy(["--dry-run"]);
+  equal(result.code, 0, result.stderr);
+  match(result.stdout, /would make .*\/shop\.example\.com, served for shop\.example\.com/);
+  match(result.stdout, /would restart dovecot-mailcow/);
+  assertSame(before, await snapshot(host.root));
+});
+
+Deno.test("--only must be about a name that there is", async () => {
+  await using host = await namesHost({ [SHOP]: shop });
+  const result = await host.deploy(["--force", "--only", CLUB, "--json"]);
+  equal(result.code, 2);
+  match(result.stderr, /--only names what is neither the domain nor in also/);
+});
