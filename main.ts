@@ -22,7 +22,7 @@ interface Report {
   readonly hint?: string;
   /** What became of each name, where a command has several. */
   readonly certificates?: readonly {
-    readonly name: string;
+    readonly name: string | null;
     readonly error?: string;
     readonly hint?: string;
   }[];
