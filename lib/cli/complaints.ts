@@ -12,7 +12,7 @@ interface Report {
   readonly error?: string;
   readonly hint?: string;
   readonly certificates?: readonly {
-    readonly name: string;
+    readonly name: string | null;
     readonly error?: string;
     readonly hint?: string;
   }[];
@@ -29,7 +29,7 @@ export function complaints({ error, hint, certificates = [] }: Report): Complain
   return [...groups.values()].flatMap((group) => {
     const [first] = group;
     if (first?.error === undefined) return [];
-    const names = firstFew(group.map(({ name }) => name)).join(", ");
+    const names = firstFew(group.flatMap(({ name }) => name ?? [])).join(", ");
     const whose = group.length === certificates.length ? "" : `${names}: `;
     return [{ message: `${whose}${first.error}`, hint: first.hint }];
   });
