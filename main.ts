@@ -3,6 +3,7 @@
 import { fstatSync } from "node:fs";
 import { type Flags, readCommandLine, valueIn, wantsJson } from "./lib/cli/command_line.ts";
 import { commandHelp, type CommandName, isReporting, overview } from "./lib/cli/commands.ts";
+import { isOneMachine, ofOneMachine } from "./lib/cli/one_machine.ts";
 import {
   isJournal,
   openTerminal,
@@ -142,13 +143,16 @@ async function report<Config, R extends Report>(
 ): Promise<Ending> {
   let config: Config | null = null;
   let exposed: readonly string[] = [];
+  let isAlone = false;
   let outcome: R;
   let ending: Ending;
   try {
     if (flags instanceof UsageFailure) throw flags;
     const { configWarnings, readConfigFile } = await import("./lib/config/config_file.ts");
     exposed = configWarnings(flags.value("config"));
-    config = command.config(await readConfigFile(flags.value("config")), flags);
+    const file = await readConfigFile(flags.value("config"));
+    isAlone = isOneMachine(file);
+    config = command.config(file, flags);
     outcome = await command.run(config, makeRunContext(flags));
     ending = command.ending(outcome);
   } catch (thrown) {
@@ -161,6 +165,7 @@ async function report<Config, R extends Report>(
     if (!(error instanceof Failure)) tellStack(error);
   }
   outcome = { ...outcome, warnings: [...exposed, ...outcome.warnings] };
+  if (isAlone) outcome = ofOneMachine(outcome);
   const isMisused = flags instanceof UsageFailure;
   const output = isMisused ? undefined : flags.value("output");
   const isJson = wantsJson(argv);

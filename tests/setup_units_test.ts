@@ -2,6 +2,8 @@
 
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import { parse } from "@std/yaml/parse";
+import { isOneMachine, ofOneMachine } from "../lib/cli/one_machine.ts";
+import { readConfigDocument } from "../lib/config/config_file.ts";
 import { certsync } from "./kit/certsync.ts";
 import { need } from "./kit/programs.ts";
 import { run, tryRun } from "./kit/run.ts";
@@ -214,4 +216,31 @@ Deno.test("with --timers-only there is no path unit, and one that is there goes"
   await Deno.writeTextFile(`${dir.path}/s.sh`, text);
   deepEqual((await tryRun(need("shellcheck"), ["--shell=sh", `${dir.path}/s.sh`])).stdout, "");
   await run(need("dash"), ["-n", `${dir.path}/s.sh`]);
+});
+
+Deno.test("on one machine no report sends anybody to another host", () => {
+  const file = (to: string, staging?: string) =>
+    readConfigDocument({ push: { to }, ...(staging && { deploy: { staging } }) }, CONFIG);
+  const cases: [file: ReturnType<typeof file>, isOne: boolean][] = [
+    [file("/var/lib/mailcow-cert-incoming/", "/var/lib/mailcow-cert-incoming"), true],
+    [file("/home/certsync/incoming"), true],
+    [file("/srv/in/", "/var/lib/mailcow-cert-incoming"), false],
+    [file("a@b.example:/home/certsync/incoming/"), false],
+    [readConfigDocument({}, CONFIG), false],
+  ];
+  for (const [config, isOne] of cases) equal(isOneMachine(config), isOne);
+  deepEqual(
+    ofOneMachine({
+      hint: "run on the NPM host: certsync push --force",
+      next: [{ host: "mail host", command: "certsync deploy" }],
+      when: null,
+      count: 3,
+    }),
+    {
+      hint: "run here: certsync push --force",
+      next: [{ host: "this machine", command: "certsync deploy" }],
+      when: null,
+      count: 3,
+    },
+  );
 });

@@ -2,12 +2,15 @@
 
 import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { Failure } from "../lib/failure.ts";
+import { noteSandbox } from "../lib/files/sandbox.ts";
 import { type Pace, runRounds } from "../lib/started.ts";
+import { sandboxPoints } from "../lib/status/sandbox_points.ts";
 import { authority } from "./kit/authority.ts";
 import { mailHost } from "./kit/mail_host.ts";
 import { makeScene } from "./kit/push_scene.ts";
 import { run } from "./kit/run.ts";
 import { runContext } from "./kit/run_context.ts";
+import { tempDir } from "./kit/temp_dir.ts";
 import { until } from "./kit/until.ts";
 
 /** A thousand times as fast as the units. */
@@ -224,4 +227,26 @@ Deno.test("a lineage that was pushed and is gone is an error only once it has be
   const back = await scene.push(["--started", "--json"]);
   deepEqual([back.code, back.json().outcome], [0, "pushed"]);
   equal(await Deno.stat(gone).then(() => true, () => false), false);
+});
+
+Deno.test("what a unit started remembers that it was not locked in, and status says so", async () => {
+  await using ca = await authority("Started");
+  await using dir = await tempDir();
+  const sandbox = `${dir.path}/sandbox`;
+  const read = () => Deno.readTextFile(sandbox).catch(() => "");
+  noteSandbox(dir.path);
+  equal(await read(), "none\n");
+  const duty = { role: "push", watches: null, setup: "certsync setup push | sh" } as const;
+  const [told, ...more] = sandboxPoints(duty, dir.path);
+  deepEqual([told?.state, more], ["warning", []]);
+  match(told?.mend ?? "", /nesting=1\), then: certsync setup push \| sh$/);
+  await Deno.remove(sandbox);
+  deepEqual(sandboxPoints(duty, dir.path), []);
+  // A run by hand is none that a unit locks in.
+  await using scene = await makeScene({
+    ca,
+    leaf: await ca.issue({ names: ["mail.example.org"] }),
+  });
+  equal((await scene.push()).code, 0);
+  equal(await Deno.stat(`${scene.state}/sandbox`).then(() => true, () => false), false);
 });

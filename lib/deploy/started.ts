@@ -4,6 +4,7 @@ import { wasStaged } from "../chain/deploy_memory.ts";
 import { isEmptyStaging, whatIsStaged } from "../chain/staging.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { quote } from "../failure.ts";
+import { noteSandbox } from "../files/sandbox.ts";
 import { traceOf } from "../files/trace.ts";
 import type { RunContext } from "../run_context.ts";
 import { deployPace, runRounds, type Work } from "../started.ts";
@@ -16,6 +17,7 @@ export async function deployStarted(
   context: RunContext,
 ): Promise<DeployReport> {
   const { staging, also, state } = config;
+  noteSandbox(state);
   if (isEmptyStaging(staging, also) && !wasStaged(state)) {
     return {
       ...emptyDeployReport(config),
@@ -27,7 +29,10 @@ export async function deployStarted(
   }
   const work = {
     look: () => traceOf(whatIsStaged(staging, also)),
-    words: (report: DeployReport) => describeDeploy(report, config),
+    words: (report: DeployReport) => [
+      ...describeDeploy(report, config),
+      ...(report.error === undefined ? [] : [report.error]),
+    ],
     ...{ run, ending },
   };
   return await runRounds(work, deployPace, context);

@@ -8,6 +8,7 @@ import { complaints } from "../cli/complaints.ts";
 import { type Destination, type PushConfig, pushConfig } from "../config/push_config.ts";
 import { Failure } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
+import { noteSandbox } from "../files/sandbox.ts";
 import { holdState } from "../files/state.ts";
 import { traceOf } from "../files/trace.ts";
 import type { RunContext } from "../run_context.ts";
@@ -244,6 +245,7 @@ function ending({ result, error, certificates }: PushReport) {
 
 function run(config: PushConfig, context: RunContext): Promise<PushReport> {
   if (!config.started) return push(config, context);
+  noteSandbox(config.state);
   const work = {
     look: () => traceOf(whatPushReads(config)),
     run: (context: RunContext) => push(config, context),

@@ -122,7 +122,20 @@ find_sandbox() {
     [ -d /run/systemd/system ] || return 0
     code=0
     systemd-run --wait --pipe --quiet --collect -p PrivateMounts=yes true >/dev/null 2>&1 || code=$?
+    case $code in 0 | 226) ;; *) code=$(ask_by_unit) ;; esac
     [ "$code" != 226 ] || has_sandbox=''
+}
+
+# ask_by_unit: the same exit code where there is no bus to ask by.
+ask_by_unit() {
+    probe=/run/systemd/system/certsync-probe.service
+    printf '%s\n' '[Service]' Type=oneshot ExecStart=/bin/true PrivateMounts=yes >"$probe"
+    systemctl daemon-reload
+    systemctl start certsync-probe.service 2>/dev/null || :
+    systemctl show --property=ExecMainStatus --value certsync-probe.service
+    rm "$probe"
+    systemctl reset-failed certsync-probe.service 2>/dev/null || :
+    systemctl daemon-reload
 }
 
 # without_sandbox: standard input, and behind it what takes off all that needs mounts.
@@ -201,8 +214,9 @@ start_timer() {
     hold=/run/systemd/system/$1.d
     stamp=/var/lib/systemd/timers/stamp-$1
     [ ! -e "$stamp" ] || touch "$stamp"
+    hours=$(systemctl cat "$1" | grep '^OnCalendar=')
     mkdir -p "$hold"
-    { printf '%s\n' '[Timer]' OnBootSec= && systemctl cat "$1" | grep '^OnCalendar='; } >"$hold/zz-certsync-setup.conf"
+    printf '%s\n' '[Timer]' OnBootSec= "$hours" >"$hold/zz-certsync-setup.conf"
     systemctl daemon-reload
     systemctl --quiet enable --now "$1"
     rm "$hold/zz-certsync-setup.conf"

@@ -4,6 +4,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { readHistory } from "../chain/history.ts";
 import type { Flags } from "../cli/command_line.ts";
+import { isOneMachine } from "../cli/one_machine.ts";
 import type { Presentation } from "../cli/terminal.ts";
 import { type ConfigFile, STANDARD_FILE } from "../config/config_file.ts";
 import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
@@ -26,6 +27,7 @@ import {
   type RoleEntry,
   type StatusReport,
 } from "./report.ts";
+import { sandboxPoints } from "./sandbox_points.ts";
 import { type Duty, unitNames, unitPoints } from "./unit_points.ts";
 
 export interface StatusConfig {
@@ -84,6 +86,7 @@ async function status(config: StatusConfig, context: RunContext): Promise<Status
       ...push.points,
       ...deploy,
       ...seen.flatMap((duty) => unitPoints(duty, units)),
+      ...seen.flatMap((duty) => sandboxPoints(duty, stateOf(duty.role, config))),
       ...(units === null ? [] : [alertPoint()]),
     ],
     history,
@@ -104,6 +107,11 @@ function rolesOf(
     (role === "deploy" && (file.deploy !== undefined || hasMailcow))
   );
   return roles.length === 0 && file.verify !== undefined ? ["verify"] : roles;
+}
+
+function stateOf(role: Role, { push, deploy }: StatusConfig): string | null {
+  const config = { push, deploy, verify: null }[role];
+  return config === null || config instanceof Failure ? null : config.state;
 }
 
 function noRole(config: StatusConfig): Point {
@@ -130,25 +138,21 @@ function dutyOf(role: Role, config: StatusConfig): Duty {
     : push.to.map(({ text }) => text);
   const also = (file.also ?? []).map((name) => ` --also ${name}`).join("");
   const targets = to.map((text) => ` --to ${shellWord(text)}`).join("");
+  const local = isOneMachine(file) || (role === "push" && to.every((text) => text.startsWith("/")))
+    ? `certsync setup local${told} --domain ${domain}${also} | sh`
+    : null;
   switch (role) {
     case "push":
-      if (to.every((text) => text.startsWith("/"))) {
-        return {
-          role,
-          watches: [],
-          setup: `certsync setup local${told} --domain ${domain}${also} | sh`,
-        };
-      }
       return {
         role,
         watches: [],
-        setup: `certsync setup push${told} --domain ${domain}${also}${targets} | sh`,
+        setup: local ?? `certsync setup push${told} --domain ${domain}${also}${targets} | sh`,
       };
     case "deploy":
       return {
         role,
         watches: deploy instanceof Failure ? [] : [deploy.staging.replace(/(.)\/+$/, "$1")],
-        setup: `certsync setup deploy${told}${also} | sh`,
+        setup: local ?? `certsync setup deploy${told}${also} | sh`,
       };
     case "verify":
       return { role, watches: null, setup: `certsync setup monitor${told} | sh` };

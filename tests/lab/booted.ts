@@ -17,6 +17,17 @@ export interface Booted extends AsyncDisposable {
   lastRun(unit: string): Promise<UnitRun | null>;
   /** What systemctl says of it: "failed", "inactive". */
   state(unit: string): Promise<string>;
+  /** Shuts it down, and boots it again once that is done. */
+  reboot(meanwhile: () => Promise<unknown>): Promise<void>;
+}
+
+export interface BootOptions {
+  /** Where certsync lies there. */
+  binary?: string;
+  /** Debian's newest systemd (257), instead of that of Debian 12 (252). */
+  isNewest?: boolean;
+  /** As in a container without nesting: no mount may be made a slave. */
+  refusesMounts?: boolean;
 }
 
 export interface UnitRun {
@@ -41,6 +52,8 @@ export async function boot(
 ): Promise<Booted> {
   const host = await bootFresh(name, volumes);
   await run("docker", ["cp", `${here("../../systemd")}/.`, `${nameOf(name)}:/etc/systemd/system/`]);
+  const tell = ["/etc/systemd/system/tell-alert", "/usr/local/lib/certsync/tell-alert"];
+  await host.run("install", "-D", "-m", "755", ...tell);
   await host.run("systemctl", "daemon-reload");
   return host;
 }
@@ -51,10 +64,10 @@ const nameOf = (name: string) => `certsync-lab-${name}`;
 export async function bootFresh(
   name: string,
   volumes: readonly string[] = [],
-  /** Where it lies there. */
-  binary = "/usr/local/bin/certsync",
+  { binary = "/usr/local/bin/certsync", isNewest, refusesMounts }: BootOptions = {},
 ): Promise<Booted> {
   const container = nameOf(name);
+  const profile = refusesMounts ? await withoutSlaveMounts() : "unconfined";
   const dispose = async () => {
     await tryRun("docker", ["rm", "--force", "--volumes", container]);
   };
@@ -62,12 +75,15 @@ export async function bootFresh(
     ...["run", "--detach", "--name", container, "--hostname", name, "--network", "host"],
     // What Docker would withhold and the units of push and verify have, on a host of its own.
     ...["--cap-add", "DAC_READ_SEARCH"],
-    ...["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--cgroupns", "host"],
+    ...["--cap-add", "SYS_ADMIN", "--security-opt", `seccomp=${profile}`, "--cgroupns", "host"],
     ...["--security-opt", "apparmor=unconfined", "--tmpfs", "/run:exec", "--tmpfs", "/run/lock"],
     ...["--tmpfs", "/tmp", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"],
     ...["--volume", `${here("../../dist/certsync")}:${binary}:ro`],
     ...volumes.flatMap((volume) => ["--volume", volume]),
-    ...["certsync-lab", "/sbin/init"],
+    ...isNewest
+      // It takes the older control groups only where it is told so, which a container does by arguments.
+      ? ["certsync-lab-newest", "/sbin/init", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]
+      : ["certsync-lab", "/sbin/init"],
   ]);
   const onIt = (...command: string[]) => tryRun("docker", ["exec", container, ...command]);
   const must = (...command: string[]) => run("docker", ["exec", container, ...command]);
@@ -97,11 +113,13 @@ export async function bootFresh(
     };
   }
 
-  try {
-    await until(async () => {
+  const isUp = () =>
+    until(async () => {
       const { stdout } = await onIt("systemctl", "is-system-running");
       return /running|degraded/.test(stdout) ? [] : [`${name} is ${stdout.trim() || "silent"}`];
     }, 40_000);
+  try {
+    await isUp();
   } catch (error) {
     await dispose();
     throw error;
@@ -134,6 +152,29 @@ export async function bootFresh(
     },
     lastRun,
     state: async (unit) => (await onIt("systemctl", "is-active", unit)).stdout.trim(),
+    reboot: async (meanwhile) => {
+      // systemd in a container shuts down by this signal.
+      await run("docker", ["kill", "--signal", "SIGRTMIN+3", container]);
+      await run("docker", ["wait", container]);
+      await meanwhile();
+      await run("docker", ["start", container]);
+      await isUp();
+    },
     [Symbol.asyncDispose]: dispose,
   };
+}
+
+/** A profile under which systemd boots, and can lock no service in. */
+async function withoutSlaveMounts(): Promise<string> {
+  const [MS_SLAVE, EACCES] = [1 << 19, 13];
+  const path = await Deno.makeTempFile({ suffix: ".json" });
+  const args = [{ index: 3, value: MS_SLAVE, valueTwo: MS_SLAVE, op: "SCMP_CMP_MASKED_EQ" }];
+  await Deno.writeTextFile(
+    path,
+    JSON.stringify({
+      defaultAction: "SCMP_ACT_ALLOW",
+      syscalls: [{ names: ["mount"], action: "SCMP_ACT_ERRNO", errnoRet: EACCES, args }],
+    }),
+  );
+  return path;
 }

@@ -8,10 +8,12 @@ import { type Booted, bootFresh } from "./booted.ts";
 
 const top = fileURLToPath(new URL("../..", import.meta.url));
 const TIMER = "mailcow-cert-deploy.timer";
+const PATH = "mailcow-cert-deploy.path";
+const PUSH_PATH = "mailcow-cert-push.path";
 
 Deno.test("the package is installed, upgraded, removed and purged, and no certificate with it", async (t) => {
   await using dir = await tempDir();
-  const { deb, newer } = await makePackages(dir.path);
+  const { older, deb, newer } = await makePackages(dir.path);
   await using host = await bootFresh("deb-host", [`${dir.path}:/packages:ro`]);
   const dpkg = (...args: string[]) => host.run("dpkg", ...args);
   const enabled = async () => (await host.tryRun("systemctl", "is-enabled", TIMER)).stdout.trim();
@@ -94,6 +96,20 @@ Deno.test("the package is installed, upgraded, removed and purged, and no certif
       equal(await host.run("systemctl", "is-system-running"), "running\n");
     },
   );
+
+  await t.step("upgraded from 0.1, what a timer starts is started by a path unit too", async () => {
+    await dpkg("--install", older);
+    await host.run("systemctl", "--quiet", "enable", "--now", TIMER);
+    match(await dpkg("--install", deb), /^certsync: enabled mailcow-cert-deploy\.path/m);
+    for (const [unit, states] of [[PATH, "enabled active"], [PUSH_PATH, "disabled inactive"]]) {
+      const { stdout } = await host.tryRun("systemctl", "is-enabled", unit ?? "");
+      equal(`${stdout.trim()} ${await host.state(unit ?? "")}`, states);
+    }
+    // Whoever does not want it is not asked again.
+    await host.run("systemctl", "--quiet", "disable", "--now", PATH);
+    await dpkg("--install", newer);
+    equal(await host.state(PATH), "inactive");
+  });
 });
 
 async function isThere(host: Booted, path: string): Promise<boolean> {
@@ -101,8 +117,8 @@ async function isThere(host: Booted, path: string): Promise<boolean> {
     (await host.tryRun("test", "-e", path)).code === 0;
 }
 
-/** The package, and one of a later version; their paths on the host. */
-async function makePackages(dir: string): Promise<{ deb: string; newer: string }> {
+/** The package, one from before path units, and one of a later version; their paths on the host. */
+async function makePackages(dir: string): Promise<Record<"older" | "deb" | "newer", string>> {
   await run(`${top}/tools/extras`, [`${dir}/extras`]);
   const arch = (await run("dpkg", ["--print-architecture"])).trim();
   await run(`${top}/tools/deb`, [dir, `${dir}/extras`, `${top}/dist/certsync`, arch], {
@@ -110,18 +126,18 @@ async function makePackages(dir: string): Promise<{ deb: string; newer: string }
   });
   const [name = ""] = Array.from(Deno.readDirSync(dir), ({ name }) => name)
     .filter((name) => name.endsWith(".deb"));
-  await run("dpkg-deb", ["--raw-extract", `${dir}/${name}`, `${dir}/tree`]);
-  const control = await Deno.readTextFile(`${dir}/tree/DEBIAN/control`);
-  await Deno.writeTextFile(
-    `${dir}/tree/DEBIAN/control`,
-    control.replace(/^Version: .*$/m, "Version: 99"),
-  );
-  await run("dpkg-deb", [
-    "--root-owner-group",
-    "-Znone",
-    "--build",
-    `${dir}/tree`,
-    `${dir}/newer.deb`,
-  ]);
-  return { deb: `/packages/${name}`, newer: "/packages/newer.deb" };
+  const tree = `${dir}/tree`;
+  await run("dpkg-deb", ["--raw-extract", `${dir}/${name}`, tree]);
+  const control = await Deno.readTextFile(`${tree}/DEBIAN/control`);
+  const build = async (version: string, deb: string) => {
+    await Deno.writeTextFile(
+      `${tree}/DEBIAN/control`,
+      control.replace(/^Version: .*$/m, `Version: ${version}`),
+    );
+    await run("dpkg-deb", ["--root-owner-group", "-Znone", "--build", tree, `${dir}/${deb}`]);
+    return `/packages/${deb}`;
+  };
+  const newer = await build("99", "newer.deb");
+  for (const unit of [PATH, PUSH_PATH]) await Deno.remove(`${tree}/usr/lib/systemd/system/${unit}`);
+  return { older: await build("0.1.0", "older.deb"), deb: `/packages/${name}`, newer };
 }

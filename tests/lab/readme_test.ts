@@ -73,7 +73,7 @@ Deno.test("the README, line by line, leads from two bare hosts to all match, and
   await using npmHost = await bootFresh(
     "npm",
     [...shared, `${dir.path}/npm:/etc/letsencrypt`],
-    BUILT,
+    { binary: BUILT },
   );
   // The hosts share one network, and the port is the mail host's.
   await npmHost.run("systemctl", "stop", "ssh.service");
@@ -195,7 +195,7 @@ async function bootMailHost(lab: Lab, volumes: readonly string[]): Promise<Boote
     "/run/docker.sock:/var/run/docker.sock",
     "/usr/bin/docker:/usr/bin/docker:ro",
     "/usr/local/lib/docker:/usr/local/lib/docker:ro",
-  ], BUILT);
+  ], { binary: BUILT });
   await host.run(
     "sh",
     "-c",
