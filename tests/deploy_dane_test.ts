@@ -10,8 +10,9 @@ import { certsync } from "./kit/certsync.ts";
 import { record } from "./kit/dane_states.ts";
 import { type DnsZone, dnsZone, type Resolver } from "./kit/dns_zone.ts";
 import { freePort } from "./kit/free_port.ts";
-import { type MailHost, mailHost } from "./kit/mail_host.ts";
+import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
 import { need } from "./kit/programs.ts";
+import { run } from "./kit/run.ts";
 import { runContext } from "./kit/run_context.ts";
 import { smtpServer } from "./kit/smtp_server.ts";
 import { tempDir } from "./kit/temp_dir.ts";
@@ -41,7 +42,11 @@ interface Scene extends AsyncDisposable {
   verify(...args: string[]): ReturnType<MailHost["deploy"]>;
 }
 
-async function scene(ca: Authority, records: string[] = []): Promise<Scene> {
+async function scene(
+  ca: Authority,
+  records: string[] = [],
+  options: Partial<MailHostOptions> = {},
+): Promise<Scene> {
   await using stack = new AsyncDisposableStack();
   const zone = stack.use(await dnsZone({ records }));
   const { path: programs } = stack.use(await tempDir());
@@ -55,6 +60,7 @@ async function scene(ca: Authority, records: string[] = []): Promise<Scene> {
       deployed: await issue(),
       endpoints: ["smtp"],
       resolver: at(zone.validating),
+      ...options,
     }),
   );
   const owned = stack.move();
@@ -514,7 +520,101 @@ function chainOf(leaf: Leaf) {
   return { leaf: chain[0], chain };
 }
 
-Deno.test("of two names the one that is affected is told", async () => {
+interface NameReport {
+  name: string;
+  outcome: string;
+  status: string;
+  error?: string;
+  hint?: string;
+}
+
+Deno.test("of two names the one that is affected is told, in the first line of the one alert", async () => {
+  await using ca = await authority();
+  const also = "mail2.example.org";
+  const issue = (names: string[]) => ca.issue({ names });
+  const [old, next, other, renewed] = await Promise.all(
+    [[NAME], [NAME], [also], [also]].map(issue),
+  );
+  if (!old || !next || !other || !renewed) throw new Error("four leaves");
+  await using all = await scene(ca, [], { also: [also] });
+  const { zone, host } = all;
+  await all.renew(old, old);
+  await host.stage(other, also);
+  equal((await all.deploy()).code, 0);
+
+  await Promise.all([host.stage(next), host.stage(renewed, also)]);
+  const standing = [
+    ...lines(OWNER, [await tlsa(old), await tlsa(next)]),
+    ...lines(`_25._tcp.${also}`, [await tlsa(other)]),
+  ];
+  await zone.publish(standing);
+  const words = `publish _25._tcp.${also}. IN TLSA ${await tlsa(renewed)}`;
+  const before = await all.deploy("--dry-run");
+  equal(before.code, 0);
+  ok(before.stderr.includes(words), before.stderr);
+  doesNotMatch(before.stderr, new RegExp(`publish ${OWNER}`));
+
+  await using alert = await alerts();
+  const json = await all.deploy("--json");
+  equal(json.code, 1);
+  const told = (report: { certificates: NameReport[] }) =>
+    report.certificates.map(({ name, outcome, error }) => [name, outcome, error?.split(":")[0]]);
+  deepEqual(told(json.json()), [
+    [NAME, "deployed", undefined],
+    [also, "deployed", "no TLSA record fits the new certificate"],
+  ]);
+  match(
+    json.json().certificates[1].hint,
+    /reuse_key = True .* certsync find-npm-dir mail2\.example\.org$/,
+  );
+  const [first = ""] = (await alert.after(json.stderr)).split("\n");
+  ok(first.startsWith("ERROR: ") && first.includes(words), first);
+  doesNotMatch(json.stderr, new RegExp(`publish ${OWNER}`));
+  const again = await all.deploy();
+  deepEqual([again.code, trouble(again.stderr)], [0, []]);
+
+  const wrong = await all.verify("--json");
+  equal(wrong.code, 2, wrong.stdout);
+  deepEqual(
+    wrong.json().certificates.map(({ name, status }: NameReport) => [name, status]),
+    [[NAME, "ok"], [also, "critical"]],
+  );
+  const legs = wrong.json().legs.filter(({ leg }: { leg: string }) => leg === "tlsa");
+  deepEqual(
+    legs.map(({ name, verdict }: { name: string; verdict: string }) => [name, verdict]),
+    [[NAME, "ok"], [also, "no record fits"]],
+  );
+  ok((await all.verify()).stdout.trimEnd().split("\n").at(-1)?.includes(`in the DNS: ${words}`));
+  await zone.publish([...standing, words.slice("publish ".length)]);
+  equal((await all.verify()).code, 0);
+});
+
+/** What the unit of deploy alerts, all in one place. */
+async function alerts() {
+  const dir = await tempDir();
+  const { path } = dir;
+  const program = (name: string, text: string) =>
+    Deno.writeTextFile(`${path}/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+  await program("journalctl", `cat ${path}/journal`);
+  await program("alert", `cat >${path}/told`);
+  const tell = new URL("../systemd/tell-alert", import.meta.url);
+  const script = (await Deno.readTextFile(tell)).replaceAll("/etc/certsync/alert", `${path}/alert`);
+  return {
+    after: async (stderr: string) => {
+      await Deno.writeTextFile(`${path}/journal`, stderr);
+      await run(need("dash"), ["-c", script, "tell-alert", "mailcow-cert-deploy.service"], {
+        env: {
+          ...{ PATH: `${path}:${Deno.env.get("PATH")}`, STATE_DIRECTORY: path },
+          MONITOR_INVOCATION_ID: "0123abcd",
+        },
+      });
+      return await Deno.readTextFile(`${path}/told`);
+    },
+    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
+  };
+}
+
+Deno.test("all names are asked about at once, and each is answered by name", async () => {
   await using ca = await authority();
   const names = [NAME, "mail2.example.org"];
   const [old, next] = await Promise.all([ca.issue({ names }), ca.issue({ names })]);
