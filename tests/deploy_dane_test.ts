@@ -587,6 +587,19 @@ Deno.test("of two names the one that is affected is told, in the first line of t
   ok((await all.verify()).stdout.trimEnd().split("\n").at(-1)?.includes(`in the DNS: ${words}`));
   await zone.publish([...standing, words.slice("publish ".length)]);
   equal((await all.verify()).code, 0);
+
+  // Where port 25 is silent each is held against its own.
+  await host.services.behave("smtp", "closed");
+  const silent = await all.verify("--json", "--leg", "tlsa");
+  deepEqual(
+    silent.json().legs.map((
+      { name, verdict, fingerprint }: { name: string; verdict: string; fingerprint: string },
+    ) => [name, verdict, fingerprint]),
+    [
+      [NAME, "fits what is deployed", next.fingerprint],
+      [also, "fits what is deployed", renewed.fingerprint],
+    ],
+  );
 });
 
 /** What the unit of deploy alerts, all in one place. */

@@ -74,11 +74,13 @@ export async function tlsaLegs(
   const isExpected = lookup.unasked?.isMissing === false && (mailcow !== null || resolver !== null);
   if (lookup.unasked !== null && !isExpected && !isAsked) return new Map();
   const ask = takingTurns();
+  let known: ReturnType<Surroundings["ports"]> | undefined;
+  const once = { config, ports: () => known ??= around.ports() };
   const legs = names.map(async (each): Promise<[string, Leg[]]> => {
     const { name } = each;
     const dane = lookup.published.get(name) ?? { kind: "none", words: "none published" };
     if (dane.kind === "records") {
-      const seen = await whatIsGiven(each, around, ask, context);
+      const seen = await whatIsGiven(each, once, ask, context);
       return [name, judgeGiven(dane, seen, name, context.now)];
     }
     if (dane.kind === "none" && !isAsked) return [name, []];
@@ -123,7 +125,7 @@ export type Seen =
 /** At the addresses that senders go to, before the port that is mailcow's on this host. */
 async function whatIsGiven(
   { name, deployed }: DaneName,
-  { config: { timeoutMs }, ports }: Surroundings,
+  { config: { timeoutMs }, ports }: Pick<Surroundings, "config" | "ports">,
   ask: Ask,
   context: RunContext,
 ): Promise<Seen> {
