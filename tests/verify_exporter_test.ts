@@ -57,10 +57,11 @@ Deno.test("three names of one mailcow are three series each, also where two shar
   await npm.add(6, both);
   await mailcow.putSni("pair", other, [shop, blog]);
   const config = `${dir.path}/config.yaml`;
-  const [push, deploy] = [{ live: npm.live, to: "u@h:/d/" }, { mailcow: mailcow.root }];
+  const push = { live: npm.live, to: "u@h:/d/" };
+  const sections = { push, deploy: { mailcow: mailcow.root }, verify: { trust: ca.rootFile } };
   await Deno.writeTextFile(
     config,
-    JSON.stringify({ domain: mail, also: [shop, blog], push, deploy }),
+    JSON.stringify({ domain: mail, also: [shop, blog], ...sections }),
   );
   await Deno.mkdir(`${dir.path}/collected`);
   const { code, stderr } = await certsync([

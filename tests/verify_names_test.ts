@@ -1,0 +1,401 @@
+// Several names, each with a certificate of its own: whose chain is stuck, and one next step for all of
+// them, followed to the letter with real push and deploy.
+
+import { deepEqual, equal, match } from "node:assert/strict";
+import type { VerifyReport } from "../lib/verify/report.ts";
+import { type Authority, authority, type Leaf, type LeafOptions } from "./kit/authority.ts";
+import { certsyncHere, verifyHere, verifyLines } from "./kit/in_process.ts";
+import { type MailHost, mailHost } from "./kit/mail_host.ts";
+import { SERVICES } from "./kit/mail_services.ts";
+import { type NpmTree, npmTree } from "./kit/npm_tree.ts";
+import { tryRun } from "./kit/run.ts";
+import { sshServer } from "./kit/ssh_server.ts";
+import { tempDir } from "./kit/temp_dir.ts";
+
+const MAIL = "mail.example.org", SHOP = "shop.example.net", WWW = "www.example.com";
+const NAMES = [MAIL, SHOP, WWW];
+const OTHER = "old.example.com";
+const daysAgo = (days: number) => new Date(Date.now() - days * 86_400_000);
+
+type View = "one machine" | "NPM host" | "mail host" | "laptop";
+type Step = VerifyReport["next"][number];
+
+interface Chains extends AsyncDisposable {
+  ca: Authority;
+  npm: NpmTree;
+  host: MailHost;
+  /** By name, what is in every place at first, and what Nginx Proxy Manager renews to. */
+  current: Record<string, Leaf>;
+  next: Record<string, Leaf>;
+  pushState: string;
+  issue(name: string, options?: Partial<LeafOptions>): Promise<Leaf>;
+  settle(): Promise<void>;
+  renew(name: string, leaf?: Leaf): Promise<void>;
+  stage(name: string, leaf: Leaf): Promise<void>;
+  /** Where it is deployed: tells nobody. */
+  put(name: string, leaf: Leaf, domains?: string[]): Promise<void>;
+  restart(): Promise<void>;
+  /** Of what deploy remembers: adds a line. */
+  remember(file: string, line: string): Promise<void>;
+  /** Which further names the config files hold. */
+  configure(also: string[], there?: string[]): Promise<void>;
+  verify(view: View, ...more: string[]): Promise<VerifyReport>;
+  push(): Promise<void>;
+  follow(step: Step): Promise<void>;
+}
+
+const lineageOf = (name: string) => 5 + NAMES.indexOf(name);
+
+async function chains(): Promise<Chains> {
+  await using stack = new AsyncDisposableStack();
+  const { path: dir } = stack.use(await tempDir());
+  const ca: Authority = stack.use(await authority());
+  const ssh = stack.use(await sshServer());
+  const issue = (name: string, options: Partial<LeafOptions> = {}) =>
+    ca.issue({ names: [name], ...options });
+  const allOf = async (days: number) =>
+    Object.fromEntries(
+      await Promise.all(
+        NAMES.map(async (name) => [name, await issue(name, { notBefore: daysAgo(days) })] as const),
+      ),
+    );
+  const [current, next] = [await allOf(40), await allOf(2)];
+  const leafOf = (leaves: Record<string, Leaf>, name: string) => {
+    const leaf = leaves[name];
+    if (leaf === undefined) throw new TypeError(`no leaf for ${name}`);
+    return leaf;
+  };
+  const host = stack.use(
+    await mailHost({
+      ...{ trust: ca.rootFile, deployed: leafOf(current, MAIL), endpoints: ["imaps", "smtps"] },
+    }),
+  );
+  const pushState = `${dir}/push`;
+  const target = ssh.target(`${host.staging}/`);
+  const { deploy } = JSON.parse(await Deno.readTextFile(host.config));
+  const trust = { trust: ca.rootFile };
+  const endpoints = host.services.url("imaps");
+  let npm: NpmTree = await npmTree(`${dir}/npm`);
+  const push = {
+    ...{ live: npm.live, to: target, port: ssh.port, identity: ssh.identity },
+    ...{ known_hosts: ssh.knownHosts, state: pushState, trust: ca.rootFile },
+  };
+  const config = (view: View) => `${dir}/${view.replace(" ", "-")}.yaml`;
+  let there: readonly string[] = [];
+  const configure = async (also: readonly string[], onNpmHost = also) => {
+    there = onNpmHost;
+    const configs: Record<View, unknown> = {
+      "one machine": { domain: MAIL, also, push, deploy, verify: trust },
+      "NPM host": { domain: MAIL, also: there, push, verify: { ...trust, endpoints } },
+      "mail host": { also, deploy, verify: trust },
+      laptop: { domain: MAIL, also, verify: { ...trust, source: npm.dir(5), endpoints } },
+    };
+    for (const [view, text] of Object.entries(configs)) {
+      await Deno.writeTextFile(config(view as View), JSON.stringify(text));
+    }
+  };
+
+  const stagedAt = (name: string) => name === MAIL ? host.staging : `${host.staging}/${name}`;
+  const stage = async (name: string, leaf: Leaf) => {
+    await Deno.remove(stagedAt(name), { recursive: name !== MAIL }).catch(() => {});
+    await Deno.mkdir(stagedAt(name), { recursive: true, mode: 0o700 });
+    const files = { "fullchain.pem": leaf.fullchainPem, "privkey.pem": leaf.keyPem };
+    for (const [file, text] of Object.entries(files)) { // rsync keeps the time of what was sent
+      await Deno.writeTextFile(`${stagedAt(name)}/${file}`, text, { mode: 0o600 });
+      await Deno.utime(`${stagedAt(name)}/${file}`, leaf.notBefore, leaf.notBefore);
+    }
+  };
+  const put = async (name: string, leaf: Leaf, domains = [name]) => {
+    if (name === MAIL) await host.mailcow.put(leaf);
+    else await host.mailcow.putSni(name, leaf, domains);
+  };
+  const restart = async () => {
+    await Promise.all(SERVICES.map((service) => host.services.restart(service)));
+  };
+  const renewed = new Set<string>();
+  const renew = async (name: string, leaf = leafOf(next, name)) => {
+    renewed.add(name);
+    await npm.renew(lineageOf(name), leaf);
+  };
+  const settle = async () => {
+    renewed.clear();
+    await Deno.remove(npm.root, { recursive: true });
+    npm = await npmTree(npm.root);
+    for (const path of [host.staging, pushState, host.state]) {
+      await Deno.remove(path, { recursive: true }).catch(() => {});
+      await Deno.mkdir(path, { mode: 0o700 });
+    }
+    for await (const entry of Deno.readDir(host.mailcow.ssl)) {
+      if (!entry.isDirectory) continue;
+      await Deno.remove(`${host.mailcow.ssl}/${entry.name}`, { recursive: true });
+    }
+    const pushed: string[] = [], loaded: string[] = [];
+    for (const name of NAMES) {
+      const leaf = leafOf(current, name);
+      await npm.add(lineageOf(name), leaf);
+      await stage(name, leaf);
+      await put(name, leaf);
+      const tail = name === MAIL ? "" : `\t${name}`;
+      pushed.push(`${leaf.fingerprint} ${target}${tail}\n`);
+      loaded.push(...SERVICES.map((each) => `${each}-mailcow ${leaf.fingerprint}${tail}\n`));
+    }
+    await restart();
+    await Deno.writeTextFile(`${pushState}/last_fp`, pushed.join(""));
+    // push waits for a second that is not that of the last one.
+    await Deno.utime(`${pushState}/last_fp`, daysAgo(1), daysAgo(1));
+    await Deno.writeTextFile(`${host.state}/loaded`, loaded.join(""));
+    await Deno.writeTextFile(`${host.state}/names`, `${SHOP}\n${WWW}\n`);
+    await configure([SHOP, WWW]);
+  };
+  const run = (view: View, [name = "", ...args]: string[]) =>
+    certsyncHere([name, "--config", config(view), ...args], host.docker.bin);
+
+  const owned = stack.move();
+  return {
+    ...{ ca, host, current, next, pushState, issue, settle, renew, stage, put, restart, configure },
+    get npm() {
+      return npm;
+    },
+    remember: async (file, line) => {
+      await Deno.writeTextFile(`${host.state}/${file}`, `${line}\n`, { append: true });
+    },
+    verify: (view, ...more) => verifyHere(["--config", config(view), ...more], host.docker.bin),
+    push: () => run("NPM host", ["push"]),
+    follow: async ({ host: where, command }) => {
+      if (where === "Nginx Proxy Manager") {
+        const [, names = ""] = /certificate for ([^,]+)/.exec(command) ?? [];
+        const [name = "", ...more] = names.split(" ");
+        if (command.endsWith("unless that is done") && renewed.has(name)) return;
+        return await renew(name, await issue(name, { names: [name, ...more] }));
+      }
+      if (where === "config file of the NPM host") {
+        const [, names = ""] = /^name (.*) in also, unless that is done$/.exec(command) ?? [];
+        const also = JSON.parse(await Deno.readTextFile(config("mail host"))).also;
+        return await configure(also, [...new Set([...there, ...names.split(" ")])]);
+      }
+      if (command.startsWith("certsync ")) {
+        return await run(where === "NPM host" ? where : "mail host", command.split(" ").slice(1));
+      }
+      const { code, stderr } = await tryRun("/bin/sh", ["-c", command], {
+        env: { PATH: `${host.docker.bin}:${Deno.env.get("PATH")}` },
+      });
+      equal(code, 0, `${command}: ${stderr}`);
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** `certsync push --force` in short: "push --force"; a name by its first label. */
+function inShort({ host, command }: Step): string {
+  if (host === "Nginx Proxy Manager") {
+    const [, names = ""] = /certificate for ([^,]+)/.exec(command) ?? [];
+    return `${command.split(" ")[0]} ${
+      names.split(" ").map((name) => name.split(".")[0]).join(" ")
+    }`;
+  }
+  if (host === "config file of the NPM host") return "also";
+  if (command.includes("docker compose restart")) return "restart";
+  if (command.startsWith("rm ")) return "rm";
+  return command.replace("certsync ", "").replaceAll(/--only (\w+)\S*/g, "--only $1");
+}
+
+interface State {
+  readonly name: string;
+  readonly view: View;
+  arrange(all: Chains): Promise<unknown>;
+  /** Which names are not well, with the leg where it lags. */
+  readonly stale: Record<string, string | null>;
+  readonly steps: string;
+  /** What the last line says of the names. */
+  readonly words?: RegExp;
+}
+
+const sslOf = ({ host }: Chains, name: string) => `${host.mailcow.ssl}/${name}`;
+const stagedOf = ({ host }: Chains, name: string) => `${host.staging}/${name}`;
+const rejected = (leaf: Leaf | undefined) => `${leaf?.fingerprint} 2026-01-01T00:00:00Z`;
+const leafFor = (leaves: Record<string, Leaf>, name: string): Leaf => {
+  const leaf = leaves[name];
+  if (leaf === undefined) throw new TypeError(`no leaf for ${name}`);
+  return leaf;
+};
+
+const states: State[] = [
+  {
+    name: "one of three was renewed, and not pushed yet",
+    view: "one machine",
+    arrange: ({ renew }) => renew(SHOP),
+    stale: { [SHOP]: "pushed" },
+    steps: "push, deploy",
+    words:
+      /^15 of 20 match; shop\.example\.net stale at pushed: run on the NPM host: certsync push; /,
+  },
+  {
+    name: "all three were renewed, and the laptop sees that one by its source",
+    view: "one machine",
+    arrange: async ({ renew }) => {
+      for (const name of NAMES) await renew(name);
+    },
+    stale: { [MAIL]: "pushed", [SHOP]: "pushed", [WWW]: "pushed" },
+    steps: "push, deploy",
+  },
+  {
+    name: "two were pushed, and not deployed yet",
+    view: "mail host",
+    arrange: async ({ stage, next }) => {
+      await stage(MAIL, leafFor(next, MAIL));
+      await stage(WWW, leafFor(next, WWW));
+    },
+    stale: { [MAIL]: "deployed", [WWW]: "deployed" },
+    steps: "deploy",
+  },
+  {
+    name: "the staging lost one name's directory",
+    view: "one machine",
+    arrange: (all) => Deno.remove(stagedOf(all, SHOP), { recursive: true }),
+    stale: { [SHOP]: "staged" },
+    steps: "push --force",
+  },
+  {
+    name: "the NPM host does not know one name",
+    view: "mail host",
+    arrange: async (all) => {
+      await Deno.remove(stagedOf(all, SHOP), { recursive: true });
+      await Deno.remove(sslOf(all, SHOP), { recursive: true });
+      await all.restart();
+      await all.configure([SHOP, WWW], [WWW]);
+    },
+    stale: { [SHOP]: "staged" },
+    steps: "also, push --force, deploy",
+  },
+  {
+    name: "a link stands where a name's directory belongs",
+    view: "mail host",
+    arrange: async (all) => {
+      await Deno.remove(stagedOf(all, SHOP), { recursive: true });
+      await Deno.symlink("/etc", stagedOf(all, SHOP));
+    },
+    stale: { [SHOP]: null },
+    steps: "push --force, deploy",
+  },
+  {
+    name: "a name was never deployed",
+    view: "mail host",
+    arrange: async (all) => {
+      await Deno.remove(sslOf(all, SHOP), { recursive: true });
+      await all.restart();
+    },
+    stale: { [SHOP]: "deployed" },
+    steps: "deploy",
+  },
+  {
+    name: "the key in one directory belongs to another certificate",
+    view: "mail host",
+    arrange: (all) =>
+      Deno.writeTextFile(`${sslOf(all, SHOP)}/key.pem`, leafFor(all.next, SHOP).keyPem),
+    stale: { [SHOP]: null },
+    steps: "deploy",
+  },
+  {
+    name: "a service forgot one name",
+    view: "mail host",
+    arrange: async (all) => {
+      await all.put(SHOP, leafFor(all.next, SHOP));
+      await all.host.services.restart("dovecot");
+      await all.put(SHOP, leafFor(all.current, SHOP));
+    },
+    stale: { [SHOP]: "served" },
+    steps: "deploy --force --only shop",
+  },
+  {
+    name: "one name's leaf was rolled back before",
+    view: "mail host",
+    arrange: async (all) => {
+      await all.stage(SHOP, leafFor(all.next, SHOP));
+      await all.stage(WWW, leafFor(all.next, WWW));
+      await all.remember("rejected", rejected(all.next[SHOP]));
+    },
+    stale: { [SHOP]: "deployed", [WWW]: "deployed" },
+    steps: "deploy --force --only shop",
+  },
+  {
+    name: "the domain's and another's leaf were rolled back before",
+    view: "mail host",
+    arrange: async (all) => {
+      for (const name of [MAIL, SHOP]) {
+        await all.stage(name, leafFor(all.next, name));
+        await all.remember("rejected", rejected(all.next[name]));
+      }
+    },
+    stale: { [MAIL]: "deployed", [SHOP]: "deployed" },
+    steps: "deploy --force --only mail --only shop",
+  },
+  {
+    name: "nothing renews one name",
+    view: "one machine",
+    arrange: async (all) => {
+      const ending = await all.issue(WWW, { notBefore: daysAgo(85) });
+      all.current[WWW] = ending;
+      await all.settle();
+    },
+    stale: { [WWW]: null },
+    steps: "renew www, push, deploy",
+    words:
+      /^all 20 match; www\.example\.com: expires in 4 days: in Nginx Proxy Manager: renew the /,
+  },
+  {
+    name: "one name is stale, and another ends soon",
+    view: "one machine",
+    arrange: async (all) => {
+      all.current[WWW] = await all.issue(WWW, { notBefore: daysAgo(85) });
+      await all.settle();
+      await all.renew(SHOP);
+    },
+    stale: { [SHOP]: "pushed", [WWW]: null },
+    steps: "renew www, push, deploy",
+  },
+  {
+    name: "a directory is for more names than the certificate",
+    view: "mail host",
+    arrange: async (all) => {
+      const names = [SHOP, "blog.example.net"];
+      await all.put(SHOP, await all.issue(SHOP, { names }), names);
+      await all.restart();
+    },
+    stale: { [SHOP]: null },
+    steps: "request shop blog, push, deploy",
+  },
+  {
+    name: "a directory of a name that was taken out of also has expired",
+    view: "mail host",
+    arrange: async (all) => {
+      const expired = await all.issue(OTHER, { notBefore: daysAgo(99) });
+      await all.put(OTHER, expired);
+      await all.remember("names", OTHER);
+      await all.restart();
+    },
+    stale: { [MAIL]: null },
+    steps: "rm, restart",
+  },
+];
+
+Deno.test("who follows the one next step of three names finds that all match", async (t) => {
+  await using all = await chains();
+  const former = { ...all.current };
+  for (const { name, view, arrange, stale, steps, words } of states) {
+    await t.step(`${view}: ${name}`, async () => {
+      Object.assign(all.current, former);
+      await all.settle();
+      await arrange(all);
+      const before = await all.verify(view);
+      const unwell = before.certificates.filter(({ status }) => status !== "ok");
+      const seen = Object.fromEntries(unwell.map(({ name, staleAt }) => [name ?? "", staleAt]));
+      deepEqual(seen, stale, verifyLines(before).join("\n"));
+      equal(before.staleAt, stale[MAIL] ?? null);
+      deepEqual(before.next.map(inShort).join(", "), steps, verifyLines(before).join("\n"));
+      if (words !== undefined) match(verifyLines(before).at(-1) ?? "", words);
+      for (const step of before.next) await all.follow(step);
+      const after = await all.verify(view);
+      equal(after.status, "ok", verifyLines(after).join("\n"));
+    });
+  }
+});
