@@ -55,8 +55,22 @@ export function parsePair(
   paths: PairPaths,
   reading: Reading = "strict",
 ): Pair {
-  const chain = parseChain(files.chainPem, quote(paths.chain), reading);
-  const key = parseKey(files.keyPem, quote(paths.key), reading);
+  return pairWithKey(
+    parseChain(files.chainPem, quote(paths.chain), reading),
+    files.keyPem,
+    paths,
+    reading,
+  );
+}
+
+/** Of a chain that was parsed already, leaf first. Throws a Failure where the key file is none. */
+export function pairWithKey(
+  chain: readonly [Certificate, ...Certificate[]],
+  keyPem: Uint8Array,
+  paths: PairPaths,
+  reading: Reading = "strict",
+): Pair {
+  const key = parseKey(keyPem, quote(paths.key), reading);
   return {
     chainPem: formatPem(chain.map(({ der }) => ({ label: "CERTIFICATE", der }))),
     keyPem: formatPem([key]),

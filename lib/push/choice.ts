@@ -33,6 +33,8 @@ export interface DirectoryChoice extends Pick<Source, "directory" | "warnings" |
   /** Directories that cannot be read, and changed a moment ago. */
   readonly changing: readonly string[];
   readonly isChanging: boolean;
+  /** What was seen there; null where nobody has looked. */
+  readonly lineage: Lineage | null;
 }
 
 /** Throws a Failure where there is none to read. */
@@ -41,19 +43,20 @@ export function chooseDirectory(
   pushed: ReadonlySet<string>,
   look: () => readonly Lineage[],
 ): DirectoryChoice {
-  const alone = { warnings: [], others: [], changing: [], isChanging: false };
+  const alone = { warnings: [], others: [], changing: [], isChanging: false, lineage: null };
   if (source.kind === "directory") return { ...alone, directory: source.name };
   const hint = `see what is there with: ${commands.find}`;
-  const lineages = look();
+  const all = look();
+  const lineages = all.filter(({ names }) => namesCover(names, domain) !== null);
   if (source.kind === "lineage") {
-    const lineage = namedLineage(lineages, source.name, domain);
+    const lineage = namedLineage(all, source.name, domain);
     if (lineage !== null) {
       const others = whatElse(lineages, domain, lineage.directory);
-      return { ...alone, directory: lineage.directory, others };
+      return { ...alone, directory: lineage.directory, lineage, others };
     }
     throw new NoLineage(`there is no ${source.name} in the live directories`, { hint });
   }
-  const changing = lineages.filter(({ isChanging }) => isChanging)
+  const changing = all.filter(({ isChanging }) => isChanging)
     .map(({ directory }) => directory);
   const choice = chooseLineage(lineages, domain);
   const { best } = choice;
@@ -69,21 +72,22 @@ export function chooseDirectory(
       others: whatElse(lineages, domain, chosen.directory),
       changing,
       isChanging: changing.length > 0,
+      lineage: chosen,
     };
   }
-  const unreadable = lineages.find(({ isUnreadable }) => isUnreadable);
+  const unreadable = all.find(({ isUnreadable }) => isUnreadable);
   if (unreadable !== undefined) {
     throw new Failure(`source unreadable: ${unreadable.problem}`, { hint: RUN_AS_ROOT });
   }
-  const malformed = malformedFor(lineages, domain);
+  const malformed = malformedFor(all, domain);
   if (malformed !== null) {
     const { directory, isChanging } = malformed;
     return { ...alone, directory, isChanging };
   }
-  const skipped = lineages.flatMap(({ problem }) => problem ?? []);
+  const skipped = all.flatMap(({ problem }) => problem ?? []);
   const none = `no certificate for ${quote(domain)} in the live directories` +
     (skipped.length === 0 ? "" : `; skipped: ${firstFew(skipped).join("; ")}`);
-  const cut = lineages.find(({ state, directory }) =>
+  const cut = all.find(({ state, directory }) =>
     state === "broken" && leftByCertbot(directory).length > 0
   );
   const Kind = changing.length > 0 ? Passing : skipped.length > 0 ? Failure : NoLineage;

@@ -1,9 +1,10 @@
 // The pair in one directory, read once; a renewal or an upload may be under way there.
 
 import { join } from "node:path";
-import { deliveredPaths, keyFits, type Pair, parsePair } from "../certificate/pair.ts";
+import { deliveredPaths, keyFits, type Pair, pairWithKey, parsePair } from "../certificate/pair.ts";
+import { publicHalfFits } from "../certificate/public_half.ts";
 import { leftByCertbot, readLineageFile } from "../chain/lineage_file.ts";
-import { RUN_AS_ROOT } from "../chain/npm_dir.ts";
+import { type Lineage, RUN_AS_ROOT } from "../chain/npm_dir.ts";
 import type { CommandsToTell } from "../config/push_config.ts";
 import { Failure, quote } from "../failure.ts";
 import { FileProblem } from "../files/read_file.ts";
@@ -42,9 +43,39 @@ export function readAt(
   const facts = { directory, others, warnings: [...new Set([...warnings, ...told])] };
   try {
     const pair = parsePair({ chainPem: chain.bytes, keyPem: key.bytes }, paths);
-    return { ...facts, pair, keyFits: keyFits(pair) };
+    return { ...facts, pair, keyFits: seemsToFit(pair) };
   } catch (error) {
     if (error instanceof Failure) return { ...facts, pair: error, keyFits: false };
+    throw error;
+  }
+}
+
+function seemsToFit(pair: Pair): boolean {
+  return publicHalfFits(pair) ?? keyFits(pair);
+}
+
+/**
+ * With the chain as it was looked at, and the key read now: where the two belong together they are a
+ * snapshot. Null where they do not, or cannot be told to: both are to be read again then.
+ */
+export function readKeyOf(
+  { directory, chain, warning }: Lineage,
+  found: Pick<Source, "warnings" | "others">,
+): Source | null {
+  if (chain === null) return null;
+  const paths = deliveredPaths(directory);
+  try {
+    const key = readLineageFile(paths.key);
+    const pair = pairWithKey(chain, key.bytes, paths);
+    if (!seemsToFit(pair)) return null;
+    const told = [warning, key.warning].flatMap((warning) => warning ?? []);
+    return {
+      ...found,
+      ...{ directory, pair, keyFits: true },
+      warnings: [...new Set([...found.warnings, ...told])],
+    };
+  } catch (error) {
+    if (error instanceof FileProblem || error instanceof Failure) return null;
     throw error;
   }
 }

@@ -12,7 +12,7 @@ import type { PushConfig, SourceConfig } from "../config/push_config.ts";
 import { Failure, quote } from "../failure.ts";
 import { pause, type RunContext } from "../run_context.ts";
 import { chooseDirectory, type DirectoryChoice, type Wanted } from "./choice.ts";
-import { Passing, readAt, type Source } from "./pair_at.ts";
+import { Passing, readAt, readKeyOf, type Source } from "./pair_at.ts";
 
 const ATTEMPTS = 40;
 const BETWEEN_MS = 100;
@@ -40,15 +40,16 @@ export async function readSources(
     const look = onceEach((live: Wanted["live"]) =>
       readLineages(liveDirectories(live), context.now)
     );
-    const read = onceEach((directory: string, wanted: Wanted) =>
-      readAt(directory, { warnings: [], others: [] }, wanted.commands)
+    const nothing = { warnings: [], others: [] };
+    const read = onceEach((directory: string, { lineage, wanted }: Look) =>
+      (lineage && readKeyOf(lineage, nothing)) ?? readAt(directory, nothing, wanted.commands)
     );
     for (const question of questions) {
       if (answers.has(question)) continue;
       const { wanted, pushed } = question;
       const answer = attemptOnce(seen.get(question) ?? new Set(), attempt === ATTEMPTS, {
         choose: () => chooseDirectory(wanted, pushed, () => look(wanted.live, wanted)),
-        read: (directory) => read(directory, wanted),
+        read: ({ directory, lineage }) => read(directory, { lineage, wanted }),
       });
       if (answer !== null) answers.set(question, answer);
     }
@@ -63,6 +64,10 @@ export async function readSources(
   );
 }
 
+interface Look extends Pick<DirectoryChoice, "lineage"> {
+  readonly wanted: Wanted;
+}
+
 /** Of one name alone. Throws a Failure where there is nothing to read. */
 export async function readSource(wanted: Wanted, context: RunContext): Promise<Source> {
   const [source] = await readSources([{ wanted, pushed: new Set() }], context);
@@ -74,14 +79,14 @@ export async function readSource(wanted: Wanted, context: RunContext): Promise<S
 function attemptOnce(
   seen: Set<string>,
   isLast: boolean,
-  { choose, read }: { choose(): DirectoryChoice; read(directory: string): Source },
+  { choose, read }: { choose(): DirectoryChoice; read(choice: DirectoryChoice): Source },
 ): Source | Failure | null {
   try {
     const choice = choose();
     if (isLast || !choice.isChanging) {
       const better = choice.changing.find((directory) => seen.has(directory));
       if (better !== undefined) throw beingWritten(better);
-      const { directory, warnings, ...found } = read(choice.directory);
+      const { directory, warnings, ...found } = read(choice);
       const source = {
         ...{ ...found, directory, others: choice.others },
         warnings: [...new Set([...choice.warnings, ...warnings])],

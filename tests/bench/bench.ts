@@ -38,7 +38,7 @@ await using ca = await authority("Bench");
 const env = { PATH, HOME: dir.path, LC_ALL: "C" };
 const hello = { argv: [HELLO], env };
 
-const parts = { startUp, push, deploy, verify, findNpmDir, binary };
+const parts = { startUp, push, pushNames, deploy, verify, findNpmDir, binary };
 const wanted = Deno.args.filter((argument) => !argument.startsWith("-"));
 for (const [name, measure] of Object.entries(parts)) {
   if (wanted.length === 0 || wanted.includes(name)) await measure();
@@ -154,6 +154,59 @@ async function push() {
   });
 }
 
+/** A host with a hundred certificates, of which one is pushed, or all. */
+async function pushNames() {
+  progress("push of a hundred names");
+  const npm = await npmTree(`${dir.path}/npm-names`);
+  const also = Array.from({ length: 99 }, (_, index) => `host-${index}.example.net`);
+  const leaves = await Promise.all([NAME, ...also].map((name) => ca.issue({ names: [name] })));
+  const lineages = await Promise.all(leaves.map((leaf, index) => npm.add(index + 1, leaf)));
+  await using ssh = await sshServer();
+  const incoming = `${dir.path}/incoming-names`;
+  await Deno.mkdir(incoming);
+  const target = ssh.target(`${incoming}/`);
+  const one = await pushConfig("one-name", npm, ssh, [target]);
+  const all = await pushConfig("all-names", npm, ssh, [target], also);
+  await call(one.push);
+  await call(all.push);
+  const idle = await inTurns({ one: subject(one.push), all: subject(all.push) }, many);
+  row("push of 100 names, nothing to do", "one of the 100", idle.one, idle.all, {
+    ratio: medianOf(idle, (round) => round.all / round.one),
+    limit: 1.6,
+    ...await processes(one.push, all.push),
+    limitProcesses: 0,
+    ...await memory(one.push, all.push),
+  });
+
+  const noted = await Deno.readTextFile(`${all.state}/last_fp`);
+  const name = also[50] ?? "";
+  const other = Array(32).fill("00").join(":");
+  const isRenewed = async () => {
+    await Deno.remove(`${incoming}/${name}`, { recursive: true });
+    const text = noted.replace(new RegExp(`^\\S+(?= .*\t${name}$)`, "m"), other);
+    await Deno.writeTextFile(`${all.state}/last_fp`, text);
+    await Deno.utime(`${all.state}/last_fp`, 0, 0);
+  };
+  const pair = bench(
+    "rsync.sh",
+    lineages[51] ?? "",
+    ssh.target(`${incoming}/${name}/`),
+    ...sshArgs(ssh),
+  );
+  const renewal = await inTurns({
+    hello: subject(hello),
+    rsync: subject(pair, () => emptyOut(`:${incoming}/${name}`)),
+    certsync: subject(all.push, isRenewed),
+  }, some);
+  const bare = renewal.rsync.map((ms, round) => ms + (renewal.hello[round] ?? 0));
+  await isRenewed();
+  row("push of 1 of 100 names", "bare rsync of it + hello world", bare, renewal.certsync, {
+    ratio: medianOf(renewal, ({ certsync, rsync, hello }) => certsync / (rsync + hello)),
+    limit: 1.2,
+    processes: [2, await started(all.push)],
+  });
+}
+
 /** Lets the next push find another certificate noted, a while ago. */
 async function renewed(state: string, target: string) {
   const other = Array(32).fill("00").join(":");
@@ -172,6 +225,7 @@ async function pushConfig(
   npm: NpmTree,
   ssh: SshServer,
   to: readonly string[],
+  also: readonly string[] = [],
 ) {
   const state = `${dir.path}/state-${name}`;
   await Deno.mkdir(state, { mode: 0o700 });
@@ -179,6 +233,7 @@ async function pushConfig(
   await Deno.writeTextFile(
     file,
     `domain: ${NAME}
+${also.length === 0 ? "" : `also: [${also.join(", ")}]`}
 push:
   live: [${npm.live}]
   to: [${to.map((target) => `"${target}"`).join(", ")}]
