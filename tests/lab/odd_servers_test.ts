@@ -1,10 +1,9 @@
 // Servers that go on giving another certificate, or that another one takes with it: nothing is done
 // twice that did not help, and nobody is punished for somebody else.
 
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match } from "node:assert/strict";
 import { tryRun } from "../kit/run.ts";
-import { textOf } from "../kit/text_of.ts";
-import { actions, ALL_RELOADED, type Lab, SERVICES, startLab } from "./lab.ts";
+import { actions, ALL_RELOADED, type Lab, startLab } from "./lab.ts";
 import {
   ask,
   assertServed,
@@ -14,11 +13,7 @@ import {
   POSTFIX,
   until,
   untilAnswered,
-  WITHOUT_LOGIN,
 } from "./wire.ts";
-
-/** How often each case of chance is tried. */
-const RUNS = Number(Deno.env.get("LAB_RUNS") ?? 1);
 
 /** How often it was restarted, and what deploy said each time. */
 async function deployThrice(lab: Lab) {
@@ -127,123 +122,6 @@ Deno.test("a foreign directory that holds no pair keeps a deaf nginx from being 
   await assertServed(leaf);
 });
 
-interface Fate {
-  befall(lab: Lab): Promise<unknown>;
-  end(lab: Lab): Promise<unknown>;
-}
-
-/** What befalls Dovecot before deploy, or while it is at work. */
-const fates: Record<string, Fate> = {
-  "stopped": {
-    befall: (lab) => lab.compose("stop", "--timeout", "1", "dovecot-mailcow"),
-    end: (lab) => lab.compose("start", "dovecot-mailcow"),
-  },
-  "paused": {
-    befall: (lab) => lab.compose("pause", "dovecot-mailcow"),
-    end: (lab) => lab.compose("unpause", "dovecot-mailcow"),
-  },
-  "slow": {
-    befall: async (lab) => {
-      await lab.tell("dovecot-mailcow", "slow", "4");
-      await lab.compose("restart", "--timeout", "1", "dovecot-mailcow");
-    },
-    end: (lab) => lab.tell("dovecot-mailcow", "slow", null),
-  },
-};
-
-for (const [fate, { befall, end }] of Object.entries(fates)) {
-  for (const apply of ["reload", "restart"]) {
-    Deno.test(`the new certificate is never rejected where Dovecot is ${fate} during a ${apply}`, async () => {
-      const ends: string[] = [];
-      for (let run = 0; run < RUNS; run++) {
-        await using lab = await startLab({
-          settle: "3s",
-          restartTimeout: "6s",
-          isDeployed: true,
-          first: {},
-        });
-        await lab.configure({ apply });
-        const isBefore = run % 2 === 0;
-        if (isBefore) await befall(lab);
-        const leaf = await lab.issue();
-        let outcome = "";
-        const restarts = await lab.restartsDuring(async () => {
-          const [{ code, json }] = await Promise.all([
-            lab.deliver(leaf),
-            isBefore
-              ? null
-              : new Promise((go) => setTimeout(go, 100 * run)).then(() => befall(lab)),
-          ]);
-          outcome = json.outcome;
-          equal(["deployed", "stale"].includes(outcome), true, json.error);
-          equal(code, outcome === "deployed" ? 0 : 1);
-        });
-        equal(await textOf(`${lab.state}/rejected`), "");
-        equal(await Deno.readTextFile(lab.tree.certFile), leaf.fullchainPem);
-        equal(await ask("smtp", HOSTNAME), leaf.fingerprint);
-        const ofOthers = restarts.filter((service) => service !== "dovecot-mailcow");
-        const asTold = apply === "reload" ? [] : ["nginx-mailcow", "postfix-mailcow"];
-        deepEqual(ofOthers, asTold, "they are not to blame");
-        const own = restarts.length - ofOthers.length;
-        ok(own <= (fate === "slow" && !isBefore ? 2 : 1), `${own} restarts of Dovecot`);
-        ends.push(`${outcome}, ${restarts.join(" and ") || "nothing"} restarted`);
-
-        await end(lab);
-        await untilAnswered(DOVECOT);
-        await lab.configure({ apply: "reload" });
-        const later = await lab.restartsDuring(async () => {
-          const second = await lab.deploy();
-          equal(second.code, 0, second.json.error);
-          const third = await lab.deploy();
-          deepEqual([third.code, third.json.outcome], [0, "unchanged"], third.json.error);
-        });
-        deepEqual(later, []);
-        await assertServed(leaf, WITHOUT_LOGIN);
-        const loaded = (await textOf(`${lab.state}/loaded`)).trim().split("\n").sort();
-        deepEqual(loaded, [...SERVICES].sort().map((name) => `${name} ${leaf.fingerprint}`));
-        for (const file of ["rejected", "unhelped"]) {
-          equal(await textOf(`${lab.state}/${file}`), "", file);
-        }
-      }
-      console.log(`lab: Dovecot ${fate} during a ${apply}: ${countEach(ends)}`);
-    });
-  }
-}
-
-function countEach(texts: readonly string[]): string {
-  return Array.from(
-    Map.groupBy(texts, (text) => text),
-    ([text, alike]) => `${alike.length} ${text}`,
-  )
-    .join("; ");
-}
-
-Deno.test("where Dovecot is away Postfix ends whoever logs in, which is Dovecot's trouble", async () => {
-  await using lab = await startLab({
-    settle: "2s",
-    restartTimeout: "8s",
-    isDeployed: true,
-    first: {},
-  });
-  await lab.configure({ endpoints: "[smtps://127.0.0.1, imaps://127.0.0.1]" });
-  await lab.compose("stop", "dovecot-mailcow");
-  // The first one still gets through, and takes its server with it.
-  await until(async () => (await ask("smtps", null)).startsWith("none") ? [] : ["smtps answers"]);
-  const leaf = await lab.issue();
-  const restarted = await lab.restartedBy(async () => {
-    const { code, json } = await lab.deliver(leaf);
-    deepEqual([code, json.outcome], [0, "deployed"], json.error);
-    match(json.warnings.join(), /dovecot-mailcow is not running/);
-  });
-  deepEqual(restarted, []);
-  await lab.compose("start", "dovecot-mailcow");
-  await untilAnswered(DOVECOT);
-  const after = await lab.deploy();
-  deepEqual([after.code, after.json.outcome], [0, "repaired"], after.json.error);
-  await assertServed(leaf, DOVECOT);
-  equal((await lab.deploy()).json.outcome, "unchanged");
-});
-
 Deno.test("the running acme-mailcow that does not know yet that it shall skip is told of, and the advice heals it", async () => {
   await using lab = await startLab({ conf: { SKIP_LETS_ENCRYPT: "n" }, first: {} });
   const leaf = await lab.issue();
@@ -263,6 +141,15 @@ Deno.test("the running acme-mailcow that does not know yet that it shall skip is
   deepEqual(next.json.warnings, []);
 });
 
+/** As many clients as Postfix takes of one address, all of this one. */
+async function crowd(port: number): Promise<Disposable> {
+  const clients = await Promise.all(
+    Array.from({ length: 50 }, () => Deno.connect({ hostname: "127.0.0.1", port })),
+  );
+  await Promise.all(clients.map((client) => client.read(new Uint8Array(512)))); // greeted
+  return { [Symbol.dispose]: () => clients.splice(0).forEach((client) => client.close()) };
+}
+
 Deno.test("docker says which endpoints are mailcow's: other ports, and nginx behind another server", async () => {
   await using other = elsewhere();
   await using lab = await startLab({
@@ -279,6 +166,22 @@ Deno.test("docker says which endpoints are mailcow's: other ports, and nginx beh
   equal(urls.includes("https://127.0.0.1:8443"), true);
   equal(json.served.every(({ ok }: { ok: boolean }) => ok), true);
   await assertServed(leaf, [...POSTFIX, ...DOVECOT]);
+
+  // The engine is one client, whoever connects: Postfix has too many of it, for a while.
+  const crowded = await lab.issue();
+  const untroubled = await lab.restartedBy(async () => {
+    using clients = await crowd(587);
+    const deploying = lab.deliver(crowded);
+    await until(async () => {
+      const log = await lab.compose("logs", "postfix-mailcow");
+      return log.includes("Connection concurrency limit exceeded: 51") ? [] : ["51 clients"];
+    });
+    clients[Symbol.dispose]();
+    const { code, json } = await deploying;
+    deepEqual([code, json.outcome, json.warnings], [0, "deployed", []], json.error);
+    equal(json.served.every(({ ok }: { ok: boolean }) => ok), true);
+  });
+  deepEqual(untroubled, []);
 
   // The file says 25 and 8443 still; the override has it otherwise, and another server has 443.
   await Deno.writeTextFile(
