@@ -2,6 +2,7 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
+import { readCommandLine } from "../lib/cli/command_line.ts";
 import { documents, withTranscript } from "../tools/documents.ts";
 import { record, unchanging } from "../tools/record.ts";
 
@@ -83,4 +84,31 @@ Deno.test("every link of the documents leads to a file, and to a heading in it",
       if (anchor !== undefined) equal(headings.includes(anchor), true, `${page}: ${link}`);
     }
   }
+});
+
+Deno.test("every certsync command of the documents is one that certsync takes", () => {
+  const commands = pages.filter((page) => page !== "CHANGELOG.md").flatMap((page) => {
+    const text = read(page).replaceAll(/ \\\n +/g, " ");
+    const typed = Array.from(
+      text.matchAll(/^ {4,}(?:\$ )?(certsync .*)$/gm),
+      ([, line = ""]) => line,
+    );
+    const named = Array.from(text.matchAll(/`(certsync [^`]+)`/g), ([, line = ""]) => line);
+    return [...typed, ...named].flatMap((line) => line.replace(/ +#.*$/, "").split(/ && | \| |; /))
+      .map((line) => line.replaceAll(/\s+/g, " ").trim())
+      .filter((line) => line.startsWith("certsync "))
+      // In words: what stands for a command, a role or an option.
+      .filter((line) => !/ COMMAND\b| …$| \w+\|\w+/.test(line))
+      .map((line) => ({ page, line: line.replace(/ …$/, "") }));
+  });
+  equal(commands.length > 30, true);
+  const wrong = commands.flatMap(({ page, line }) => {
+    const words = Array.from(
+      line.matchAll(/'([^']*)'|"([^"]*)"|(\S+)/g),
+      ([, single, double, plain]) => single ?? double ?? plain ?? "",
+    ).slice(1);
+    const command = readCommandLine(words);
+    return command.kind === "misuse" ? [`${page}: ${line}: ${command.why.message}`] : [];
+  });
+  deepEqual(wrong, []);
 });
