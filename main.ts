@@ -3,7 +3,7 @@
 import { fstatSync } from "node:fs";
 import { type Flags, readCommandLine, valueIn, wantsJson } from "./lib/cli/command_line.ts";
 import { commandHelp, type CommandName, isReporting, overview } from "./lib/cli/commands.ts";
-import { isOneMachine, ofOneMachine } from "./lib/cli/one_machine.ts";
+import { isOneMachine, ofOneMachine } from "./lib/config/one_machine.ts";
 import {
   isJournal,
   openTerminal,

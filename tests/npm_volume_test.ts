@@ -1,7 +1,7 @@
 // Nginx Proxy Manager in a container: where this host sees its certificates, and that it is told.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import { hostPath, volumesIn } from "../lib/chain/npm_volume.ts";
+import { hostPath, volumesIn } from "../lib/programs/npm_container.ts";
 import { type Mount, parseMounts } from "../lib/programs/mounts.ts";
 import { authority } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
@@ -51,6 +51,9 @@ Deno.test("live directories are those that this host sees whole, of NPM and NPMp
   await plus.add(1, leaf);
   await Deno.mkdir(`${plus.root}/renewal`);
   await Deno.mkdir(`${dir.path}/plus/tls/custom`);
+  const custom = await npmTree(`${dir.path}/custom/tls`);
+  await custom.addCustom(2, leaf);
+  await Deno.rename(custom.customSsl, `${dir.path}/custom/tls/custom`);
 
   const mount = (destination: string, source: string, image = "jc21/nginx-proxy-manager:2") => ({
     ...{ container: image, image, destination, source },
@@ -67,6 +70,11 @@ Deno.test("live directories are those that this host sees whole, of NPM and NPMp
       [npm.live, npm.customSsl],
     ],
     ["NPMplus", [mount("/data", `${dir.path}/plus`, plusImage)], [plus.live]],
+    [
+      "NPMplus with an upload alone",
+      [mount("/data", `${dir.path}/custom`, plusImage)],
+      [`${dir.path}/custom/tls/custom`],
+    ],
     ["another image", [mount("/etc/letsencrypt", npm.root, "nginx:latest")], []],
     ["gone", [mount("/etc/letsencrypt", `${dir.path}/nowhere`)], []],
     [

@@ -2,7 +2,7 @@
 
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import { parse } from "@std/yaml/parse";
-import { isOneMachine, ofOneMachine } from "../lib/cli/one_machine.ts";
+import { isOneMachine, ofOneMachine } from "../lib/config/one_machine.ts";
 import { readConfigDocument } from "../lib/config/config_file.ts";
 import { certsync } from "./kit/certsync.ts";
 import { need } from "./kit/programs.ts";

@@ -11,6 +11,7 @@ import {
   timeState,
 } from "../certificate/certificate.ts";
 import { deliveredPaths } from "../certificate/pair.ts";
+import { standardLiveDirectories } from "../config/standard.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { FileProblem, isMissing } from "../files/read_file.ts";
 import { namesCover } from "../values/host_name.ts";
@@ -42,8 +43,6 @@ export interface Lineage {
   /** Whether it was this user who may not read it: what it holds, nobody knows. */
   readonly isUnreadable: boolean;
 }
-
-export const standardLiveDirectories = ["/etc/nginx/letsencrypt/live", "/etc/letsencrypt/live"];
 
 /** None of the directories that were looked for exists. */
 export class NoLiveDirectory extends Failure {

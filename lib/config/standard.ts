@@ -12,6 +12,9 @@ export const STAGING = standard(schema.deploy.staging);
 /** Where push and deploy are on one machine. */
 export const LOCAL_STAGING = "/var/lib/mailcow-cert-incoming";
 
+/** Where this host may see NPM's certificates. */
+export const standardLiveDirectories = ["/etc/nginx/letsencrypt/live", "/etc/letsencrypt/live"];
+
 /** Our own file before ssh's, if it is there. */
 export function standardKnownHosts(): readonly string[] | null {
   return existsSync(STANDARD_KNOWN_HOSTS)

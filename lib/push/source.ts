@@ -2,12 +2,8 @@
 
 import { join } from "node:path";
 import { deliveredPaths } from "../certificate/pair.ts";
-import {
-  lineageDirectories,
-  liveDirectories,
-  readLineages,
-  standardLiveDirectories,
-} from "../chain/npm_dir.ts";
+import { lineageDirectories, liveDirectories, readLineages } from "../chain/npm_dir.ts";
+import { standardLiveDirectories } from "../config/standard.ts";
 import type { PushConfig, SourceConfig } from "../config/push_config.ts";
 import { Failure, quote } from "../failure.ts";
 import { pause, type RunContext } from "../run_context.ts";

@@ -1,9 +1,13 @@
 // certsync setup: prints the script that makes this host a part of the chain, and changes nothing.
 
-import { standardLiveDirectories } from "../chain/npm_dir.ts";
-import { findVolumes, liveList } from "../chain/npm_volume.ts";
 import type { Flags } from "../cli/command_line.ts";
-import { DEPLOY_STATE, MAILCOW, PUSH_STATE, STAGING } from "../config/standard.ts";
+import {
+  DEPLOY_STATE,
+  MAILCOW,
+  PUSH_STATE,
+  STAGING,
+  standardLiveDirectories,
+} from "../config/standard.ts";
 import { readConfigFile, STANDARD_FILE } from "../config/config_file.ts";
 import {
   alsoLine,
@@ -15,6 +19,7 @@ import {
   type SetupConfig,
   setupConfig,
 } from "./config.ts";
+import { findVolumes, liveList } from "../programs/npm_container.ts";
 import type { RunContext } from "../run_context.ts";
 import { keptLines } from "./ssh_public_key.ts";
 

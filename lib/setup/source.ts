@@ -1,9 +1,9 @@
 // Where push is to look, and what of that the config file should say.
 
-import { standardLiveDirectories } from "../chain/npm_dir.ts";
-import { liveList } from "../chain/npm_volume.ts";
 import type { ConfigFile } from "../config/config_file.ts";
+import { standardLiveDirectories } from "../config/standard.ts";
 import { isMissing } from "../files/read_file.ts";
+import { liveList } from "../programs/npm_container.ts";
 import type { Setting } from "./config.ts";
 
 export interface SourceSetup {

@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { readHistory } from "../chain/history.ts";
 import type { Flags } from "../cli/command_line.ts";
-import { isOneMachine } from "../cli/one_machine.ts";
+import { isOneMachine } from "../config/one_machine.ts";
 import type { Presentation } from "../cli/terminal.ts";
 import { type ConfigFile, STANDARD_FILE } from "../config/config_file.ts";
 import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";

@@ -8,8 +8,8 @@ import {
   liveDirectories,
   namedLineage,
   readLineages,
-  standardLiveDirectories,
 } from "../chain/npm_dir.ts";
+import { standardLiveDirectories } from "../config/standard.ts";
 import type { VerifyConfig } from "../config/verify_config.ts";
 import { Failure, orFailure, quote } from "../failure.ts";
 import { FileProblem, isMissing, readFileIfAny } from "../files/read_file.ts";

@@ -1,8 +1,8 @@
 // Where Nginx Proxy Manager and mailcow are on one machine, there is no other host to go to: what a
 // report says of one is said of this one.
 
-import type { ConfigFile } from "../config/config_file.ts";
-import { STAGING } from "../config/standard.ts";
+import type { ConfigFile } from "./config_file.ts";
+import { STAGING } from "./standard.ts";
 
 /** Whether push delivers where deploy on this machine takes it from. */
 export function isOneMachine({ push = {}, deploy = {} }: ConfigFile): boolean {
