@@ -26,6 +26,8 @@ export interface Work<Report> {
   run(context: RunContext): Promise<Report>;
   /** Whether there was nothing to do, it was done, or it failed. */
   ending(report: Report): "idle" | "done" | "failed";
+  /** What is reported where nothing was begun. */
+  idle(): Report;
   /** What is told of a round that another one follows. */
   words(report: Report): readonly string[];
 }
@@ -42,6 +44,10 @@ export async function runRounds<Report>(
   let done: Report | null = null;
   for (let round = 1;; round++) {
     const seen = await awaitQuiet(work, pace, context);
+    if (seen === null) {
+      context.tell("stopped before anything was begun: the next run takes what is there then");
+      return done ?? work.idle();
+    }
     const end = await attempt(work, {
       ...context,
       now: new Date(context.now.getTime() + performance.now() - began),
@@ -74,24 +80,22 @@ async function attempt<Report>(
   }
 }
 
-/** What was there when nothing had changed for a while, or when that had been waited for in vain. */
+/**
+ * What was there when nothing had changed for a while, or when that had been waited for in vain. Null
+ * where the operator stopped us: that is no failure, for the next run takes what is there then.
+ */
 async function awaitQuiet(
   { look }: Pick<Work<unknown>, "look">,
   { quietMs, mostMs, betweenMs }: Pace,
   context: RunContext,
-): Promise<string> {
+): Promise<string | null> {
   using waits = new DisposableStack();
   const tell = once(() =>
     waits.use(context.wait("waiting until nothing changes any more", mostMs))
   );
   let seen = look();
   for (let waitedMs = 0, quietForMs = 0; quietForMs < quietMs && waitedMs < mostMs;) {
-    await pause(betweenMs, context).catch((error) => {
-      if (!(error instanceof Failure)) throw error;
-      throw new Failure(`${error.message} before anything was begun`, {
-        hint: "the next run takes what is there then",
-      });
-    });
+    if (!await goesOn(betweenMs, context)) return null;
     waitedMs += betweenMs;
     quietForMs += betweenMs;
     const now = look();
@@ -100,6 +104,17 @@ async function awaitQuiet(
     [seen, quietForMs] = [now, 0];
   }
   return seen;
+}
+
+/** Waits; whether it did so to the end. */
+async function goesOn(ms: number, context: RunContext): Promise<boolean> {
+  try {
+    await pause(ms, context);
+    return true;
+  } catch (error) {
+    if (!context.stop.aborted) throw error;
+    return false;
+  }
 }
 
 function once(deed: () => unknown): () => void {
@@ -119,11 +134,6 @@ async function stay(
   if (stayMs === 0) return;
   using _told = context.wait("staying for what may come, after this failure", stayMs);
   for (let stayedMs = 0; stayedMs < stayMs && !enough(); stayedMs += betweenMs) {
-    try {
-      await pause(betweenMs, context);
-    } catch (error) {
-      if (context.stop.aborted) return;
-      throw error;
-    }
+    if (!await goesOn(betweenMs, context)) return;
   }
 }

@@ -36,6 +36,7 @@ function work(outcomes: (Report["outcome"] | (() => Report["outcome"]))[]) {
       },
       ending: ({ outcome }: Report) => outcome,
       words: ({ outcome, saw }: Report) => [`${outcome} ${saw}`],
+      idle: (): Report => ({ outcome: "idle", saw: "nothing" }),
     },
   };
 }
@@ -155,11 +156,21 @@ Deno.test("a signal ends the stay at once, and the wait for quiet with nothing b
   const early = recording();
   const waiting = work(["done"]);
   early.stop.abort(new Failure("stopped by SIGTERM"));
-  await rejects(
-    runRounds(waiting.work, pace, early.context),
-    /^Failure: stopped by SIGTERM before anything was begun$/,
-  );
+  deepEqual(await runRounds(waiting.work, pace, early.context), {
+    outcome: "idle",
+    saw: "nothing",
+  });
   deepEqual(waiting.world.runs, []);
+  match(early.told.join(), /^stopped before anything was begun: the next run takes/);
+
+  // What was done before is what is reported.
+  const between = recording();
+  const twice = work([() => {
+    twice.world.text = "second";
+    setTimeout(() => between.stop.abort(new Failure("stopped by SIGTERM")), 5);
+    return "done";
+  }]);
+  deepEqual(await runRounds(twice.work, pace, between.context), { outcome: "done", saw: "first" });
 });
 
 Deno.test("deploy that a unit starts before the first push has nothing to do, and fails once one came", async () => {
@@ -167,6 +178,8 @@ Deno.test("deploy that a unit starts before the first push has nothing to do, an
   await using host = await mailHost({ trust: ca.rootFile });
   const started = await host.assertUntouched(() => host.deploy(["--started"]));
   deepEqual([started.code, started.stderr], [0, ""]);
+  const { outcome, result, certificates } = (await host.deploy(["--started", "--json"])).json();
+  deepEqual([outcome, result, certificates.length], ["unchanged", "unchanged", 0]);
   match(started.stdout, /^nothing was ever pushed to ".*incoming"; on the NPM host: .*--force\n$/);
   await host.stage(await ca.issue({ names: ["other.example.org"] }));
   equal((await host.deploy()).code, 1);

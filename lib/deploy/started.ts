@@ -2,6 +2,7 @@
 
 import { wasStaged } from "../chain/deploy_memory.ts";
 import { isEmptyStaging, whatIsStaged } from "../chain/staging.ts";
+import { complaints } from "../cli/complaints.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { quote } from "../failure.ts";
 import { noteSandbox } from "../files/sandbox.ts";
@@ -19,23 +20,29 @@ export async function deployStarted(
   const { staging, also, state } = config;
   noteSandbox(state);
   if (isEmptyStaging(staging, also) && !wasStaged(state)) {
-    return {
-      ...emptyDeployReport(config),
-      outcome: "unchanged",
-      notes: [
-        `nothing was ever pushed to ${quote(staging)}; on the NPM host: certsync push --force`,
-      ],
-    };
+    return idle(config, [
+      `nothing was ever pushed to ${quote(staging)}; on the NPM host: certsync push --force`,
+    ]);
   }
   const work = {
     look: () => traceOf(whatIsStaged(staging, also)),
     words: (report: DeployReport) => [
       ...describeDeploy(report, config),
-      ...(report.error === undefined ? [] : [report.error]),
+      ...complaints(report).map(({ message }) => message),
     ],
+    idle: () => idle(config, []),
     ...{ run, ending },
   };
   return await runRounds(work, deployPace, context);
+}
+
+function idle(config: DeployConfig, notes: readonly string[]): DeployReport {
+  const report = emptyDeployReport(config);
+  const certificates = report.certificates.map((one) => ({
+    ...one,
+    outcome: "unchanged" as const,
+  }));
+  return { ...report, outcome: "unchanged", result: "unchanged", certificates, notes };
 }
 
 /** That the first push came. */

@@ -254,6 +254,11 @@ function run(config: PushConfig, context: RunContext): Promise<PushReport> {
       ...complaints(report).map(({ message }) => message),
     ],
     ending,
+    idle: () =>
+      reportOf(
+        namesOf(config).map(({ name }) => ({ ...emptyOf(name), outcome: "unchanged" as const })),
+        [],
+      ),
   };
   return runRounds(work, pushPace, context);
 }

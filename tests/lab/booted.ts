@@ -26,8 +26,8 @@ export interface BootOptions {
   binary?: string;
   /** Debian's newest systemd (257), instead of that of Debian 12 (252). */
   isNewest?: boolean;
-  /** As in a container without nesting: no mount may be made a slave. */
-  refusesMounts?: boolean;
+  /** As a container without nesting does: no mount may be made a slave; or no namespace is made. */
+  refuses?: "mounts" | "namespaces";
 }
 
 export interface UnitRun {
@@ -64,10 +64,10 @@ const nameOf = (name: string) => `certsync-lab-${name}`;
 export async function bootFresh(
   name: string,
   volumes: readonly string[] = [],
-  { binary = "/usr/local/bin/certsync", isNewest, refusesMounts }: BootOptions = {},
+  { binary = "/usr/local/bin/certsync", isNewest, refuses }: BootOptions = {},
 ): Promise<Booted> {
   const container = nameOf(name);
-  const profile = refusesMounts ? await withoutSlaveMounts() : "unconfined";
+  const profile = refuses === undefined ? "unconfined" : await profileWithout(refuses);
   const dispose = async () => {
     await tryRun("docker", ["rm", "--force", "--volumes", container]);
   };
@@ -164,16 +164,19 @@ export async function bootFresh(
   };
 }
 
-/** A profile under which systemd boots, and can lock no service in. */
-async function withoutSlaveMounts(): Promise<string> {
-  const [MS_SLAVE, EACCES] = [1 << 19, 13];
+/** A profile under which systemd boots, and can lock no service in: it says so, or says nothing. */
+async function profileWithout(what: "mounts" | "namespaces"): Promise<string> {
+  const [MS_SLAVE, EPERM, EACCES] = [1 << 19, 1, 13];
   const path = await Deno.makeTempFile({ suffix: ".json" });
   const args = [{ index: 3, value: MS_SLAVE, valueTwo: MS_SLAVE, op: "SCMP_CMP_MASKED_EQ" }];
+  const refused = what === "mounts"
+    ? { names: ["mount"], errnoRet: EACCES, args }
+    : { names: ["unshare"], errnoRet: EPERM };
   await Deno.writeTextFile(
     path,
     JSON.stringify({
       defaultAction: "SCMP_ACT_ALLOW",
-      syscalls: [{ names: ["mount"], action: "SCMP_ACT_ERRNO", errnoRet: EACCES, args }],
+      syscalls: [{ ...refused, action: "SCMP_ACT_ERRNO" }],
     }),
   );
   return path;
