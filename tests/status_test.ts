@@ -711,3 +711,31 @@ Deno.test("status tells the last five runs of each command of this host", async 
   );
   match(text.stdout, /^ {2}\S+ push: pushed mail\.example\.org [0-9A-F:]{11}$/m);
 });
+
+Deno.test("what this user may not see is unknown, with why, and neither well nor wrong", async () => {
+  await using host = await npmHost();
+  await using mail = await deployHost();
+  await using dir = await tempDir();
+  equal((await host.scene.push()).code, 0);
+  const { push } = JSON.parse(await Deno.readTextFile(host.scene.configFile));
+  const { deploy } = JSON.parse(await Deno.readTextFile(mail.host.config));
+  const config = `${dir.path}/c.yaml`;
+  await Deno.writeTextFile(config, JSON.stringify({ domain: NAME, push, deploy }));
+  await Deno.chmod(`${mail.host.mailcow.root}/mailcow.conf`, 0o600);
+  // Nobody may enter the checkout, perhaps, nor the directories of the kit.
+  for (const path of [dir.path, host.scene.path, mail.host.root]) await Deno.chmod(path, 0o755);
+  const binary = `${dir.path}/certsync`;
+  await Deno.copyFile(new URL("../dist/certsync", import.meta.url), binary);
+  const { stdout, stderr } = await new Deno.Command("setpriv", {
+    args: [
+      ...["--reuid=65534", "--regid=65534", "--clear-groups", binary],
+      ...["status", "--json", "--config", config],
+    ],
+  }).output();
+  const report: Report = JSON.parse(new TextDecoder().decode(stdout));
+  const dark = report.points.filter(({ state }) => state === "unknown");
+  deepEqual(dark.map(({ point }) => point), ["source", "ssh key", "targets", "mailcow", "staging"]);
+  ok(dark.every(({ mend }) => mend === "run this as root"), JSON.stringify(dark));
+  deepEqual(report.points.filter(({ state }) => state === "error"), []);
+  doesNotMatch(new TextDecoder().decode(stderr), /bug|\bat /);
+});

@@ -175,6 +175,14 @@ const MOST_BYTES = 1024 * 1024;
 /** rsync's own, while a push is under way. */
 const PASSING = /^\.(fullchain|privkey)\.pem\./;
 
+function namesIn(directory: string): string[] {
+  try {
+    return fs.readdirSync(directory);
+  } catch (error) {
+    throw explain(error, `look into ${quote(directory)}`);
+  }
+}
+
 /** Or why there is none. */
 export function lookAtStaging(directory: string): StagingSight | Failure {
   try {
@@ -183,7 +191,7 @@ export function lookAtStaging(directory: string): StagingSight | Failure {
       uid,
       unasked(names) {
         if (size > MOST_BYTES) return { others: [], hasMore: true };
-        const others = fs.readdirSync(directory).filter((name) =>
+        const others = namesIn(directory).filter((name) =>
           !names.includes(name) && !PASSING.test(name)
         ).sort();
         return { others: others.slice(0, MOST_NAMES), hasMore: others.length > MOST_NAMES };

@@ -27,7 +27,7 @@ export async function lookAtDeploy(config: DeployConfig, context: RunContext): P
       const docker = await pointsOf("docker", () => dockerPoints(mailcow, context));
       return [mailcowPoint(mailcow, config), ...docker];
     }),
-    ...stagingPoints(config),
+    ...await pointsOf("staging", () => stagingPoints(config)),
   ];
 }
 

@@ -1,6 +1,7 @@
 // One thing that is right on this host, or is not: then with the command that mends it.
 
 import { Failure } from "../failure.ts";
+import { FileProblem } from "../files/read_file.ts";
 
 /** `unknown`: it could not be looked at. */
 export type State = "ok" | "note" | "warning" | "error" | "unknown";
@@ -16,9 +17,16 @@ export function point(point: string, state: State, words: string, mend?: string)
   return { point, state, words, ...(mend === undefined ? {} : { mend }) };
 }
 
-/** What a Failure says is wrong, and how to mend it. */
-export function failedPoint(name: string, failure: Failure, state: State = "error"): Point {
-  return point(name, state, failure.message, failure.hint);
+/** What a Failure says is wrong, and how to mend it; what this user may not see, nobody knows. */
+export function failedPoint(name: string, failure: Failure): Point {
+  return point(name, isForbidden(failure) ? "unknown" : "error", failure.message, failure.hint);
+}
+
+function isForbidden(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if (error instanceof FileProblem) return error.kind === "unreadable";
+  const isRefused = "code" in error && (error.code === "EACCES" || error.code === "EPERM");
+  return isRefused || isForbidden(error.cause);
 }
 
 /** The points, or that which the first Failure makes of them. */

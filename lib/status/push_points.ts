@@ -165,9 +165,9 @@ async function keyPoints(targets: readonly Destination[], context: RunContext): 
   return await allEnded(Array.from(one, async ([identity, target]): Promise<Point> => {
     if (identity === null) return point("ssh key", "ok", "ssh's own choice");
     const trouble = await judgeIdentity(target, target.ssh, context);
-    return trouble === null
-      ? point("ssh key", "ok", identity)
-      : point("ssh key", "error", trouble.cause, trouble.hint);
+    if (trouble === null) return point("ssh key", "ok", identity);
+    const isClosed = trouble.cause.endsWith("may not be read by this user");
+    return point("ssh key", isClosed ? "unknown" : "error", trouble.cause, trouble.hint);
   }));
 }
 
