@@ -42,7 +42,8 @@ export const [old, fresh, own, expired, wide, brief] = await Promise.all([
 ]);
 
 export function installed(pair: Pair | null, more: Partial<Installed> = {}): Installed {
-  return { directory: SSL, pair, problem: null, isReadable: true, isTidy: true, ...more };
+  const files = null;
+  return { directory: SSL, pair, problem: null, isReadable: true, isTidy: true, files, ...more };
 }
 
 export function sni(name: string, domains: string[], pair: Pair | null): SniDirectory {

@@ -436,6 +436,24 @@ Deno.test("a container that is stopped while a directory is made stays so, and s
   await assertUnchanged(host);
 });
 
+Deno.test("a directory in which nothing can be installed is its name's failure, and no other's", async () => {
+  await using host = await namesHost({ [SHOP]: newShop, [CLUB]: club });
+  const directory = await host.mailcow.putSni(SHOP, shop, [SHOP]);
+  await Deno.remove(`${directory}/cert.pem`);
+  await Deno.mkdir(`${directory}/cert.pem`); // as docker makes one where a file is missing
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  equal(result.json().certificates[1].outcome, "failed");
+  match(
+    refusalOf(result.json(), SHOP),
+    /a directory where a file belongs: ".*cert\.pem"; hint: remove it/,
+  );
+  await Deno.remove(`${directory}/cert.pem`);
+  const after = await host.deploy(["--json"]);
+  equal(after.code, 0, after.stderr);
+  assertServes(host, { [SHOP]: newShop, [CLUB]: club });
+});
+
 Deno.test("deploy --dry-run tells of directories that it would make, and makes none", async () => {
   await using host = await namesHost({ [SHOP]: shop });
   const before = await snapshot(host.root);

@@ -184,6 +184,7 @@ const refused = { obstacle: "refused", error: "connection refused", isConfigured
 const ofOthers = { sni: undefined, domains: ["shop.example.net"], directory: "/ssl/it's" } as const;
 const broader = ["mail.example.org", "mail.example.net"];
 const leftAlone: SniDirectory = {
+  files: null,
   name: "own",
   directory: "/ssl/own",
   domains: broader,
@@ -209,6 +210,7 @@ const knowledge: Knowledge = {
   unhelped: new Set(),
   made: new Set(),
   added: [],
+  isOneMachine: false,
   roles: { push: false, deploy: false },
   now,
 };

@@ -1,6 +1,6 @@
 // A certificate with its key: judged as DER, and installed as that very DER, written anew.
 
-import { createPrivateKey } from "node:crypto";
+import { createHash, createPrivateKey } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { timingSafeEqual } from "@std/crypto/timing-safe-equal";
@@ -47,6 +47,12 @@ export function installedPaths(directory: string): PairPaths {
 /** In a directory of certbot's or of the staging, under the names that certbot gave them. */
 export function deliveredPaths(directory: string): PairPaths {
   return { chain: join(directory, "fullchain.pem"), key: join(directory, "privkey.pem") };
+}
+
+/** As they were read. */
+export interface PairFiles {
+  readonly chainPem: Uint8Array<ArrayBuffer>;
+  readonly keyPem: Uint8Array<ArrayBuffer>;
 }
 
 /** The paths are for messages. Throws a Failure where the chain or the key file is none. */
@@ -175,8 +181,20 @@ export function isMixed({ chain, keyPem }: Pair): boolean {
   return chain.every((certificate) => fits(certificate, keyPem) === false);
 }
 
+/** What was found once: it takes a hundred times as long as to know it by its hash. */
+const found = new Map<string, boolean | null>();
+
 /** Null for keys that node:crypto does not know. */
-function fits({ x509 }: Certificate, keyPem: Bytes): boolean | null {
+function fits({ x509, fingerprint }: Certificate, keyPem: Bytes): boolean | null {
+  const both = `${fingerprint} ${createHash("sha256").update(keyPem).digest("hex")}`;
+  const before = found.get(both);
+  if (before !== undefined) return before;
+  const is = checkKey(x509, keyPem);
+  found.set(both, is);
+  return is;
+}
+
+function checkKey(x509: Certificate["x509"], keyPem: Bytes): boolean | null {
   try {
     return x509.checkPrivateKey(createPrivateKey(new TextDecoder().decode(keyPem)));
   } catch {

@@ -8,6 +8,8 @@ import {
   isPlain,
   KEY_MODE,
   type Pair,
+  type PairFiles,
+  type PairPaths,
   parsePair,
 } from "../certificate/pair.ts";
 import { asRoot, explain, Failure, quote } from "../failure.ts";
@@ -66,6 +68,8 @@ export interface Installed {
   readonly isReadable: boolean;
   /** Both are real files of ours, with the right modes, and everybody reads them alike. */
   readonly isTidy: boolean;
+  /** The very bytes; null where a file could not be read. */
+  readonly files: PairFiles | null;
 }
 
 /** Served by Postfix and Dovecot, ahead of the top-level pair, to clients that name its domains. */
@@ -119,7 +123,10 @@ function confHint({ kind }: FileProblem): string {
   return "put mailcow's own file there, a text of some KiB, or name another directory with --mailcow";
 }
 
-/** Throws a system error where the directory cannot be looked into. */
+/**
+ * Read at once, and parsed when somebody asks: of a hundred directories most are as they were. Throws a
+ * system error where the directory cannot be looked into.
+ */
 export function readInstalled(directory: string): Installed {
   const { chain, key } = installedPaths(directory);
   try {
@@ -127,13 +134,37 @@ export function readInstalled(directory: string): Installed {
       chainPem: readFile(chain, { follow: true }).bytes,
       keyPem: readFile(key, { follow: true }).bytes,
     };
-    const isTidy = isOurs(chain, CERTIFICATE_MODE) && isOurs(key, KEY_MODE) && isPlain(files);
-    const pair = parsePair(files, { chain, key }, "lenient");
-    return { directory, pair, problem: null, isReadable: true, isTidy };
+    const areOurs = isOurs(chain, CERTIFICATE_MODE) && isOurs(key, KEY_MODE);
+    let parsed: Parsed | null = null;
+    const parse = () => parsed ??= parseInstalled(files, { chain, key });
+    return {
+      ...{ directory, isReadable: true, files },
+      get isTidy() {
+        return areOurs && isPlain(files);
+      },
+      get pair() {
+        return parse().pair;
+      },
+      get problem() {
+        return parse().problem;
+      },
+    };
   } catch (error) {
-    if (!(error instanceof FileProblem || error instanceof Failure)) throw error;
-    const isReadable = !(error instanceof FileProblem && error.kind === "unreadable");
-    return { directory, pair: null, problem: error.message, isReadable, isTidy: false };
+    if (!(error instanceof FileProblem)) throw error;
+    const isReadable = error.kind !== "unreadable";
+    const nothing = { pair: null, files: null, isTidy: false };
+    return { ...nothing, directory, problem: error.message, isReadable };
+  }
+}
+
+type Parsed = Pick<Installed, "pair" | "problem">;
+
+function parseInstalled(files: PairFiles, paths: PairPaths): Parsed {
+  try {
+    return { pair: parsePair(files, paths, "lenient"), problem: null };
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return { pair: null, problem: error.message };
   }
 }
 
@@ -214,8 +245,20 @@ function readSniDirectory(name: string, directory: string): SniDirectory {
       maxBytes: MAX_PEM_BYTES,
     });
     const domainsText = new TextDecoder().decode(bytes);
-    const words = domainsText.toLowerCase().split(/\s+/);
-    return { ...installed, name, domainsText, domains: words.filter((word) => word !== "") };
+    const words = domainsText.toLowerCase().split(/\s+/).filter((word) => word !== "");
+    const { isReadable, files } = installed;
+    return {
+      ...{ name, directory, domainsText, domains: words, isReadable, files },
+      get isTidy() {
+        return installed.isTidy;
+      },
+      get pair() {
+        return installed.pair;
+      },
+      get problem() {
+        return installed.problem;
+      },
+    };
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
     const nobody = { ...installed, name, domainsText: "", domains: [] };

@@ -3,7 +3,13 @@
 
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { deliveredPaths, isMixed, type Pair, parsePair } from "../certificate/pair.ts";
+import {
+  deliveredPaths,
+  isMixed,
+  type Pair,
+  type PairFiles,
+  parsePair,
+} from "../certificate/pair.ts";
 import { asRoot, explain, Failure, quote } from "../failure.ts";
 import { formatMode } from "../files/exposure.ts";
 import { FileProblem, isMissing, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
@@ -221,9 +227,9 @@ export function readStaged(staging: string, name: string | null = null): Pair {
   return parsePair(readFiles(place), pathsIn(place));
 }
 
-interface PairFiles {
-  readonly chainPem: Uint8Array<ArrayBuffer>;
-  readonly keyPem: Uint8Array<ArrayBuffer>;
+/** The very bytes, by the same rules. Throws a Failure. */
+export function readStagedFiles(staging: string, name: string | null): PairFiles {
+  return readFiles({ staging, name });
 }
 
 function readFiles(place: Place): PairFiles {

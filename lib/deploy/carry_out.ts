@@ -7,12 +7,13 @@ import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { applyAll } from "./apply_all.ts";
-import { reportName, summarizeName } from "./certificates.ts";
+import { reportName, summarizeName, withFailure } from "./certificates.ts";
 import type { DeployFacts } from "./facts.ts";
 import { failingServices, planReturns } from "./fall.ts";
 import { servicesToTell, wishFor } from "./further.ts";
 import {
   installAll,
+  type Installed,
   installNames,
   keepReplaced,
   replacedByDomain,
@@ -44,25 +45,30 @@ const NOTHING: Plan = {
 
 /** Installs what the plan says, has it loaded, looks at the wire, and goes back where it must. */
 export async function carryOut(
-  { plan: own, facts, rejected, scene: known }: Deed,
+  { plan: own, facts: decided, rejected, scene: known }: Deed,
   report: DeployReport,
   config: DeployConfig,
   context: RunContext,
 ): Promise<DeployReport> {
   const plan = own ?? NOTHING;
-  const { further } = facts;
-  let soFar = { ...report, certificates: further.map((one) => reportName(one, facts.now)) };
+  const certificates = decided.further.map((one) => reportName(one, decided.now));
+  let soFar: DeployReport = { ...report, certificates };
   try {
-    const scene = known ?? await readScene(facts.mailcow, config, context);
-    const isAcmeBehind = scene.isAcmeBehind ?? facts.memory.isAcmeBehind;
+    const scene = known ?? await readScene(decided.mailcow, config, context);
+    const isAcmeBehind = scene.isAcmeBehind ?? decided.memory.isAcmeBehind;
     writeAcme(config.state, scene.isAcmeBehind);
-    const services = servicesToTell(plan, facts);
-    const answered = await askBefore(services, facts, scene, config, context);
-    const installed = await installEverything({ plan, facts, rejected }, answered, config, context);
+    const services = servicesToTell(plan, decided);
+    const answered = await askBefore(services, decided, scene, config, context);
+    const { installed, failures } = await installEverything(
+      ...[{ plan, facts: decided, rejected }, answered, config, context] as const,
+    );
     if (installed.length > 0) context.tell(`installed ${installed.join(" ")}`);
+    const further = decided.further.filter(({ name }) => !failures.has(name));
+    const facts: DeployFacts = { ...decided, further };
     soFar = {
       ...soFar,
       installed,
+      certificates: certificates.map((one) => withFailure(one, failures.get(one.name))),
       warnings: [...report.warnings, ...(isAcmeBehind ? [ACME_WARNING] : [])],
       notes: [...describeKey(facts, "is"), ...scene.notes],
     };
@@ -73,11 +79,14 @@ export async function carryOut(
     const outcomes = await applyAll(modes, current, answered, scene, config, context);
     const done = soFar;
     const changesTop = plan.changesLeaf;
+    const seen = new Map(
+      further.map((one) =>
+        [one.name, summarizeName(one, outcomes, current, { scene, changesTop })] as const
+      ),
+    );
     soFar = {
       ...summarize(done, plan, outcomes, outcomesFor(null, outcomes, facts), scene),
-      certificates: further.map((one) =>
-        summarizeName(one, outcomes, current, { scene, changesTop })
-      ),
+      certificates: done.certificates.map((one) => seen.get(one.name) ?? one),
     };
     const failing = await failingServices(outcomes, scene, context);
     const { returns, isEverything } = await planReturns(
@@ -111,7 +120,7 @@ async function installEverything(
   answered: LastAnswers,
   config: DeployConfig,
   context: RunContext,
-): Promise<string[]> {
+): Promise<Installed> {
   const { state } = config;
   const { further, domain } = facts;
   const installations = planInstallations(
@@ -134,10 +143,11 @@ async function installEverything(
     prepare(answered, facts, state);
     await keep(replaced.filter((one) => !isReturning(one)));
   }
-  const installed = [...installAll(installations), ...installNames(further, state)];
+  const own = installAll(installations);
+  const { installed, failures } = installNames(further, state);
   // What is gone back to is the previous pair itself, which lies nowhere else until it is installed.
-  await keep(replaced.filter(isReturning));
-  return installed;
+  await keep(replaced.filter((one) => isReturning(one) && !failures.has(one.name ?? "")));
+  return { installed: [...own, ...installed], failures };
 }
 
 /** As mailcow does it itself where the number of directories changes. */

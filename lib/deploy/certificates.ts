@@ -2,6 +2,7 @@
 
 import { daysLeft, headline } from "../certificate/headline.ts";
 import type { Scene } from "../chain/scene.ts";
+import type { Failure } from "../failure.ts";
 import { formatTime } from "../values/time.ts";
 import type { DeployFacts } from "./facts.ts";
 import { leafOfPlan, type NamePlan } from "./names.ts";
@@ -70,6 +71,14 @@ function faultOf(
   { message, hint }: { readonly message: string; readonly hint?: string | undefined },
 ) {
   return { error: message, ...(hint && { hint }) };
+}
+
+/** Where its pair could not be put where it belongs. Pure. */
+export function withFailure(
+  report: CertificateReport,
+  failure: Pick<Failure, "message" | "hint"> | undefined,
+): CertificateReport {
+  return failure === undefined ? report : { ...report, outcome: "failed", ...faultOf(failure) };
 }
 
 /** What came of it, as far as its own questions go. Pure. */

@@ -4,13 +4,15 @@ import type { Pair } from "../certificate/pair.ts";
 import { recorded } from "../chain/history.ts";
 import { readMailcow } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
+import { ownDirectory } from "../chain/sni.ts";
+import { lookAtStaged } from "../chain/staging.ts";
 import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
 import { checkPlaces } from "../config/places.ts";
 import type { Failure } from "../failure.ts";
 import { isMissing } from "../files/read_file.ts";
 import { holdState } from "../files/state.ts";
 import type { RunContext } from "../run_context.ts";
-import { begin, placeWarnings, readCandidates } from "./beginning.ts";
+import { begin, type Beginning, placeWarnings, readCandidates } from "./beginning.ts";
 import { reportName } from "./certificates.ts";
 import { type Decided, decideDomain } from "./domain.ts";
 import { type DeployFacts, directoriesLacking, type Situation } from "./facts.ts";
@@ -24,7 +26,8 @@ import {
 } from "./further.ts";
 import { changeRejected, writeAcme } from "./memory.ts";
 import { claimedDirectories, isPair, modesFor, type NameFacts, type NamePlan } from "./names.ts";
-import { acmeRefusal } from "./plan.ts";
+import { acmeRefusal, isSettled } from "./plan.ts";
+import { quietNames, rememberQuiet } from "./quiet.ts";
 import { describeKey, describePlan } from "./plan_words.ts";
 import {
   changesOf,
@@ -53,6 +56,34 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
 /** The domain first, which all else leans on; then each further name, whatever became of the others. */
 async function deployOnce(config: DeployConfig, context: RunContext): Promise<DeployReport> {
   const beginning = begin(config, context.now);
+  const quiet = quietNames(config, beginning);
+  const idle = quiet && await idleReport(quiet, beginning, config, context);
+  return idle ?? await deployAll(beginning, config, context);
+}
+
+/** Where nothing is to be done for further names; null where something is to be done for the domain. */
+async function idleReport(
+  certificates: DeployReport["certificates"],
+  beginning: Beginning,
+  config: DeployConfig,
+  context: RunContext,
+): Promise<DeployReport | null> {
+  const { mailcow: { sniDirectories } } = beginning;
+  const owns = config.also.map((name) => ({ own: ownDirectory(name, sniDirectories) }));
+  const situation: Situation = { ...beginning, claimed: claimedDirectories(owns) };
+  const { top } = lookAtStaged(config.staging, []);
+  if (!isPair(top) || !isSettled({ ...situation, candidate: top, further: [] })) return null;
+  const warnings = placeWarnings(config, beginning);
+  const { report } = await decideDomain(situation, top, warnings, config, context);
+  const readScene = sceneReader(situation, config, context);
+  return await withAcmeWarning({ ...report, certificates }, situation, readScene, config);
+}
+
+async function deployAll(
+  beginning: Beginning,
+  config: DeployConfig,
+  context: RunContext,
+): Promise<DeployReport> {
   const staged = await readCandidates(config, beginning.domain, context);
   const found = readNames(staged.further, beginning, config);
   const situation: Situation = { ...beginning, claimed: claimedDirectories(found) };
@@ -77,7 +108,13 @@ async function deployOnce(config: DeployConfig, context: RunContext): Promise<De
     return await withAcmeWarning(report, situation, readScene, config);
   }
   const facts: DeployFacts = { ...first.facts, further };
-  return await act({ ...first, facts }, plans, report, readScene, config, context);
+  const done = await act({ ...first, facts }, plans, report, readScene, config, context);
+  const isWell = plans.every(({ refusal, warnings }) => refusal === null && warnings.length === 0);
+  const hasFault = [done, ...done.certificates].some(({ error }) => error !== undefined);
+  if (!config.dryRun && !config.rollback && isWell && !hasFault) {
+    rememberQuiet(config, begin(config, context.now), done.certificates);
+  }
+  return done;
 }
 
 /** What is decided is foreseen, told, or done. */

@@ -27,9 +27,11 @@ export interface DeployFacts extends Situation {
 
 export function straySniDirectories(facts: DeployFacts): SniDirectory[] {
   const belongs = carriers(facts);
-  return facts.mailcow.sniDirectories.filter(({ pair, directory }) =>
-    pair !== null && isRejected(pair, facts) && !belongs.includes(directory) &&
-    !facts.claimed.has(directory) &&
+  const foreign = facts.mailcow.sniDirectories.filter(({ directory }) =>
+    !belongs.includes(directory) && !facts.claimed.has(directory)
+  );
+  return foreign.filter(({ pair }) =>
+    pair !== null && isRejected(pair, facts) &&
     pair.leaf.fingerprint !== facts.candidate.leaf.fingerprint
   );
 }
@@ -60,8 +62,9 @@ export function directoriesLacking(facts: DeployFacts): string[] {
 type ServedFacts = Omit<DeployFacts, "memory">;
 
 export function shallCarry(sni: SniDirectory, facts: ServedFacts): boolean {
-  const { name, directory: path, domains, pair } = sni;
+  const { name, directory: path, domains } = sni;
   if (isHidden(name) || facts.claimed.has(path)) return false;
+  const { pair } = sni;
   const { candidate, mailcow, taken, now } = facts;
   const own = pair?.leaf ?? null;
   const isOurs = [mailcow.deployed.pair, candidate].some((ours) =>

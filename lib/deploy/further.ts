@@ -11,6 +11,7 @@ import { ownDirectory } from "../chain/sni.ts";
 import { mixedHint, stagedDirectory } from "../chain/staging.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import type { Failure } from "../failure.ts";
+import { FileProblem, readFileIfAny } from "../files/read_file.ts";
 import type { RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
 import { type DeployFacts, mailHostname, type Situation } from "./facts.ts";
@@ -73,8 +74,21 @@ function placeOf(
   const directory = join(sslDirectory, name);
   const stat = fs.lstatSync(directory, { throwIfNoEntry: false });
   if (stat === undefined) return "free";
-  const hasDomains = fs.lstatSync(join(directory, "domains"), { throwIfNoEntry: false });
-  return stat.isDirectory() && wasBegun && hasDomains === undefined ? "ours" : "foreign";
+  if (!stat.isDirectory()) return "foreign";
+  const domains = wordsIn(join(directory, "domains"));
+  // One that lacks its pair is the name's nevertheless.
+  return (domains === null ? wasBegun : domains.includes(name)) ? "ours" : "foreign";
+}
+
+/** Null where there is no such file. */
+function wordsIn(path: string): string[] | null {
+  try {
+    const file = readFileIfAny(path, { follow: true });
+    return file && new TextDecoder().decode(file.bytes).toLowerCase().split(/\s+/);
+  } catch (error) {
+    if (error instanceof FileProblem) return [];
+    throw error;
+  }
 }
 
 /** What was rolled back before, alone or with others, is not taken again as it is. */

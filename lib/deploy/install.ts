@@ -3,7 +3,7 @@
 import { keyMatches } from "../certificate/judgement.ts";
 import { installPair, type Pair } from "../certificate/pair.ts";
 import type { Rejected } from "../chain/deploy_memory.ts";
-import { explain, quote } from "../failure.ts";
+import { explain, Failure, quote } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import type { DeployFacts } from "./facts.ts";
 import { makeDirectory, unmakeDirectory } from "./make.ts";
@@ -59,14 +59,34 @@ export function installAll(installations: readonly Installation[]): string[] {
   });
 }
 
+export interface Installed {
+  /** The paths. */
+  readonly installed: readonly string[];
+  /** By name, why its pair could not be put where it belongs: that stops no other's. */
+  readonly failures: ReadonlyMap<string, Failure>;
+}
+
 /** The same for further names, whose directories are made where there are none. */
-export function installNames(plans: readonly NamePlan[], state: string): string[] {
-  for (const { deed, directory } of plans) {
-    if (deed === "unmake" && directory !== null) unmakeDirectory(directory);
+export function installNames(plans: readonly NamePlan[], state: string): Installed {
+  const installed: string[] = [];
+  const failures = new Map<string, Failure>();
+  const written = installsOf(plans);
+  for (const plan of [...plans.filter(({ deed }) => deed === "unmake"), ...written]) {
+    try {
+      installed.push(...installName(plan, state));
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      const alike = plans.filter(({ directory }) => directory === plan.directory);
+      alike.forEach(({ name }) => failures.set(name, error));
+    }
   }
-  return installsOf(plans).flatMap(({ name, serving, directory, deed }) => {
-    if (serving === null || directory === null) return [];
-    if (deed === "make") return makeDirectory(name, serving, directory, state);
-    return installAll([{ pair: serving, directories: [directory] }]);
-  });
+  return { installed, failures };
+}
+
+function installName({ name, serving, directory, deed }: NamePlan, state: string): string[] {
+  if (directory === null) return [];
+  if (deed === "unmake") unmakeDirectory(directory);
+  if (serving === null || deed === "unmake") return [];
+  if (deed === "make") return makeDirectory(name, serving, directory, state);
+  return installAll([{ pair: serving, directories: [directory] }]);
 }

@@ -19,15 +19,17 @@ export function makeDirectory(
   directory: string,
   state: string,
 ): string[] {
+  const domains = join(directory, "domains");
+  const isThere = fs.lstatSync(domains, { throwIfNoEntry: false }) !== undefined;
   const before = readMade(state).get(name);
   // First: after a crash nobody else's is taken for ours, and ours not for another's.
-  if (before === undefined) remember(name, "begun", state);
+  if (before === undefined && !isThere) remember(name, "begun", state);
   try {
+    if (isThere) return installPair(pair, [directory]); // only its pair had gone
     if (!fs.lstatSync(directory, { throwIfNoEntry: false })?.isDirectory()) fs.mkdirSync(directory);
     fs.chmodSync(directory, DIRECTORY_MODE);
     syncDirectory(dirname(directory));
     const paths = installPair(pair, [directory]);
-    const domains = join(directory, "domains");
     replaceFile(domains, `${name}\n`, FILE_MODE);
     remember(name, before === undefined || before === "begun" ? "made" : "anew", state);
     return [...paths, domains].sort();

@@ -9,6 +9,7 @@ import { belongsInto, isHttpsOnly, type OwnDirectory, uncovered } from "../chain
 import { NothingStaged } from "../chain/staging.ts";
 import type { Failure } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
+import { describeBroken, problemIn } from "./broken.ts";
 import {
   describeFallback,
   refuseForeignPlace,
@@ -156,7 +157,7 @@ function planOwn(
     const isMissing = candidate instanceof NothingStaged;
     return carry(chosen, {
       refusal: isMissing ? null : candidate,
-      warnings: [describeFallback(name, candidate)],
+      warnings: chosen === top ? [describeFallback(name, candidate)] : [],
     });
   }
   const refused = { refusal: refusalOf(one, own) };
@@ -164,7 +165,9 @@ function planOwn(
   const kept = one.previous();
   if (kept !== null && isUsable(kept, circumstances)) return carry(kept, refused);
   // Nobody knew it before certsync made it, so nobody misses it.
-  return one.made === null ? { ...base, ...refused } : {
+  const problem = problemIn(own);
+  const warnings = problem === null ? [] : [describeBroken(own.directory, problem)];
+  return one.made === null ? { ...base, ...refused, warnings } : {
     ...{ ...base, ...refused },
     ...{ deed: "unmake", directory: own.directory },
   };

@@ -70,7 +70,9 @@ export async function rollBack(
   return {
     ...after,
     ...(own !== undefined && { outcome: "rolled-back", ...withTrouble(tell(own), after) }),
-    certificates: back.further.map((one): CertificateReport => {
+    certificates: report.certificates.map((before): CertificateReport => {
+      const one = back.further.find(({ name }) => name === before.name);
+      if (one === undefined) return before;
       const fallen = returns.find(({ name }) => name === one.name);
       const known = { ...current, memory: facts.memory };
       const seen = summarizeName(one, returned, known, { scene, changesTop });

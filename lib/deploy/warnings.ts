@@ -1,12 +1,12 @@
 // What needs a person, whatever is installed: SNI directories that keep their own certificate. Pure.
 
 import { timeState } from "../certificate/certificate.ts";
-import { keyIsAnothers } from "../certificate/pair.ts";
 import { serviceNames, type SniDirectory } from "../chain/mailcow.ts";
 import { isHidden, uncovered } from "../chain/sni.ts";
 import { quote, quoteAll } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
 import { formatTime } from "../values/time.ts";
+import { describeBroken, problemIn } from "./broken.ts";
 import { type DeployFacts, isNearEnd, mailHostname, shallCarry } from "./facts.ts";
 
 /** What needs a person, and is said by every run until somebody has seen to it. */
@@ -19,25 +19,17 @@ export function standingWarnings(facts: DeployFacts): string[] {
 
 export function sniWarnings(facts: DeployFacts): string[] {
   return facts.mailcow.sniDirectories
+    .filter(({ directory }) => !facts.claimed.has(directory))
     .filter((directory) => !shallCarry(directory, facts))
     .flatMap((directory) => {
       const problem = problemIn(directory);
       if (problem !== null) {
         return [
-          `${
-            quote(directory.directory)
-          } holds no pair: ${problem}; nginx would not start with it: ` +
-          "mend it, or move it out of data/assets/ssl",
+          describeBroken(directory.directory, problem),
         ];
       }
-      const isOthers = isHidden(directory.name) || facts.claimed.has(directory.directory);
-      return isOthers ? [] : [keptWarning(directory, facts)];
+      return isHidden(directory.name) ? [] : [keptWarning(directory, facts)];
     });
-}
-
-function problemIn({ pair, problem }: SniDirectory): string | null {
-  if (pair === null) return problem;
-  return keyIsAnothers(pair) ? "its key does not match its certificate" : null;
 }
 
 function keptWarning({ directory, domains, pair }: SniDirectory, facts: DeployFacts): string {

@@ -1,6 +1,5 @@
 // How docker compose is called for mailcow's services, and what its words mean.
 
-import { asRoot } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { type Completion, lastWords, run } from "./run.ts";
 
@@ -118,7 +117,7 @@ const composeHints: readonly { said: RegExp; hint: string }[] = [
   },
   {
     said: /permission denied.*docker.*(sock|API)/i,
-    hint: asRoot("see what keeps root from docker's socket: AppArmor, SELinux, or another engine"),
+    hint: "run this as root",
   },
   {
     said: /no configuration file provided|no such service/,

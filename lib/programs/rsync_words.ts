@@ -61,9 +61,8 @@ export function explainTransfer({ code, stderr }: Ending, attempt: Attempt): Tra
       mayBeExplained: isSilent && attempt.greeting === null,
     };
   }
-  const words = wordsAround(telling, undefined);
   return {
-    error: `rsync failed with code ${code}${words === "" ? "" : `: ${words}`}`,
+    error: `rsync failed with code ${code}: ${wordsAround(telling, undefined)}`,
     hint: `try it by hand: ${sshByHand(attempt.peer.login, attempt.peer.options)}`,
     mayBeForcedCommand: false,
     mayBeExplained: false,

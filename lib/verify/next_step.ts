@@ -13,8 +13,8 @@ export interface Step {
     | "NPM host"
     | "config file of the NPM host"
     | "mail host"
-    /** Which is both of them, where it is one. */
-    | "this machine"
+    /** Which is both of them. */
+    | "this host"
     | "DNS"
     | "this host, as root";
   /** In words where no command does it: in Nginx Proxy Manager, in a file, and in the DNS. */
@@ -39,6 +39,7 @@ export interface Knowledge {
   readonly made: ReadonlySet<string>;
   /** The names that no config file here holds. */
   readonly added: readonly string[];
+  readonly isOneMachine: boolean;
   /** Whether push, and deploy, run on this host. */
   readonly roles: { readonly push: boolean; readonly deploy: boolean };
   readonly now: Date;
@@ -71,7 +72,8 @@ export function nextSteps(all: readonly NamedVerdict[], knowledge: Knowledge): r
     ...clearSteps(left, legs, knowledge),
     ...others.flatMap(({ verdict }) => recordSteps(verdict, "left", knowledge)),
   ];
-  return [...new Map(steps.map((step) => [step.host + step.command, step])).values()];
+  const distinct = [...new Map(steps.map((step) => [step.host + step.command, step])).values()];
+  return knowledge.isOneMachine ? distinct.map(onOneMachine) : distinct;
 }
 
 /** The DANE records that are lacking: for what will be given, where what lags behind is mended. */
@@ -89,6 +91,10 @@ function recordSteps(
     return findings.flatMap(({ kind, advice }) => kind === "dane" ? advice ?? [] : []);
   });
   return [...new Set(lacking)].map((command) => ({ host: "DNS", command }));
+}
+
+function onOneMachine({ host, command }: Step): Step {
+  return { host: host === "NPM host" || host === "mail host" ? "this host" : host, command };
 }
 
 function planOf(
@@ -228,10 +234,11 @@ function word(text: string): string {
 
 /** `run on the NPM host: certsync push; then on the mail host: certsync deploy` */
 export function formatSteps(steps: readonly Step[]): string {
-  return steps.map(({ host, command }, index) => {
-    const verb = index > 0 ? "then " : PLACES_OF_WORDS.includes(host) ? "" : "run ";
-    return `${verb}${describeHost(host)}: ${command}`;
-  }).join("; ");
+  return steps.map((step, index) => {
+    const isCommand = !PLACES_OF_WORDS.includes(step.host);
+    return `${index === 0 ? isCommand ? "run " : "" : "; then "}${formatStep(step)}`
+      .replace(/^run run: /, "run: ");
+  }).join("");
 }
 
 const PLACES_OF_WORDS: readonly Step["host"][] = [
@@ -240,18 +247,18 @@ const PLACES_OF_WORDS: readonly Step["host"][] = [
   "DNS",
 ];
 
-function describeHost(host: Step["host"]): string {
+function formatStep({ host, command }: Step): string {
   switch (host) {
-    case "this machine":
-      return "here";
+    case "this host":
+      return `run: ${command}`;
     case "Nginx Proxy Manager":
-      return `in ${host}`;
+      return `in ${host}: ${command}`;
     case "config file of the NPM host":
     case "DNS":
-      return `in the ${host}`;
+      return `in the ${host}: ${command}`;
     case "this host, as root":
-      return `on ${host}`;
+      return `on ${host}: ${command}`;
     default:
-      return `on the ${host}`;
+      return `on the ${host}: ${command}`;
   }
 }

@@ -40,7 +40,9 @@ export function reportSight(
       ...{ name, staleAt },
       status: doubt === undefined ? status : "unknown",
     })),
-    legs: judged.flatMap(({ name, verdict }) => verdict.legs.map((leg) => reportLeg(leg, name))),
+    legs: judged.flatMap(({ name, verdict }) =>
+      verdict.legs.map((leg) => reportLeg(leg, name, known.isOneMachine))
+    ),
     next: nextSteps(judged, known),
     timers: timers
       .filter(({ unit, isEnabled }) =>
@@ -123,7 +125,7 @@ export function words(
 
 const colours = { ok: "green", warning: "yellow", critical: "red", unknown: "magenta" } as const;
 
-function knowledge({ added }: VerifyConfig, sight: Sight, now: Date): Knowledge {
+function knowledge({ push, added }: VerifyConfig, sight: Sight, now: Date): Knowledge {
   const { mailcow, compose, memory, roles } = sight;
   return {
     mailcow: mailcow && {
@@ -138,6 +140,8 @@ function knowledge({ added }: VerifyConfig, sight: Sight, now: Date): Knowledge 
     ),
     made: new Set(memory?.made.keys()),
     added,
+    isOneMachine: roles.push && roles.deploy &&
+      push.to?.every(({ text }) => text.startsWith("/")) === true,
     roles,
     now,
   };

@@ -54,8 +54,8 @@ export interface Lab extends AsyncDisposable {
   first: Leaf;
   sni: SniDirectory[];
   issue(options?: Partial<LeafOptions>): Promise<Leaf>;
-  /** Puts a pair into staging, as push does. */
-  stage(leaf: Leaf): Promise<void>;
+  /** Puts a pair into staging, as push does: the domain's, or that of a further name. */
+  stage(leaf: Leaf, name?: string): Promise<void>;
   deploy(args?: string[], options?: CertsyncOptions): Promise<Deployment>;
   /** Stages the leaf, and deploys. */
   deliver(leaf: Leaf, args?: string[]): Promise<Deployment>;
@@ -70,7 +70,7 @@ export interface Lab extends AsyncDisposable {
   tell(service: Service, file: string, text: string | null): Promise<void>;
   /** Makes a program in the service's container do something else: a shell script, or null. */
   wrap(service: Service, program: string, script: string | null): Promise<void>;
-  configure(deploy: Record<string, string>): Promise<void>;
+  configure(deploy: Record<string, string>, also?: readonly string[]): Promise<void>;
 }
 
 export async function startLab(options: LabOptions = {}): Promise<Lab> {
@@ -126,7 +126,7 @@ async function build(options: LabOptions, stack: AsyncDisposableStack): Promise<
   const config = `${dir.path}/config.yaml`;
   const [state, staging] = [`${dir.path}/state`, `${dir.path}/incoming`];
   await Deno.mkdir(staging, { mode: 0o700 });
-  const configure = async (deploy: Record<string, string>) => {
+  const configure = async (deploy: Record<string, string>, also: readonly string[] = []) => {
     const lines = Object.entries({
       mailcow: root,
       staging,
@@ -137,14 +137,17 @@ async function build(options: LabOptions, stack: AsyncDisposableStack): Promise<
       dane: "off", // there is no resolver in the lab
       ...deploy,
     }).map(([key, value]) => `  ${key}: ${value}\n`);
-    await Deno.writeTextFile(config, `deploy:\n${lines.join("")}`);
+    const names = also.length === 0 ? "" : `also: [${also.join(", ")}]\n`;
+    await Deno.writeTextFile(config, `${names}deploy:\n${lines.join("")}`);
   };
   await configure({});
 
   const compose = (...args: string[]) => run("docker", ["compose", ...args], { cwd: root });
-  const stage = async (leaf: Leaf) => {
-    await Deno.writeTextFile(`${staging}/fullchain.pem`, leaf.fullchainPem, { mode: 0o644 });
-    await Deno.writeTextFile(`${staging}/privkey.pem`, leaf.keyPem, { mode: 0o600 });
+  const stage = async (leaf: Leaf, name?: string) => {
+    const place = name === undefined ? staging : `${staging}/${name}`;
+    await Deno.mkdir(place, { recursive: true, mode: 0o700 });
+    await Deno.writeTextFile(`${place}/fullchain.pem`, leaf.fullchainPem, { mode: 0o644 });
+    await Deno.writeTextFile(`${place}/privkey.pem`, leaf.keyPem, { mode: 0o600 });
   };
   const deploy = async (args: string[] = [], more: CertsyncOptions = {}) => {
     const result = await certsync(["deploy", "--json", "--config", config, ...args], {

@@ -117,7 +117,7 @@ export const scenarios: Scenario[] = [
   },
 ];
 
-export function deployRun(host: MailHost, { args = [] }: Scenario): Run {
+export function deployRun(host: MailHost, { args = [] }: Pick<Scenario, "args">): Run {
   return {
     args: ["deploy", "--config", host.config, "--json", ...args],
     options: { path: host.docker.bin },

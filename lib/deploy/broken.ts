@@ -1,0 +1,16 @@
+// A directory with which nginx would not start. Pure.
+
+import { keyIsAnothers } from "../certificate/pair.ts";
+import type { Installed } from "../chain/mailcow.ts";
+import { quote } from "../failure.ts";
+
+export function describeBroken(directory: string, problem: string): string {
+  return `${quote(directory)} holds no pair: ${problem}; nginx would not start with it: ` +
+    "mend it, or move it out of data/assets/ssl";
+}
+
+/** Null where there is a pair that fits, as far as it can be seen without a process. */
+export function problemIn({ pair, problem }: Pick<Installed, "pair" | "problem">): string | null {
+  if (pair === null) return problem;
+  return keyIsAnothers(pair) ? "its key does not match its certificate" : null;
+}
