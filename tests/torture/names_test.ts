@@ -146,7 +146,7 @@ Deno.test("deploy of three names killed at any point is healed by the next run",
         { call, kill: "before" as const, check: assertHealed },
         { call, kill: "after" as const, check: assertRecovered },
       ]);
-      const chosen = some(points, sized({ quick: 3, ci: 40, full: Infinity }));
+      const chosen = some(points, sized({ quick: 2, ci: 40, full: Infinity }));
       const faults = new Faults();
       let killed = 0;
       await inPlaces(hosts, chosen, async ({ call, kill, check }, place) => {
@@ -177,7 +177,7 @@ Deno.test("an error of the file system while three names are installed leaves wh
         return run(host);
       });
       const all = injections(calls.filter(({ text }) => !text.includes("/config.yaml")));
-      const chosen = some(all, sized({ quick: 3, ci: 40, full: Infinity }));
+      const chosen = some(all, sized({ quick: 2, ci: 40, full: Infinity }));
       const faults = new Faults();
       await inPlaces(hosts, chosen, async (injection, place) => {
         const { call, error } = injection;
