@@ -1,8 +1,12 @@
 // push of several names, each with a certificate of its own, over a real sshd and rsync.
 
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
+import { NoLineage } from "../lib/push/choice.ts";
+import { noteGone } from "../lib/push/gone.ts";
+import { type Name, namesOf } from "../lib/push/names.ts";
 import { account } from "./kit/account.ts";
 import { authority, type Leaf, tlsa } from "./kit/authority.ts";
+import { certsync, startCertsync } from "./kit/certsync.ts";
 import { need } from "./kit/programs.ts";
 import {
   concurrently,
@@ -17,6 +21,7 @@ import {
 import { run } from "./kit/run.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
 import { forcedCommand, sshServer } from "./kit/ssh_server.ts";
+import { until } from "./kit/until.ts";
 
 const SHOP = "shop.example.net";
 const BLOG = "blog.example.com";
@@ -412,6 +417,74 @@ test("a renewal of one name in the middle is waited for, and all go together", a
   const result = await pushing;
   equal(result?.code, 0, result?.stderr);
   await assertStaged(scene, { ...all, [SHOP]: renewed });
+});
+
+test("SIGTERM in the middle is told once for all, and the hint brings it to its end", async () => {
+  await using own = await sshServer();
+  await using scene = await namesScene({ server: own });
+  await scene.remember(`${mail.fingerprint} ${scene.to}\n`);
+  await scene.configure({ also: [SHOP] });
+  await own.force("cat >/dev/null");
+  const started = startCertsync(scene.args(["--json", "--also", BLOG]));
+  await until(() => own.log().includes("Starting session"));
+  deepEqual(namesIn(`${scene.state}/scratch`), [SHOP, BLOG].sort());
+  started.kill("SIGTERM");
+  const result = await started.result;
+  const { certificates, result: worst, ...report } = result.json();
+  deepEqual([result.code, report.outcome, worst], [1, "unchanged", "failed"]);
+  const [, { hint }] = certificates;
+  equal(
+    result.stderr,
+    `ERROR: ${SHOP}, ${BLOG}: stopped by SIGTERM: not pushed to ${scene.to}\nhint: ${hint}\n`,
+  );
+  deepEqual(namesIn(scene.state), ["history", "last_fp", "lock"]);
+  equal(await Deno.readTextFile(`${scene.state}/last_fp`), `${mail.fingerprint} ${scene.to}\n`);
+
+  await own.force();
+  const [, command = ""] = /: certsync (push .*)$/.exec(hint) ?? [];
+  const again = await certsync(command.replaceAll('"', "").split(" "));
+  equal(again.code, 0, again.stderr);
+  await assertStaged(scene, { [SHOP]: shop, [BLOG]: blog });
+});
+
+test("a further name that was pushed and is gone is a warning for a day, apart from all others", () => {
+  const names = namesOf({ domain: NAME, also: [SHOP, BLOG] });
+  const [domain, ...further] = names;
+  const now = new Date("2026-11-26T03:00:00Z");
+  const later = (hours: number) => new Date(now.getTime() + hours * 3_600_000);
+  const gone = (name: Name) => ({
+    name,
+    failure: new NoLineage(`no certificate for ${name.name}`),
+  });
+  const state = Deno.makeTempDirSync({ prefix: "certsync-kit-" });
+  const note = (lost: readonly Name[], at: Date, dryRun = false) => {
+    const present = names.filter((name) => !lost.includes(name));
+    return noteGone(lost.map(gone), present, { state, dryRun }, at);
+  };
+  try {
+    const [one, two] = further;
+    match(String(note([one!], now, true).get(SHOP)), /gone since 2026-11-26T03:00:00Z/);
+    deepEqual(namesIn(state), []);
+    match(
+      String(note([one!], now).get(SHOP)),
+      /^no certificate for shop.*: gone since 2026-11-26T03:/,
+    );
+    match(String(note([one!, two!], later(20)).get(BLOG)), /gone since 2026-11-26T23:00:00Z/);
+    const ends = note([one!, two!, domain!], later(25));
+    ok(ends.get(SHOP) instanceof NoLineage);
+    match(String(ends.get(BLOG)), /gone since 2026-11-26T23:00:00Z/);
+    equal(
+      Deno.readTextFileSync(`${state}/gone`),
+      `2026-11-26T03:00:00Z\t${SHOP}\n2026-11-26T23:00:00Z\t${BLOG}\n2026-11-27T04:00:00Z\n`,
+    );
+    note([two!], later(26));
+    equal(Deno.readTextFileSync(`${state}/gone`), `2026-11-26T23:00:00Z\t${BLOG}\n`);
+    note([], later(27));
+    deepEqual(namesIn(state), []);
+  } finally {
+    Deno.removeSync(state, { recursive: true });
+  }
+  return Promise.resolve();
 });
 
 test("several targets get each what it lacks", async () => {

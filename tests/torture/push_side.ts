@@ -13,9 +13,11 @@ import type { Run } from "./strace.ts";
 const NAME = "mail.example.org";
 
 export const ca = await authority("Torture");
-export const [first, second] = await Promise.all([
+const FURTHER = ["shop.example.net", "blog.example.com"];
+export const [first, second, ...further] = await Promise.all([
   ca.issue({ names: [NAME] }),
   ca.issue({ names: [NAME] }),
+  ...FURTHER.map((name) => ca.issue({ names: [name] })),
 ]);
 
 export interface PushSide extends AsyncDisposable {
@@ -25,6 +27,8 @@ export interface PushSide extends AsyncDisposable {
   incoming: string;
   state: string;
   to: string;
+  /** What is to be in the staging in the end, by directory; "" is its top. */
+  leaves: ReadonlyMap<string, Leaf>;
   /** As it was before any push, with `second` renewed from `first`. */
   begin(): Promise<void>;
   run(args?: string[]): Run;
@@ -32,7 +36,8 @@ export interface PushSide extends AsyncDisposable {
   configure(changes: Record<string, unknown>): Promise<void>;
 }
 
-export async function pushSide(): Promise<PushSide> {
+/** `also` are further names, each with a certificate of its own. */
+export async function pushSide(also: readonly string[] = []): Promise<PushSide> {
   await using stack = new AsyncDisposableStack();
   const { path: root } = stack.use(await tempDir());
   const server = stack.use(await sshServer());
@@ -41,6 +46,13 @@ export async function pushSide(): Promise<PushSide> {
   const npm = await npmTree(`${root}/letsencrypt`);
   await npm.add(5, first);
   await npm.renew(5, second);
+  const leaves = new Map([["", second]]);
+  for (const [index, name] of also.entries()) {
+    const leaf = further[index];
+    if (leaf === undefined) throw new Error(`no certificate for ${name}`);
+    await npm.add(6 + index, leaf);
+    leaves.set(name, leaf);
+  }
   const to = server.target(incoming);
   let settings: Record<string, unknown> = {
     ...{ live: npm.live, to, port: server.port, identity: server.identity },
@@ -48,7 +60,10 @@ export async function pushSide(): Promise<PushSide> {
   };
   async function configure(changes: Record<string, unknown>) {
     settings = { ...settings, ...changes };
-    await Deno.writeTextFile(config, JSON.stringify({ domain: NAME, push: settings }));
+    await Deno.writeTextFile(
+      config,
+      JSON.stringify({ domain: NAME, also: also.length === 0 ? undefined : also, push: settings }),
+    );
   }
   await configure({});
   const argv = (args: string[]) => ["push", "--config", config, "--json", ...args];
@@ -60,6 +75,7 @@ export async function pushSide(): Promise<PushSide> {
     incoming,
     state,
     to,
+    leaves,
     configure,
     begin: async () => {
       await settle(root);
@@ -72,6 +88,11 @@ export async function pushSide(): Promise<PushSide> {
     push: (args = [], options) => certsync(argv(args), options),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** With two further names. */
+export function ofThree(): Promise<PushSide> {
+  return pushSide(FURTHER);
 }
 
 function none(error: unknown): void {
@@ -90,7 +111,8 @@ async function isUsed(root: string): Promise<boolean> {
 }
 
 /** What holds even where nothing has been put in order yet. */
-export async function assertSafe({ root, state, incoming }: PushSide): Promise<void> {
+export async function assertSafe(side: PushSide): Promise<void> {
+  const { root, state, incoming, to, leaves } = side;
   for (const directory of [state, incoming]) {
     for (const path of await filesBelow(directory)) {
       const text = await Deno.readTextFile(path).catch(() => ""); // rsync may have renamed it
@@ -101,21 +123,37 @@ export async function assertSafe({ root, state, incoming }: PushSide): Promise<v
   const remembered = await Deno.readTextFile(`${state}/last_fp`).catch(() => "");
   if (remembered === "") return;
   await settle(root);
-  ok(remembered.startsWith(second.fingerprint), "last_fp names another certificate");
-  await assertArrived(incoming, second);
+  for (const line of remembered.trimEnd().split("\n")) {
+    const [place, leaf] = [...leaves].find(([place, { fingerprint }]) =>
+      line === recordOf(fingerprint, to, place)
+    ) ?? [];
+    ok(leaf !== undefined, `last_fp names another certificate: ${line}`);
+    await assertArrived(`${incoming}${place}`, leaf);
+  }
+}
+
+function recordOf(fingerprint: string, to: string, place: string): string {
+  return `${fingerprint} ${to}${place === "" ? "" : `\t${place}`}`;
 }
 
 /** The next run, and that there is nothing to do after it. */
 export async function assertHealed(side: PushSide): Promise<void> {
-  const { state, incoming, root, to } = side;
+  const { state, incoming, root, to, leaves } = side;
   const result = await side.push();
   equal(result.code, 0, result.stderr);
-  await assertArrived(incoming, second);
-  equal(await Deno.readTextFile(`${state}/last_fp`), `${second.fingerprint} ${to}\n`);
+  await assertAll();
+  const lines = Array.from(leaves, ([place, { fingerprint }]) => recordOf(fingerprint, to, place));
+  const remembered = (await Deno.readTextFile(`${state}/last_fp`)).trimEnd().split("\n");
+  deepEqual(remembered.sort(), lines.sort());
   deepEqual(await memoriesIn(state), ["last_fp", "lock"]);
   await settle(root);
-  await assertArrived(incoming, second);
-  deepEqual((await readdir(incoming)).sort(), ["fullchain.pem", "privkey.pem"]);
+  await assertAll();
+  const further = [...leaves.keys()].filter((place) => place !== "");
+  deepEqual((await readdir(incoming)).sort(), ["fullchain.pem", "privkey.pem", ...further].sort());
+
+  async function assertAll() {
+    for (const [place, leaf] of leaves) await assertArrived(`${incoming}${place}`, leaf);
+  }
 }
 
 export async function assertArrived(incoming: string, leaf: Leaf): Promise<void> {
