@@ -80,7 +80,8 @@ export const commands = {
         name: "to",
         argument: "TARGET",
         repeatable: true,
-        help: "where to send it: user@host:/dir/, or a directory of this host; may be given several " +
+        help:
+          "where to send it: user@host:/dir/, or a directory of this host; may be given several " +
           "times",
       },
       { name: "force", help: "send it although it is unchanged" },
