@@ -57,18 +57,21 @@ export function asRoot(otherwise: string): string {
   return Deno.uid() === 0 ? otherwise : "run this as root";
 }
 
-const REFUSED_HINT =
-  "run this as root; if it was, ask lsattr, SELinux or AppArmor, and the unit's ReadWritePaths=";
+function refusedHint(): string {
+  return asRoot("ask lsattr, SELinux or AppArmor, and the unit's ReadWritePaths=");
+}
 
-const systemErrors: Record<string, readonly [words: string, hint?: string]> = {
+type Hint = string | (() => string);
+
+const systemErrors: Record<string, readonly [words: string, hint?: Hint]> = {
   ENOSPC: ["no space left on the device", "free some space there and run this again"],
   EDQUOT: ["the disk quota is used up", "free some space there and run this again"],
   EROFS: [
     "the file system is read-only",
     "remount it, or name the directory in ReadWritePaths= where the unit forbids it",
   ],
-  EACCES: ["permission denied", REFUSED_HINT],
-  EPERM: ["operation not permitted", REFUSED_HINT],
+  EACCES: ["permission denied", refusedHint],
+  EPERM: ["operation not permitted", refusedHint],
   EIO: ["input/output error", "look at the disk: dmesg tells more"],
   EMFILE: ["too many open files"],
   ENFILE: ["too many open files on this host"],
@@ -94,5 +97,6 @@ export function explain(error: unknown, deed: string): unknown {
     : null;
   if (code === null || !/^E[A-Z0-9]+$/.test(code)) return error;
   const [words, hint] = systemErrors[code] ?? [code];
-  return new Failure(`cannot ${deed}: ${words}`, { hint, cause: error });
+  const wayOut = typeof hint === "function" ? hint() : hint;
+  return new Failure(`cannot ${deed}: ${words}`, { hint: wayOut, cause: error });
 }

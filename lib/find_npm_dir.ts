@@ -6,8 +6,8 @@ import {
   chooseLineage,
   type Lineage,
   liveDirectories,
+  readableHint,
   readLineages,
-  RUN_AS_ROOT,
 } from "./chain/npm_dir.ts";
 import { hintAtVolumes } from "./chain/npm_volume.ts";
 import type { Presentation } from "./cli/terminal.ts";
@@ -56,10 +56,10 @@ function firstOf([first]: readonly Match[]): Pick<FindReport, "hostname" | "matc
 
 /** Throws a Failure where the live directories cannot be looked into. */
 export function findNpmDir(
-  { hostNames, live, commands }: FindConfig,
+  { hostNames, live, liveKey, commands }: FindConfig,
   { now }: RunContext,
 ): FindReport {
-  const directories = liveDirectories(live);
+  const directories = liveDirectories(live, liveKey);
   const lineages = readLineages(directories, now);
   const choices = hostNames.map((name) => ({ name, ...chooseLineage(lineages, name) }));
   const matches = choices.map(({ name, best }): Match => ({
@@ -91,7 +91,7 @@ export function findNpmDir(
       ...report,
       error: `cannot tell which directory holds a certificate for ${names}: ` +
         `${unreadable.length} of ${lineages.length} may not be read by this user`,
-      hint: RUN_AS_ROOT,
+      hint: readableHint(),
     };
   }
   return {
@@ -158,7 +158,8 @@ export const findCommand = {
     try {
       return findNpmDir(config, context);
     } catch (error) {
-      return hintAtVolumes(error, context).then((hinted) => Promise.reject(hinted));
+      const where = config.liveKey.startsWith("--") ? "flags" : "config";
+      return hintAtVolumes(error, context, where).then((hinted) => Promise.reject(hinted));
     }
   },
   empty: emptyFindReport,

@@ -1,6 +1,6 @@
 // The command line: what is understood, and what is told of what is not.
 
-import { deepEqual, doesNotMatch, equal, match, throws } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok, throws } from "node:assert/strict";
 import { parseCommandLine, wantsJson } from "../lib/cli/command_line.ts";
 import {
   type Command,
@@ -11,8 +11,11 @@ import {
   overview,
   type ReportingCommand,
 } from "../lib/cli/commands.ts";
-import { UsageFailure } from "../lib/failure.ts";
+import { explain, Failure, UsageFailure } from "../lib/failure.ts";
+import { authority } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
+import { makeScene, NAME } from "./kit/push_scene.ts";
+import { tempDir } from "./kit/temp_dir.ts";
 
 const names = Object.keys(commands) as CommandName[];
 
@@ -118,6 +121,13 @@ Deno.test("wrong usage is told with what was probably meant", () => {
     [["push", "--live", "/a"], /^unknown option "--live" for certsync push$/],
     [["deploy", "--to", "a"], /^unknown option "--to" for certsync deploy$/],
     [["push", "--no-json"], /^unknown option "--no-json"/],
+    ...[["push"], ["deploy"], ["status"], ["find-npm-dir"]].flatMap((
+      [name = ""],
+    ): [string[], RegExp, RegExp][] => [
+      [[name, "--format", "json"], /^unknown option "--format"/, /^did you mean --json\?$/],
+      [[name, "--format=json"], /^unknown option "--format=json"/, /^did you mean --json\?$/],
+    ]),
+    [["setup", "push", "--format", "json"], /^unknown option "--format"/, /certsync setup --help/],
     [["push", "-n=1"], /^-n takes no value$/],
     [["push", "-f"], /^unknown option "-f"/],
     [["push", "-hx"], /^unknown option "-hx"/],
@@ -175,6 +185,69 @@ Deno.test("help shows two examples of each command, and both are understood", ()
 Deno.test("without any argument the overview is printed on stderr", async () => {
   const { code, stdout, stderr } = await certsync([]);
   deepEqual([code, stdout, stderr], [2, "", (await certsync(["--help"])).stdout]);
+});
+
+Deno.test("verify answers --format json with the option that does it, and that does", async () => {
+  const { code, stdout, stderr } = await certsync(["verify", "--format", "json"]);
+  deepEqual([code, stdout], [3, ""]);
+  equal(stderr, 'ERROR: --format is not a format: "json"\nhint: did you mean --json?\n');
+  equal((await certsync(["verify", "--json"])).json().command, "verify");
+});
+
+Deno.test("push without a config names the file that it looked for, and setup push", async () => {
+  await using dir = await tempDir();
+  const file = `${dir.path}/config.yaml`;
+  await Deno.writeTextFile(file, "{}");
+  const nobody = ["--to", "u@h:/d/"];
+  const cases: [argv: string[], error: string, hint: string][] = [
+    [["--config", file], `no target: "${file}" does not say`, "set push.to there, or give --to "],
+    [["--config", file, ...nobody], `no domain: "${file}" does not say`, "set domain there, or "],
+  ];
+  for (const [argv, error, hint] of cases) {
+    const { code, stderr } = await certsync(["push", ...argv]);
+    equal(code, 2);
+    ok(stderr.startsWith(`ERROR: ${error}`), stderr);
+    ok(stderr.includes(`\nhint: ${hint}`), stderr);
+  }
+  const { code, stderr } = await certsync(["push"]);
+  equal(code, 2);
+  match(
+    stderr,
+    /^ERROR: no (target|domain): there is no config file "\/etc\/certsync\/config\.yaml", .*\nhint: certsync setup push --domain .* --to .* \| sh makes one, /,
+  );
+});
+
+Deno.test("who is root already is not told to become it", () => {
+  const error = Object.assign(new Error("no"), { code: "EACCES" });
+  const failure = explain(error, "look");
+  if (!(failure instanceof Failure)) throw failure;
+  equal(failure.message, "cannot look: permission denied");
+  equal(failure.hint?.includes("as root"), Deno.uid() !== 0);
+});
+
+Deno.test("-q is silent where there was nothing to do, never of warnings and errors; -v tells of programs", async () => {
+  await using ca = await authority();
+  await using scene = await makeScene({ ca, leaf: await ca.issue({ names: [NAME] }) });
+  const push = (...argv: string[]) => certsync([...argv, "push", "--config", scene.configFile]);
+  const first = await push("-q");
+  deepEqual([first.code, first.stderr], [0, ""]);
+  match(first.stdout, /^pushed /);
+  const again = await push("-q");
+  deepEqual([again.code, again.stdout, again.stderr], [0, "", ""]);
+  const loud = await push("-v");
+  deepEqual([loud.code, loud.stderr], [0, ""], "no program was run");
+  match(loud.stdout, /^nothing to do/);
+
+  await Deno.chmod(scene.state, 0o777);
+  const warned = await push("-q");
+  deepEqual([warned.code, warned.stdout], [0, ""]);
+  match(warned.stderr, /^WARNING: others can write to /);
+  await Deno.chmod(scene.state, 0o700);
+
+  const traced = await push("-vn", "--force");
+  match(traced.stderr, /^openssl x509 .*: \d+ ms, exit code 0$/m);
+  match(traced.stdout, /^would push /);
+  equal((await push("-q", "--source", "npm-77")).stderr.startsWith("ERROR: "), true);
 });
 
 Deno.test("what a shell is to run stays empty where the usage is wrong, with --json too", async () => {

@@ -15,19 +15,27 @@ const pages = ["README.md", "CHANGELOG.md", "SECURITY.md", "BENCH.md"].concat(
 );
 
 Deno.test("pictures, transcript and example config are what a fresh run gives", async () => {
-  const shown = await record();
-  deepEqual(shown.map(({ command, code }) => [command, code]), [
-    ["certsync verify", 2],
-    ["certsync deploy", 0],
-    ["certsync verify", 0],
-  ]);
-  for (const [name, text] of Object.entries(documents(shown))) {
+  const scenes = await record();
+  for (const shown of [scenes.one, scenes.two]) {
+    deepEqual(shown.map(({ command, code }) => [command, code]), [
+      ["certsync verify", 2],
+      ["certsync deploy", 0],
+      ["certsync verify", 0],
+    ]);
+  }
+  for (const [name, text] of Object.entries(documents(scenes))) {
     equal(read(`docs/${name}`), text, `docs/${name} is not as it would be now: run make docs`);
   }
-  const readme = read("README.md");
-  equal(readme, withTranscript(readme, shown), "run make docs");
-  match(documents(shown)["verify-stale.svg"] ?? "", /1 of 8 match, stale at deployed/);
-  match(documents(shown)["verify-well.svg"] ?? "", />all 8 match</);
+  for (
+    const [name, shown] of [
+      ["README.md", scenes.one],
+      ["docs/several-names.md", scenes.two],
+    ] as const
+  ) {
+    equal(read(name), withTranscript(read(name), shown), `${name}: run make docs`);
+  }
+  match(documents(scenes)["verify-stale.svg"] ?? "", /1 of 8 match, stale at deployed/);
+  match(documents(scenes)["verify-well.svg"] ?? "", />all 8 match</);
 });
 
 Deno.test("whatever a run's names and dates are, the documents have the same", () => {

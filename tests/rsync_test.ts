@@ -149,8 +149,23 @@ for (const [what, [code, stderr, error, hint]] of Object.entries(cases)) {
     match(failure.hint, hint);
     equal(failure.mayBeForcedCommand, false);
     equal(/Authenticated to/.test(failure.error), false);
+    equal(/ at \S+\.c\(\d+\)|unexpectedly closed/.test(failure.error), false, failure.error);
+    const words = failure.error.split("; ");
+    deepEqual([...new Set(words)], words, "something is said twice");
   });
 }
+
+Deno.test("rsync's epilogue is told only where the other side said nothing else", () => {
+  const syntax =
+    "rsync error: syntax or usage error (code 1) at clientserver.c(1310) [Receiver=3.2.7]\n";
+  const told = (stderr: string, code = 12) => explain({ code, stderr: LET_IN + stderr }).error;
+  const [cause = ""] = told(CLOSED).split(": ");
+  equal(told(CLOSED), cause);
+  equal(told(syntax + CLOSED), `${cause}: rsync error: syntax or usage error (code 1)`);
+  const denied = 'rsync: [Receiver] mkdir "/home/x" failed: Permission denied (13)';
+  const end = "rsync error: error in file IO (code 11) at main.c(800) [Receiver=3.2.7]\n";
+  match(told(`${denied}\n${end}`, 11), /: rsync: \[Receiver\] mkdir "\/home\/x" failed: [^;]+$/);
+});
 
 Deno.test("a stream that breaks once ssh has let us in may be the forced command's fault", () => {
   for (

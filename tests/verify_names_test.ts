@@ -3,12 +3,14 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { VerifyReport } from "../lib/verify/report.ts";
+import { verifyCommand } from "../lib/verify/verify.ts";
 import { type Authority, authority, type Leaf, type LeafOptions } from "./kit/authority.ts";
 import { certsyncHere, verifyHere, verifyLines } from "./kit/in_process.ts";
 import { type MailHost, mailHost } from "./kit/mail_host.ts";
 import { SERVICES } from "./kit/mail_services.ts";
 import { type NpmTree, npmTree } from "./kit/npm_tree.ts";
 import { tryRun } from "./kit/run.ts";
+import { assertSame, snapshot } from "./kit/snapshot.ts";
 import { sshServer } from "./kit/ssh_server.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 
@@ -205,7 +207,9 @@ interface State {
   arrange(all: Chains): Promise<unknown>;
   /** Which names are not well, with the leg where it lags. */
   readonly stale: Record<string, string | null>;
+  /** None where no command helps, or none is needed. */
   readonly steps: string;
+  readonly status?: VerifyReport["status"];
   /** What the last line says of the names. */
   readonly words?: RegExp;
 }
@@ -376,12 +380,111 @@ const states: State[] = [
     stale: { [MAIL]: null },
     steps: "rm, restart",
   },
+  // What needs a person, or nobody.
+  {
+    name: "a name is covered by the top-level certificate, and has no directory",
+    view: "mail host",
+    arrange: async (all) => {
+      const both = await all.issue(MAIL, { names: [MAIL, SHOP], notBefore: daysAgo(40) });
+      for (const name of [MAIL, SHOP]) await all.stage(name, both);
+      await Deno.remove(sslOf(all, SHOP), { recursive: true });
+      await all.put(MAIL, both);
+      await all.restart();
+    },
+    ...{ stale: {}, steps: "", status: "ok", words: /^all 14 match$/ },
+  },
+  {
+    name: "two names are in one directory, with a certificate for both",
+    view: "mail host",
+    arrange: async (all) => {
+      const both = await all.issue(SHOP, { names: [SHOP, WWW], notBefore: daysAgo(40) });
+      for (const name of [SHOP, WWW]) await all.stage(name, both);
+      await Deno.remove(sslOf(all, WWW), { recursive: true });
+      await all.put(SHOP, both, [SHOP, WWW]);
+      await all.restart();
+    },
+    ...{ stale: {}, steps: "", status: "ok", words: /^all 14 match$/ },
+  },
+  {
+    name: "the same, and one of them has another certificate of its own",
+    view: "mail host",
+    arrange: async (all) => {
+      const both = await all.issue(SHOP, { names: [SHOP, WWW], notBefore: daysAgo(40) });
+      await all.stage(SHOP, both);
+      await Deno.remove(sslOf(all, WWW), { recursive: true });
+      await all.put(SHOP, both, [SHOP, WWW]);
+      await all.restart();
+    },
+    ...{ stale: {}, steps: "", status: "ok", words: /^all 11 match$/ },
+  },
+  {
+    name: "a directory has the top-level certificate, which ends later than the name's own",
+    view: "mail host",
+    arrange: async (all) => {
+      const both = await all.issue(MAIL, { names: [MAIL, SHOP], notBefore: daysAgo(2) });
+      await all.stage(MAIL, both);
+      for (const name of [MAIL, SHOP]) await all.put(name, both);
+      await all.restart();
+    },
+    ...{ stale: { [SHOP]: null }, steps: "", status: "warning" },
+    words:
+      /^all 11 match; shop\.example\.net: that of mail\.example\.org: it ends later than that /,
+  },
+  {
+    name: "one name is in two directories",
+    view: "mail host",
+    arrange: async (all) => {
+      const leaf = leafFor(all.current, SHOP);
+      await all.host.mailcow.putSni("other", leaf, [SHOP]);
+      await all.restart();
+    },
+    ...{ stale: { [SHOP]: null }, steps: "", status: "critical" },
+    words:
+      /; shop\.example\.net: not served alike: take it out of the file domains of all but one, and restart p/,
+  },
+  {
+    name: "the services do not read a directory's domains alike",
+    view: "mail host",
+    arrange: async (all) => {
+      await Deno.writeTextFile(`${sslOf(all, SHOP)}/domains`, `${SHOP}.\n`);
+    },
+    ...{ stale: { [SHOP]: null }, steps: "", status: "critical" },
+    words: /: let it hold this one line, and restart .*: shop\.example\.net$/,
+  },
+  {
+    name: "Nginx Proxy Manager has no certificate for one name",
+    view: "NPM host",
+    arrange: async (all) => {
+      await Deno.remove(all.npm.dir(lineageOf(SHOP)), { recursive: true });
+    },
+    ...{ stale: { [SHOP]: null }, steps: "", status: "critical" },
+    words:
+      /: cannot be read: request a certificate for shop\.example\.net in Nginx Proxy Manager, or /,
+  },
+  {
+    name: "a directory of a name that was taken out of also ends soon",
+    view: "mail host",
+    arrange: async (all) => {
+      await all.put(OTHER, await all.issue(OTHER, { notBefore: daysAgo(80) }));
+      await all.remember("names", OTHER);
+      await all.restart();
+    },
+    ...{ stale: { [MAIL]: null }, steps: "", status: "warning" },
+    words:
+      /expires in 9 days: certsync made it for old\.example\.com: name that in also again, or remove it$/,
+  },
+  {
+    name: "a laptop sees the name of all three by what is served",
+    view: "laptop",
+    arrange: () => Promise.resolve(),
+    ...{ stale: {}, steps: "", status: "ok", words: /^all 5 match$/ },
+  },
 ];
 
 Deno.test("who follows the one next step of three names finds that all match", async (t) => {
   await using all = await chains();
   const former = { ...all.current };
-  for (const { name, view, arrange, stale, steps, words } of states) {
+  for (const { name, view, arrange, stale, steps, status, words } of states) {
     await t.step(`${view}: ${name}`, async () => {
       Object.assign(all.current, former);
       await all.settle();
@@ -392,10 +495,121 @@ Deno.test("who follows the one next step of three names finds that all match", a
       deepEqual(seen, stale, verifyLines(before).join("\n"));
       equal(before.staleAt, stale[MAIL] ?? null);
       deepEqual(before.next.map(inShort).join(", "), steps, verifyLines(before).join("\n"));
+      if (status !== undefined) equal(before.status, status, verifyLines(before).join("\n"));
       if (words !== undefined) match(verifyLines(before).at(-1) ?? "", words);
+      if (steps === "") {
+        // Then deploy has nothing to do here either.
+        const lies = await snapshot(all.host.mailcow.ssl);
+        await all.follow({ host: "mail host", command: "certsync deploy" });
+        return assertSame(lies, await snapshot(all.host.mailcow.ssl));
+      }
       for (const step of before.next) await all.follow(step);
       const after = await all.verify(view);
       equal(after.status, "ok", verifyLines(after).join("\n"));
     });
   }
+});
+
+/** As the NPM host and the mail host on one machine see that many names, the last of which is stale. */
+function reportOf(names: readonly string[], isWell: boolean): VerifyReport {
+  const wrong = isWell ? undefined : names.at(-1);
+  const legs = names.flatMap((name, index) => {
+    const places = [
+      ["source", `/etc/letsencrypt/live/npm-${index}/fullchain.pem`],
+      ["deployed", `/opt/mailcow-dockerized/data/assets/ssl/${name}/cert.pem`],
+      ["served", "imaps://127.0.0.1:993"],
+      ["served", "smtps://127.0.0.1:465"],
+    ] as const;
+    return places.map(([leg, where]): VerifyReport["legs"][number] => {
+      const isStale = name === wrong && leg !== "source";
+      return {
+        ...{ leg, name, where, fingerprint: (isStale ? "BB:" : "AA:").repeat(32).slice(0, -1) },
+        ...{ notBefore: "2026-01-01T00:00:00Z", notAfter: "2026-04-01T00:00:00Z", names: [name] },
+        ...{ subject: `CN=${name}`, issuer: "CN=E1", match: !isStale, noted: false },
+        ...{ stale: isStale, status: isStale ? "critical" : "ok" },
+        ...{ verdict: isStale ? "another one" : "ok", ...(leg === "served" && { sni: name }) },
+        ...(leg === "served" && { ip: "127.0.0.1" }),
+      };
+    });
+  });
+  return {
+    status: isWell ? "ok" : "critical",
+    domain: names[0] ?? null,
+    staleAt: null,
+    certificates: names.map((name) => ({
+      ...{ name, status: name === wrong ? "critical" : "ok" },
+      staleAt: name === wrong ? "deployed" : null,
+    })),
+    legs,
+    next: isWell ? [] : [{ host: "mail host", command: "certsync deploy" }],
+    timers: [],
+    warnings: [],
+  };
+}
+
+const many = Array.from({ length: 30 }, (_, index) => `mail.customer-${index + 1}.example.org`);
+const look = { all: false, now: new Date("2026-02-01T00:00:00Z"), paint: (text: string) => text };
+
+Deno.test("of thirty names the healthy ones are a line each, and those of another one are together", () => {
+  const page = { ...look, format: undefined, width: 80, isTerminal: false };
+  const well = verifyCommand.words(reportOf(many, true), null, page);
+  equal(well.length, 1 + 30 + 1);
+  match(
+    well[1] ?? "",
+    /^4 legs {2}mail\.customer-1\.example\.org +AA:AA:AA:AA {2}2026-04-01 {2}ok$/,
+  );
+  equal(well.at(-1), "all 120 match");
+
+  const lines = verifyCommand.words(reportOf(many, false), null, page);
+  equal(lines.length, 1 + 29 + 1 + 4 + 2);
+  const [heading, source = "", deployed = ""] = lines.slice(30);
+  equal(heading, "mail.customer-30.example.org:");
+  match(source, /^ {3}source {4}\S+\/npm-29\/fullchain\.pem +AA:AA:AA:AA {2}2026-04-01 {2}ok$/);
+  match(
+    deployed,
+    /^> {2}deployed {2}\S+\.example\.org\/cert\.pem +BB:BB:BB:BB {2}2026-04-01 {2}another one$/,
+  );
+  equal(lines.slice(0, -2).every((line) => line.length <= 80), true, lines.join("\n"));
+  const last =
+    "117 of 120 match; mail.customer-30.example.org stale at deployed: run on the mail host: " +
+    "certsync deploy";
+  equal(lines.at(-1), last);
+  equal(
+    verifyCommand.words(reportOf(many, false), null, { ...page, all: true }).length,
+    1 + 150 + 2,
+  );
+
+  const [nagios, ...none] = verifyCommand.words(reportOf(many, false), null, {
+    ...page,
+    format: "nagios",
+  });
+  deepEqual(none, []);
+  equal(nagios, `CERTSYNC CRITICAL - ${last} | legs=120;;;0 unread=0;;;0 mismatched=3;;;0`);
+});
+
+Deno.test("on a narrow terminal a name is cut in its middle, and no line of the table is wider", () => {
+  const page = { ...look, format: undefined, width: 40, isTerminal: true };
+  const lines = verifyCommand.words(reportOf(many, false), null, page);
+  const table = lines.slice(0, -2);
+  equal(table.every((line) => line.length <= 40), true, table.join("\n"));
+  match(table[1] ?? "", /^ {3}4 legs {4}mail\.c\S*\.\.\.\S*e\.org {2}ok$/);
+  equal(table.filter((line) => line.endsWith("  another one")).length, 3, table.join("\n"));
+});
+
+Deno.test("of many names that are not well the last line has ten, and says how many more there are", () => {
+  const report = reportOf(many, true);
+  const certificates = many.map((name) =>
+    ({ name, status: "critical", staleAt: "served" }) as const
+  );
+  const legs = report.legs.map((leg) =>
+    leg.leg === "served" ? { ...leg, match: false, stale: true, status: "critical" as const } : leg
+  );
+  const all = { ...report, status: "critical", certificates, legs } as const;
+  const page = { ...look, format: "nagios" as const, width: 80, isTerminal: false };
+  const [line = ""] = verifyCommand.words(all, null, page);
+  match(
+    line,
+    /^CERTSYNC CRITICAL - 60 of 120 match; mail\.customer-1\.example\.org stale at served, /,
+  );
+  match(line, /mail\.customer-10\.example\.org stale at served, and 20 more: /);
 });

@@ -210,7 +210,6 @@ const knowledge: Knowledge = {
   unhelped: new Set(),
   made: new Set(),
   added: [],
-  isOneMachine: false,
   roles: { push: false, deploy: false },
   now,
 };

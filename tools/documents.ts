@@ -3,11 +3,11 @@
 
 import { exampleConfig } from "./example_config.ts";
 import { picture } from "./picture.ts";
-import { transcript } from "./record.ts";
+import { type Scenes, transcript } from "./record.ts";
 import type { Shown } from "./scene.ts";
 
 /** File by file, below docs/. Pure. */
-export function documents(shown: readonly Shown[]): Readonly<Record<string, string>> {
+export function documents({ one: shown }: Scenes): Readonly<Record<string, string>> {
   const [stale, , well] = shown;
   if (stale === undefined || well === undefined) throw new Error("the scene has three commands");
   return {
@@ -21,10 +21,10 @@ function onTerminal({ command, output }: Shown): string[] {
   return [`$ ${command}`, ...output.trimEnd().split("\n")];
 }
 
-/** The README with the transcript of these in the place of the one that it has. Pure. */
-export function withTranscript(readme: string, shown: readonly Shown[]): string {
+/** The text with the transcript of these in the place of the one that it has. Pure. */
+export function withTranscript(text: string, shown: readonly Shown[]): string {
   const lines = transcript(shown).map((line) => line === "" ? "" : `    ${line}`);
-  return readme.replace(
+  return text.replace(
     /^ {4}\$ certsync verify\n(?: {4}.*\n|\n(?= {4}))+/m,
     () => `${lines.join("\n")}\n`,
   );

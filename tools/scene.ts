@@ -1,7 +1,7 @@
 // A mail host at its standard places, in namespaces of its own, whose commands are typed and recorded:
 // run by tools/record.ts, inside unshare. Prints each command with what a terminal showed of it.
 
-import { authority } from "../tests/kit/authority.ts";
+import { authority, type Leaf } from "../tests/kit/authority.ts";
 import { fakeDocker } from "../tests/kit/fake_docker.ts";
 import { type Endpoint, ENDPOINTS, mailServices } from "../tests/kit/mail_services.ts";
 import { mailcowTree } from "../tests/kit/mailcow_tree.ts";
@@ -9,8 +9,8 @@ import { need } from "../tests/kit/programs.ts";
 import { run, tryRun } from "../tests/kit/run.ts";
 
 export interface Recording {
-  /** What the old and the new certificate are called here: colons and all. */
-  readonly fingerprints: readonly [old: string, new: string];
+  /** What the certificates are called here, colons and all: the old one, the new one, the further name's. */
+  readonly fingerprints: readonly string[];
   readonly expires: readonly [old: string, new: string];
   readonly shown: readonly Shown[];
 }
@@ -24,7 +24,8 @@ export interface Shown {
 
 const NAME = "mail.example.org";
 const HOUR_MS = 3_600_000;
-const [binary = ""] = Deno.args;
+/** With a further name, that has a certificate of its own. */
+const [binary = "", further] = Deno.args;
 
 /** Half a day more, so that it is the same number of days whenever this runs. */
 const at = (days: number) => new Date(Date.now() + (days * 24 + 12) * HOUR_MS);
@@ -33,9 +34,9 @@ if (import.meta.main) {
   await standardPlaces();
   await using ca = await authority("Example");
   await Deno.writeTextFile("/etc/ssl/certs/ca-certificates.crt", ca.rootPem);
-  const issue = (from: number, to: number) =>
-    ca.issue({ names: [NAME], notBefore: at(from), notAfter: at(to) });
-  const [old, renewed] = [await issue(-65, 25), await issue(-3, 87)];
+  const issue = (name: string, from: number, to: number) =>
+    ca.issue({ names: [name], notBefore: at(from), notAfter: at(to) });
+  const [old, renewed] = [await issue(NAME, -65, 25), await issue(NAME, -3, 87)];
 
   const mailcow = await mailcowTree("/opt/mailcow-dockerized", { leaf: old });
   const ports = Object.fromEntries(
@@ -51,11 +52,17 @@ if (import.meta.main) {
     ]),
   );
   await Deno.mkdir("/etc/certsync");
-  await Deno.writeTextFile("/etc/certsync/config.yaml", "deploy:\n  dane: off # nobody is asked\n");
+  await Deno.writeTextFile(
+    "/etc/certsync/config.yaml",
+    `${
+      further === undefined ? "" : `also: [${further}]\n`
+    }deploy:\n  dane: off # nobody is asked\n`,
+  );
   const incoming = "/home/certsync/incoming";
   await Deno.mkdir(incoming, { recursive: true, mode: 0o700 });
-  await Deno.writeTextFile(`${incoming}/fullchain.pem`, renewed.fullchainPem);
-  await Deno.writeTextFile(`${incoming}/privkey.pem`, renewed.keyPem, { mode: 0o600 });
+  await stage(incoming, renewed);
+  const others = further === undefined ? [] : [await issue(further, -3, 87)];
+  for (const other of others) await stage(`${incoming}/${further}`, other);
   await Deno.mkdir("/run/bin");
   await Deno.symlink(binary, "/run/bin/certsync");
 
@@ -64,7 +71,7 @@ if (import.meta.main) {
     // script gives it a terminal, so that it shows its colours.
     const { code, stdout } = await tryRun(
       need("script"),
-      ["--quiet", "--return", "--command", command, "/dev/null"],
+      ["--quiet", "--return", "--command", `stty cols 80; ${command}`, "/dev/null"],
       {
         env: {
           PATH: `/run/bin:${docker.bin}:${Deno.env.get("PATH")}`,
@@ -76,11 +83,17 @@ if (import.meta.main) {
     shown.push({ command, code, output: stdout.replaceAll("\r\n", "\n") });
   }
   const recording: Recording = {
-    fingerprints: [old.fingerprint, renewed.fingerprint],
+    fingerprints: [old, renewed, ...others].map(({ fingerprint }) => fingerprint),
     expires: [old.notAfter.toISOString(), renewed.notAfter.toISOString()],
     shown,
   };
   console.log(JSON.stringify(recording));
+}
+
+async function stage(directory: string, { fullchainPem, keyPem }: Leaf): Promise<void> {
+  await Deno.mkdir(directory, { recursive: true });
+  await Deno.writeTextFile(`${directory}/fullchain.pem`, fullchainPem);
+  await Deno.writeTextFile(`${directory}/privkey.pem`, keyPem, { mode: 0o600 });
 }
 
 /** Empty ones, over this machine's own: nothing outside of the namespace sees them. */

@@ -4,9 +4,13 @@ import { documents, withTranscript } from "./documents.ts";
 import { record } from "./record.ts";
 
 const top = new URL("../", import.meta.url);
-const shown = await record();
-for (const [name, text] of Object.entries(documents(shown))) {
+const scenes = await record();
+for (const [name, text] of Object.entries(documents(scenes))) {
   await Deno.writeTextFile(new URL(`docs/${name}`, top), text);
 }
-const readme = new URL("README.md", top);
-await Deno.writeTextFile(readme, withTranscript(await Deno.readTextFile(readme), shown));
+for (
+  const [name, shown] of [["README.md", scenes.one], ["docs/several-names.md", scenes.two]] as const
+) {
+  const file = new URL(name, top);
+  await Deno.writeTextFile(file, withTranscript(await Deno.readTextFile(file), shown));
+}

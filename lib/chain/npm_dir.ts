@@ -50,14 +50,16 @@ export class NoLiveDirectory extends Failure {
 }
 
 /** Those that exist of the given directories, or of the standard ones. */
-export function liveDirectories(configured: readonly string[] | null): readonly string[] {
+export function liveDirectories(
+  configured: readonly string[] | null,
+  key = "push.live in the config file",
+): readonly string[] {
   const wanted = configured ?? standardLiveDirectories;
   const existing = wanted.filter((directory) => !isMissing(directory));
   if (existing.length > 0) return existing;
   throw new NoLiveDirectory(`there is no live directory: ${wanted.map(quote).join(", ")}`, {
-    hint:
-      "name the one of Nginx Proxy Manager with push.live in the config file (it is the host's " +
-      "path of /etc/letsencrypt/live in the container; custom certificates: data/custom_ssl)",
+    hint: `name the one of Nginx Proxy Manager with ${key} (it is the host's path of ` +
+      "/etc/letsencrypt/live in the container; custom certificates: data/custom_ssl)",
   });
 }
 
@@ -81,7 +83,11 @@ export function lineageDirectories(live: string): string[] {
 }
 
 /** For whoever may not look into the lineages. */
-export const RUN_AS_ROOT = "live/ and archive/ are 0700: run this as root";
+export function readableHint(): string {
+  return Deno.uid() === 0
+    ? "root may not read it either: look at lsattr, and at the file system (NFS squashes root)"
+    : "live/ and archive/ are 0700: run this as root";
+}
 
 const SETTLING_MS = 10_000;
 

@@ -105,14 +105,15 @@ function splitCommand(
 function parseFlags(name: string, command: Command, argv: readonly string[]): Flags {
   const switches = command.options.filter(({ argument }) => argument === undefined);
   const valued = command.options.filter(({ argument }) => argument !== undefined);
-  const unknownOption = (argument: string) =>
-    new UsageFailure(`unknown option ${quote(argument)} for certsync ${name}`, {
-      hint: meant(
-        argument.replace(/=.*/s, ""),
-        command.options.map((option) => `--${option.name}`),
-      ) ??
-        `see certsync ${name} --help`,
+  const known = command.options.map((option) => `--${option.name}`);
+  const unknownOption = (argument: string) => {
+    const isFormat = /^--format(=json)?$/.test(argument) && valueIn(argv, "format") === "json";
+    return new UsageFailure(`unknown option ${quote(argument)} for certsync ${name}`, {
+      hint: isFormat && known.includes("--json")
+        ? "did you mean --json?"
+        : meant(argument.replace(/=.*/s, ""), known) ?? `see certsync ${name} --help`,
     });
+  };
   for (const argument of beforeOperands(argv)) {
     const [, given = "", value] = /^--?([^=]*)(=)?/.exec(argument) ?? [];
     if (given.includes("_")) throw unknownOption(argument); // parseArgs keeps operands under `_`

@@ -10,13 +10,6 @@ export function flagDomain(flags: Flags): string | undefined {
   return domain === undefined ? undefined : parseHostName(domain, "--domain");
 }
 
-export function requiredDomain(domain: string | undefined): string {
-  if (domain !== undefined) return domain;
-  throw new UsageFailure("no domain: certsync does not know which certificate is meant", {
-    hint: "set domain in the config file, or give --domain mail.example.org",
-  });
-}
-
 /** Those of the config file, and what --also adds to them; the domain is none of them. */
 export function furtherNames(
   { also = [] }: ConfigFile,

@@ -12,8 +12,9 @@ import {
   type SshTarget,
 } from "../values/push_target.ts";
 import { shellWord } from "../values/shell_word.ts";
-import type { ConfigFile } from "./config_file.ts";
-import { flagDomain, furtherNames, requiredDomain } from "./names.ts";
+import { isMissing } from "../files/read_file.ts";
+import { type ConfigFile, STANDARD_FILE } from "./config_file.ts";
+import { flagDomain, furtherNames } from "./names.ts";
 import { standard } from "./reader.ts";
 import {
   parsePath,
@@ -91,16 +92,46 @@ export function pushTargets(
   });
 }
 
+/** With the file that was looked for: where there is none, setup makes it. */
+function lacking(
+  what: string,
+  unknown: string,
+  flags: Flags,
+  { key, option }: { readonly key: string; readonly option: string },
+): UsageFailure {
+  const path = flags.value("config") ?? STANDARD_FILE;
+  if (!isMissing(path)) {
+    return new UsageFailure(`no ${what}: ${quote(path)} does not say ${unknown}`, {
+      hint: `set ${key} there, or give ${option}`,
+    });
+  }
+  return new UsageFailure(
+    `no ${what}: there is no config file ${quote(path)}, which would say ${unknown}`,
+    {
+      hint: "certsync setup push --domain mail.example.org --to " +
+        "certsync@mail.example.org:/home/certsync/incoming/ | sh makes one, with " +
+        `${key}; or give ${option}`,
+    },
+  );
+}
+
 export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
   const { push = {} } = file;
   const to = pushTargets(file, flags);
   if (to === undefined) {
-    throw new UsageFailure("no target: push does not know where to send the certificate", {
-      hint: "set push.to in the config file, or give --to user@host:/dir/",
+    throw lacking("target", "where to send the certificate", flags, {
+      key: "push.to",
+      option: "--to user@host:/dir/",
     });
   }
   const source = sourceConfig(push, flags);
-  const name = requiredDomain(flagDomain(flags) ?? file.domain);
+  const name = flagDomain(flags) ?? file.domain;
+  if (name === undefined) {
+    throw lacking("domain", "which certificate is meant", flags, {
+      key: "domain",
+      option: "--domain mail.example.org",
+    });
+  }
   const what = flags.values("to") === undefined ? "push.to" : "--to";
   return {
     ...source,
@@ -150,6 +181,8 @@ function sourceConfig(push: NonNullable<ConfigFile["push"]>, flags: Flags): Sour
 export interface FindConfig {
   readonly hostNames: readonly string[];
   readonly live: readonly string[] | null;
+  /** By what the operator would name another one. */
+  readonly liveKey: string;
   readonly commands: CommandsToTell;
 }
 
@@ -158,6 +191,11 @@ export function findConfig({ push = {} }: ConfigFile, flags: Flags): FindConfig 
     hostNames: flags.operands.map((operand) => parseHostName(operand, "HOSTNAME")),
     live: flags.values("live")?.map((path) => parsePath(resolve(path), "--live")) ??
       push.live ?? null,
+    liveKey: flags.values("live") !== undefined
+      ? "--live DIR"
+      : push.live !== undefined
+      ? "push.live in the config file"
+      : "push.live in the config file, or with --live DIR",
     commands: commandsToTell(flags),
   };
 }

@@ -23,7 +23,7 @@ const formats = ["text", "nagios", "prometheus"];
 function checkFormat(text: string, what: string): void {
   if (formats.includes(text)) return;
   throw new UsageFailure(`${what} is not a format: ${quote(text)}`, {
-    hint: `the formats are ${formats.join(", ")}`,
+    hint: text === "json" ? "did you mean --json?" : `the formats are ${formats.join(", ")}`,
   });
 }
 

@@ -7,7 +7,7 @@ import { type Mailcow, readMailcow } from "../chain/mailcow.ts";
 import { awaitStaged, lookAtStaged, type Staged, stagingWarnings } from "../chain/staging.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { checkDistinct, checkOnly } from "../config/names.ts";
-import { explain, Failure, quote, UsageFailure } from "../failure.ts";
+import { asRoot, explain, Failure, quote, UsageFailure } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
 import { removeLeftovers } from "../files/write_file.ts";
 import type { RunContext } from "../run_context.ts";
@@ -58,7 +58,7 @@ function checkReadable({ deployed, sniDirectories }: Mailcow): void {
   throw new Failure(`the deployed pair in ${quote(directory)} ${problem}`, {
     hint: problem?.includes("larger than")
       ? "nothing was changed; mend that file, or move the directory out of data/assets/ssl"
-      : "nothing was changed; run this as root, and look at the disk: dmesg tells more",
+      : `nothing was changed; ${asRoot("look at the disk, and at lsattr: dmesg tells more")}`,
   });
 }
 

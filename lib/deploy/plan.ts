@@ -136,7 +136,8 @@ export function rejectedRefusal(
   const time = rejected.get(leaf.fingerprint);
   if (time === undefined) return null;
   return new Failure(`this certificate was rolled back before: ${leaf.fingerprint}, at ${time}`, {
-    hint: `see why in the journal; then push another one, or run: certsync deploy --force${only}`,
+    hint: "see what it was with: certsync status; and why in the log of the service; then push " +
+      `another one, or run: certsync deploy --force${only}`,
   });
 }
 

@@ -2,7 +2,7 @@
 
 import * as fs from "node:fs";
 import { dirname } from "node:path";
-import { quote, UsageFailure } from "../failure.ts";
+import { asRoot, quote, UsageFailure } from "../failure.ts";
 import { shellWord } from "../values/shell_word.ts";
 import { formatMode } from "./exposure.ts";
 
@@ -37,10 +37,16 @@ function troubleOf(path: string, place: "itself" | "parent"): Trouble | null {
   const stat = lookAt(path);
   const word = shellWord(path);
   if (stat === "missing") {
-    return { why: "does not exist", hint: `make it, as root: install -d -m 700 ${word}` };
+    return {
+      why: "does not exist",
+      hint: `make it${Deno.uid() === 0 ? "" : ", as root"}: install -d -m 700 ${word}`,
+    };
   }
   if (stat === "closed") {
-    return { why: "may not be looked at by this user", hint: "run this as root" };
+    return {
+      why: "may not be looked at by this user",
+      hint: asRoot("look at the disk, and at lsattr"),
+    };
   }
   if (stat.isSymbolicLink()) {
     return { why: "is a symbolic link", hint: `name the directory itself: readlink -f ${word}` };

@@ -1,5 +1,6 @@
 // How docker compose is called for mailcow's services, and what its words mean.
 
+import { asRoot } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { type Completion, lastWords, run } from "./run.ts";
 
@@ -117,7 +118,7 @@ const composeHints: readonly { said: RegExp; hint: string }[] = [
   },
   {
     said: /permission denied.*docker.*(sock|API)/i,
-    hint: "run this as root",
+    hint: asRoot("see what keeps root from docker's socket: AppArmor, SELinux, or another engine"),
   },
   {
     said: /no configuration file provided|no such service/,

@@ -1,6 +1,6 @@
 // What rsync's end means where it copied into a directory of this host.
 
-import { quote } from "../failure.ts";
+import { asRoot, quote } from "../failure.ts";
 import type { LocalTarget } from "../values/push_target.ts";
 import { shellWord } from "../values/shell_word.ts";
 import type { Ending } from "./rsync.ts";
@@ -52,7 +52,7 @@ function explainLine(line: string, { directory }: LocalTarget): Trouble | null {
   if (/(?:Permission denied|Operation not permitted)/.test(line)) {
     return {
       cause: "it may not be written",
-      hint: `run this as root; if it was, ask lsattr, SELinux or AppArmor of ${quote(directory)}`,
+      hint: asRoot(`ask lsattr, SELinux or AppArmor of ${quote(directory)}`),
     };
   }
   return null;

@@ -61,8 +61,9 @@ export function explainTransfer({ code, stderr }: Ending, attempt: Attempt): Tra
       mayBeExplained: isSilent && attempt.greeting === null,
     };
   }
+  const words = wordsAround(telling, undefined);
   return {
-    error: `rsync failed with code ${code}: ${wordsAround(telling, undefined)}`,
+    error: `rsync failed with code ${code}${words === "" ? "" : `: ${words}`}`,
     hint: `try it by hand: ${sshByHand(attempt.peer.login, attempt.peer.options)}`,
     mayBeForcedCommand: false,
     mayBeExplained: false,

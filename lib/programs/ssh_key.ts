@@ -2,7 +2,7 @@
 
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { quote } from "../failure.ts";
+import { asRoot, quote } from "../failure.ts";
 import { FileProblem, readFile, readFileIfAny } from "../files/read_file.ts";
 import type { RunContext } from "../run_context.ts";
 import { shellWord } from "../values/shell_word.ts";
@@ -51,7 +51,7 @@ export async function judgeKey(path: string, context: RunContext): Promise<KeyTr
     return {
       cause: `the key file ${name} ${error.detail}`,
       hint: error.kind === "unreadable"
-        ? "run this as root"
+        ? asRoot("look at the disk, and at lsattr: dmesg tells more")
         : error.kind === "not-regular"
         ? "name the file of the private key with push.identity"
         : `make one with: ssh-keygen -t ed25519 -N '' -f ${word}; and put ${

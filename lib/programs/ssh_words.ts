@@ -40,11 +40,26 @@ export function spokenLines(stderr: string): string[] {
 
 /** The last of the lines, but never without the one that was the reason. */
 export function wordsAround(lines: readonly string[], reason: string | undefined): string {
-  const last = lines.slice(-6);
+  const last = withoutEpilogue(lines, reason).slice(-6);
   return lastWords(
-    (reason === undefined || last.includes(reason) ? last : [reason, ...last.slice(1)])
+    (reason === undefined || last.includes(reason.replace(location, ""))
+      ? last
+      : [reason, ...last.slice(1)])
       .join("\n"),
   );
+}
+
+/** What rsync says at the end of whatever went wrong: it tells nothing that was not said before. */
+const epilogue =
+  /^rsync error: .* at \S+\.c\(\d+\)|^rsync: connection unexpectedly closed|^\(see the rsync man/;
+/** Where in its source that was. */
+const location = / at \S+\.c\(\d+\)( \[\w+=[\w.]+\])?$/;
+
+/** The other side's stays where it is all that there is. */
+function withoutEpilogue(lines: readonly string[], reason: string | undefined): string[] {
+  const others = lines.filter((line) => line === reason || !epilogue.test(line));
+  const theirs = lines.filter((line) => !/\[sender[\]=]|^\(see /.test(line));
+  return (others.length > 0 ? others : theirs).map((line) => line.replace(location, ""));
 }
 
 /**

@@ -10,7 +10,7 @@ import {
   maySucceed,
   namedLineage,
   rankLineages,
-  RUN_AS_ROOT,
+  readableHint,
 } from "../chain/npm_dir.ts";
 import type { CommandsToTell, SourceConfig } from "../config/push_config.ts";
 import { Failure, firstFew, quote } from "../failure.ts";
@@ -77,7 +77,7 @@ export function chooseDirectory(
   }
   const unreadable = all.find(({ isUnreadable }) => isUnreadable);
   if (unreadable !== undefined) {
-    throw new Failure(`source unreadable: ${unreadable.problem}`, { hint: RUN_AS_ROOT });
+    throw new Failure(`source unreadable: ${unreadable.problem}`, { hint: readableHint() });
   }
   const malformed = malformedFor(all, domain);
   if (malformed !== null) {

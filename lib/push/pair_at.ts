@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { deliveredPaths, keyFits, type Pair, pairWithKey, parsePair } from "../certificate/pair.ts";
 import { publicHalfFits } from "../certificate/public_half.ts";
 import { leftByCertbot, readLineageFile } from "../chain/lineage_file.ts";
-import { type Lineage, RUN_AS_ROOT } from "../chain/npm_dir.ts";
+import { type Lineage, readableHint } from "../chain/npm_dir.ts";
 import type { CommandsToTell } from "../config/push_config.ts";
 import { Failure, quote } from "../failure.ts";
 import { FileProblem } from "../files/read_file.ts";
@@ -87,7 +87,7 @@ function readSourceFile(path: string, find: string) {
     if (!(error instanceof FileProblem)) throw error;
     const message = `source unreadable: ${quote(path)} ${error.detail}`;
     if (error.kind === "unreadable") {
-      throw new Failure(message, { hint: RUN_AS_ROOT });
+      throw new Failure(message, { hint: readableHint() });
     }
     const directory = join(path, "..");
     const hint = leftByCertbot(directory).length > 0

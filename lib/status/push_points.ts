@@ -10,8 +10,8 @@ import {
   type Lineage,
   liveDirectories,
   namedLineage,
+  readableHint,
   readLineages,
-  RUN_AS_ROOT,
 } from "../chain/npm_dir.ts";
 import { hintAtVolumes } from "../chain/npm_volume.ts";
 import type { Destination, PushConfig } from "../config/push_config.ts";
@@ -112,7 +112,12 @@ function sourcePoint({ name, lineage, state, problem }: Source, { commands }: Pu
   const what = `source of ${name}`;
   const see = `see what is there with: ${commands.find} --all`;
   if (state === "unreadable") {
-    return point(what, "unknown", problem ?? "no directory may be read by this user", RUN_AS_ROOT);
+    return point(
+      what,
+      "unknown",
+      problem ?? "no directory may be read by this user",
+      readableHint(),
+    );
   }
   if (lineage === null) return point(what, "error", "no certificate covers it", see);
   const where = quote(lineage.directory);

@@ -163,7 +163,12 @@ function configPoints(config: StatusConfig, roles: readonly Role[]): Point[] {
   const { path, push, deploy } = config;
   const wrong = [roles.includes("push") ? push : null, roles.includes("deploy") ? deploy : null]
     .filter((one) => one instanceof Failure);
-  if (wrong.length > 0) return wrong.map((failure) => failedPoint("config", failure));
+  // An option of one run is no cure for what the units run.
+  if (wrong.length > 0) {
+    return wrong.map(({ message, hint }) =>
+      point("config", "error", message, hint?.replace(/[,;] or give --.*$/, ""))
+    );
+  }
   const exposed = [path, join(path, "..")].filter((place) => exposure(place) !== null);
   if (exposed.length > 0) {
     return exposed.map((place) =>

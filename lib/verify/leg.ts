@@ -125,7 +125,7 @@ export function unread(facts: LegFacts, why: FileProblem | Failure): Leg {
   if (why instanceof Failure) {
     return makeLeg({ ...facts, obstacle, error: why.message, hint: why.hint ?? null });
   }
-  const hint = obstacle === "forbidden" ? AS_ROOT : null;
+  const hint = obstacle === "forbidden" ? forbiddenHint() : null;
   return makeLeg({ ...facts, obstacle, error: why.detail, hint });
 }
 
@@ -141,8 +141,12 @@ function obstacleOf(why: unknown): Obstacle {
 
 const spoilt = /^(not a (certificate|private key)|anything but|the private key is encrypted)\b/;
 
-const AS_ROOT =
-  "run this as root, or look at what is served: --leg served --domain mail.example.org";
+function forbiddenHint(): string {
+  const instead = "look at what is served: --leg served --domain mail.example.org";
+  return Deno.uid() === 0
+    ? `root may not read it, which lsattr, SELinux or AppArmor explain; or ${instead}`
+    : `run this as root, or ${instead}`;
+}
 
 const obstacles: Readonly<Record<Exclude<FileProblem["kind"], "unreadable">, Obstacle>> = {
   missing: "empty",

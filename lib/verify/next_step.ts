@@ -13,8 +13,8 @@ export interface Step {
     | "NPM host"
     | "config file of the NPM host"
     | "mail host"
-    /** Which is both of them. */
-    | "this host"
+    /** Which is both of them, where it is one. */
+    | "this machine"
     | "DNS"
     | "this host, as root";
   /** In words where no command does it: in Nginx Proxy Manager, in a file, and in the DNS. */
@@ -39,7 +39,6 @@ export interface Knowledge {
   readonly made: ReadonlySet<string>;
   /** The names that no config file here holds. */
   readonly added: readonly string[];
-  readonly isOneMachine: boolean;
   /** Whether push, and deploy, run on this host. */
   readonly roles: { readonly push: boolean; readonly deploy: boolean };
   readonly now: Date;
@@ -72,8 +71,7 @@ export function nextSteps(all: readonly NamedVerdict[], knowledge: Knowledge): r
     ...clearSteps(left, legs, knowledge),
     ...others.flatMap(({ verdict }) => recordSteps(verdict, "left", knowledge)),
   ];
-  const distinct = [...new Map(steps.map((step) => [step.host + step.command, step])).values()];
-  return knowledge.isOneMachine ? distinct.map(onOneMachine) : distinct;
+  return [...new Map(steps.map((step) => [step.host + step.command, step])).values()];
 }
 
 /** The DANE records that are lacking: for what will be given, where what lags behind is mended. */
@@ -91,10 +89,6 @@ function recordSteps(
     return findings.flatMap(({ kind, advice }) => kind === "dane" ? advice ?? [] : []);
   });
   return [...new Set(lacking)].map((command) => ({ host: "DNS", command }));
-}
-
-function onOneMachine({ host, command }: Step): Step {
-  return { host: host === "NPM host" || host === "mail host" ? "this host" : host, command };
 }
 
 function planOf(
@@ -234,11 +228,10 @@ function word(text: string): string {
 
 /** `run on the NPM host: certsync push; then on the mail host: certsync deploy` */
 export function formatSteps(steps: readonly Step[]): string {
-  return steps.map((step, index) => {
-    const isCommand = !PLACES_OF_WORDS.includes(step.host);
-    return `${index === 0 ? isCommand ? "run " : "" : "; then "}${formatStep(step)}`
-      .replace(/^run run: /, "run: ");
-  }).join("");
+  return steps.map(({ host, command }, index) => {
+    const verb = index > 0 ? "then " : PLACES_OF_WORDS.includes(host) ? "" : "run ";
+    return `${verb}${describeHost(host)}: ${command}`;
+  }).join("; ");
 }
 
 const PLACES_OF_WORDS: readonly Step["host"][] = [
@@ -247,18 +240,18 @@ const PLACES_OF_WORDS: readonly Step["host"][] = [
   "DNS",
 ];
 
-function formatStep({ host, command }: Step): string {
+function describeHost(host: Step["host"]): string {
   switch (host) {
-    case "this host":
-      return `run: ${command}`;
+    case "this machine":
+      return "here";
     case "Nginx Proxy Manager":
-      return `in ${host}: ${command}`;
+      return `in ${host}`;
     case "config file of the NPM host":
     case "DNS":
-      return `in the ${host}: ${command}`;
+      return `in the ${host}`;
     case "this host, as root":
-      return `on ${host}: ${command}`;
+      return `on ${host}`;
     default:
-      return `on the ${host}: ${command}`;
+      return `on the ${host}`;
   }
 }

@@ -76,11 +76,7 @@ export function emptyVerifyReport(
   };
 }
 
-export function reportLeg(
-  verdict: LegVerdict,
-  name: string | null,
-  isOneMachine: boolean,
-): LegReport {
+export function reportLeg(verdict: LegVerdict, name: string | null): LegReport {
   const { leg, match, isNoted, isStale, status, words, findings } = verdict;
   const { certificate } = leg;
   const advice = leg.hint ?? findings.find((finding) => finding.status === status)?.advice ?? null;
@@ -98,15 +94,10 @@ export function reportLeg(
     names: certificate?.names ?? [],
     match,
     ...(leg.error !== null && { error: leg.error }),
-    ...(advice !== null && { hint: isOneMachine ? onOneMachine(advice) : advice }),
+    ...(advice !== null && { hint: advice }),
     noted: isNoted,
     stale: isStale,
     status,
     verdict: words,
   };
-}
-
-/** Where there is no other host, none is named. */
-function onOneMachine(hint: string): string {
-  return hint.replaceAll(/\brun(?: there)? on the (?:NPM|mail) host:/g, "run:");
 }

@@ -12,6 +12,8 @@ export interface Look {
   readonly paint: Paint;
   /** Of the table. */
   readonly width: number;
+  /** Else no message is broken. */
+  readonly isTerminal: boolean;
   /** Each endpoint, also those that are alike and well. */
   readonly all: boolean;
 }
@@ -45,7 +47,7 @@ const EXPIRES = 4;
 export function describeLegs(report: VerifyReport, look: Look): string[] {
   const entries = entriesOf(report, look.all);
   const rows = [header, ...entries.flatMap((entry) => "name" in entry ? [] : [entry])];
-  const { widths, columns, words } = measure(rows, look.width);
+  const { widths, columns, words } = measure(rows, look);
   const line = (row: Row) => {
     const cells = columns.map((column) => {
       const suffix = column === WHERE ? row.suffix : "";
@@ -63,7 +65,7 @@ export function describeLegs(report: VerifyReport, look: Look): string[] {
   ];
 }
 
-function measure(rows: readonly Row[], width: number) {
+function measure(rows: readonly Row[], { width, isTerminal }: Look) {
   const widths = header.cells.map((_, column) =>
     Math.max(
       ...rows.map(({ cells, suffix }) =>
@@ -82,14 +84,14 @@ function measure(rows: readonly Row[], width: number) {
     .find((columns) => besides(columns) + SHORT_WORDS + MIN_PLACE <= width) ??
     filled.filter((column) => column !== FINGERPRINT && column !== EXPIRES);
   const rest = width - besides(columns);
-  widths[WHERE] = Math.min(widths[WHERE] ?? 0, Math.max(MIN_PLACE, rest - words));
-  // Where there is no terminal, a message is never broken.
-  const isNarrow = width < STANDARD_WIDTH;
-  return { widths, columns, words: isNarrow ? rest - widths[WHERE] : words };
+  const minPlace = width < NARROW ? MIN_PLACE_NARROW : MIN_PLACE;
+  widths[WHERE] = Math.min(widths[WHERE] ?? 0, Math.max(minPlace, rest - words));
+  return { widths, columns, words: isTerminal ? Math.min(words, rest - widths[WHERE]) : words };
 }
 
-const STANDARD_WIDTH = 80;
 const MIN_PLACE = 16;
+const MIN_PLACE_NARROW = 10;
+const NARROW = 60;
 /** "cannot be read", for one. */
 const SHORT_WORDS = 14;
 

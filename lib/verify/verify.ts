@@ -40,9 +40,7 @@ export function reportSight(
       ...{ name, staleAt },
       status: doubt === undefined ? status : "unknown",
     })),
-    legs: judged.flatMap(({ name, verdict }) =>
-      verdict.legs.map((leg) => reportLeg(leg, name, known.isOneMachine))
-    ),
+    legs: judged.flatMap(({ name, verdict }) => verdict.legs.map((leg) => reportLeg(leg, name))),
     next: nextSteps(judged, known),
     timers: timers
       .filter(({ unit, isEnabled }) =>
@@ -125,7 +123,7 @@ export function words(
 
 const colours = { ok: "green", warning: "yellow", critical: "red", unknown: "magenta" } as const;
 
-function knowledge({ push, added }: VerifyConfig, sight: Sight, now: Date): Knowledge {
+function knowledge({ added }: VerifyConfig, sight: Sight, now: Date): Knowledge {
   const { mailcow, compose, memory, roles } = sight;
   return {
     mailcow: mailcow && {
@@ -140,8 +138,6 @@ function knowledge({ push, added }: VerifyConfig, sight: Sight, now: Date): Know
     ),
     made: new Set(memory?.made.keys()),
     added,
-    isOneMachine: roles.push && roles.deploy &&
-      push.to?.every(({ text }) => text.startsWith("/")) === true,
     roles,
     now,
   };
