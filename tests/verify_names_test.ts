@@ -1,10 +1,11 @@
 // Several names, each with a certificate of its own: whose chain is stuck, and one next step for all of
 // them, followed to the letter with real push and deploy.
 
-import { deepEqual, equal, match } from "node:assert/strict";
+import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import type { VerifyReport } from "../lib/verify/report.ts";
 import { verifyCommand } from "../lib/verify/verify.ts";
 import { type Authority, authority, type Leaf, type LeafOptions } from "./kit/authority.ts";
+import { counted } from "./kit/counted.ts";
 import { certsyncHere, verifyHere, verifyLines } from "./kit/in_process.ts";
 import { type MailHost, mailHost } from "./kit/mail_host.ts";
 import { SERVICES } from "./kit/mail_services.ts";
@@ -42,7 +43,8 @@ interface Chains extends AsyncDisposable {
   /** Which further names the config files hold. */
   configure(also: string[], there?: string[]): Promise<void>;
   verify(view: View, ...more: string[]): Promise<VerifyReport>;
-  push(): Promise<void>;
+  /** With the programs of this directory before all others. */
+  verifyWith(bin: string, view: View): Promise<VerifyReport>;
   follow(step: Step): Promise<void>;
 }
 
@@ -162,7 +164,7 @@ async function chains(): Promise<Chains> {
       await Deno.writeTextFile(`${host.state}/${file}`, `${line}\n`, { append: true });
     },
     verify: (view, ...more) => verifyHere(["--config", config(view), ...more], host.docker.bin),
-    push: () => run("NPM host", ["push"]),
+    verifyWith: (bin, view) => verifyHere(["--config", config(view)], `${bin}:${host.docker.bin}`),
     follow: async ({ host: where, command }) => {
       if (where === "Nginx Proxy Manager") {
         const [, names = ""] = /certificate for ([^,]+)/.exec(command) ?? [];
@@ -380,6 +382,22 @@ const states: State[] = [
     stale: { [MAIL]: null },
     steps: "rm, restart",
   },
+  {
+    name: "the top-level certificate covers a name that the NPM host does not know",
+    view: "mail host",
+    arrange: async (all) => {
+      const both = await all.issue(MAIL, { names: [MAIL, SHOP], notBefore: daysAgo(60) });
+      await all.stage(MAIL, both);
+      await all.put(MAIL, both);
+      for (const path of [stagedOf(all, SHOP), sslOf(all, SHOP)]) {
+        await Deno.remove(path, { recursive: true });
+      }
+      await all.restart();
+      await all.configure([SHOP, WWW], [WWW]);
+    },
+    ...{ stale: { [SHOP]: "staged" }, status: "warning" },
+    steps: "also, push --force, deploy",
+  },
   // What needs a person, or nobody.
   {
     name: "a name is covered by the top-level certificate, and has no directory",
@@ -508,6 +526,53 @@ Deno.test("who follows the one next step of three names finds that all match", a
       equal(after.status, "ok", verifyLines(after).join("\n"));
     });
   }
+  Object.assign(all.current, former);
+  await all.settle();
+
+  await t.step(
+    "an endpoint is asked once with each name, and each distinct chain verified once",
+    async () => {
+      await using programs = await counted(["openssl"], Deno.env.get("PATH") ?? "");
+      const before = all.host.services.connections();
+      const report = await all.verifyWith(programs.bin, "mail host");
+      equal(report.status, "ok");
+      // Two endpoints, for three names, and for nobody.
+      equal(all.host.services.connections() - before, 2 * (3 + 1));
+      equal(programs.taken().length, 2 * (3 + 1) + 3);
+      const asked = report.legs.filter(({ leg }) => leg === "served");
+      deepEqual(
+        asked.map(({ name, sni }) => [name, sni]).sort(),
+        [[MAIL, undefined], [MAIL, MAIL], [SHOP, SHOP], [WWW, WWW]].flatMap((each) => [each, each]),
+      );
+    },
+  );
+  await t.step("a further name may be looked at alone, where its pair lies", async () => {
+    await all.stage(WWW, leafFor(all.next, WWW));
+    const { domain, certificates, legs, status } = await all.verify("mail host", SHOP);
+    deepEqual([domain, status], [SHOP, "ok"]);
+    deepEqual(certificates.map(({ name }) => name), [SHOP]);
+    deepEqual(legs.map(({ leg, where }) => [leg, where]).slice(0, 2), [
+      ["staged", `${stagedOf(all, SHOP)}/fullchain.pem`],
+      ["deployed", `${sslOf(all, SHOP)}/cert.pem`],
+    ]);
+    equal(legs.every(({ name }) => name === SHOP), true);
+    equal((await all.verify("mail host", "--domain", WWW)).staleAt, "deployed");
+  });
+  await t.step("a name that the command line adds is in the commands too", async () => {
+    await all.configure([WWW]);
+    const { next } = await all.verify("mail host", "--also", "blog.example.org");
+    deepEqual(next.at(-1), {
+      host: "mail host",
+      command: "certsync deploy --also blog.example.org",
+    });
+  });
+  await t.step("mailcow's own name is none of the further ones", async () => {
+    await all.configure([SHOP, MAIL]);
+    await rejects(all.verify("mail host"), {
+      name: "UsageFailure",
+      message: `also names the domain itself: "${MAIL}"`,
+    });
+  });
 });
 
 /** As the NPM host and the mail host on one machine see that many names, the last of which is stale. */

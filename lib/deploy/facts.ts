@@ -79,11 +79,6 @@ export function mailHostname({ mailcow, domain }: Pick<DeployFacts, "mailcow" | 
   return mailcow.conf.hostname ?? domain;
 }
 
-/** Less than a quarter of its life is left: any client that renews would have done so. */
-export function isNearEnd({ notBefore, notAfter }: Pair["leaf"], now: Date): boolean {
-  return notAfter.getTime() - now.getTime() < (notAfter.getTime() - notBefore.getTime()) / 4;
-}
-
 /** What the services serve once the candidate is what lies in the directories that carry it. */
 export function servedPlaces(facts: Omit<DeployFacts, "memory">): ServedPlaces {
   const { sniDirectories } = facts.mailcow;

@@ -1,6 +1,6 @@
 // The whole policy of deploy: what is to be installed where, or why nothing is. Pure.
 
-import { timeState } from "../certificate/certificate.ts";
+import { isOverdue, timeState } from "../certificate/certificate.ts";
 import { keyFits, type Pair } from "../certificate/pair.ts";
 import type { DeployMemory, Loaded } from "../chain/deploy_memory.ts";
 import { type Installed, type Mailcow, type Service, serviceNames } from "../chain/mailcow.ts";
@@ -11,7 +11,6 @@ import {
   carriers,
   type DeployFacts,
   directoriesLacking,
-  isNearEnd,
   isRejected,
   straySniDirectories,
 } from "./facts.ts";
@@ -110,7 +109,7 @@ export function ageRefusal(
   if (!deployedIsFit || deployed.pair === null || !isOlder(candidate, deployed)) return null;
   const { fingerprint, subject, issuer, notAfter } = deployed.pair.leaf;
   const isOurs = [...loaded.values()].includes(fingerprint) && subject !== issuer;
-  const isOutlived = isNearEnd(deployed.pair.leaf, now) && notAfter < candidate.leaf.notAfter;
+  const isOutlived = isOverdue(deployed.pair.leaf, now) && notAfter < candidate.leaf.notAfter;
   if (!isOurs || isOutlived) return null;
   return new Failure(
     `the staged certificate is older (${

@@ -1,13 +1,13 @@
 // What needs a person, whatever is installed: SNI directories that keep their own certificate. Pure.
 
-import { timeState } from "../certificate/certificate.ts";
+import { isOverdue, timeState } from "../certificate/certificate.ts";
 import { serviceNames, type SniDirectory } from "../chain/mailcow.ts";
 import { isHidden, uncovered } from "../chain/sni.ts";
 import { quote, quoteAll } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
 import { formatTime } from "../values/time.ts";
 import { describeBroken, problemIn } from "./broken.ts";
-import { type DeployFacts, isNearEnd, mailHostname, shallCarry } from "./facts.ts";
+import { type DeployFacts, mailHostname, shallCarry } from "./facts.ts";
 
 /** What needs a person, and is said by every run until somebody has seen to it. */
 export function standingWarnings(facts: DeployFacts): string[] {
@@ -47,7 +47,7 @@ function keptWarning({ directory, domains, pair }: SniDirectory, facts: DeployFa
     : "";
   const kept = `${quote(directory)} keeps its own certificate`;
   const why = `because the new one does not cover ${names}${but}`;
-  if (pair === null || !isNearEnd(pair.leaf, now)) return `${kept}, ${why}`;
+  if (pair === null || !isOverdue(pair.leaf, now)) return `${kept}, ${why}`;
   const ends = timeState(pair.leaf, now) === "expired" ? "expired" : "ends";
   return `${kept}, which ${ends} at ${
     formatTime(pair.leaf.notAfter)
