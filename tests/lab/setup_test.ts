@@ -59,6 +59,30 @@ Deno.test("two fresh hosts become a chain by what setup prints, and a rebuilt on
       await assertServed(leaf);
     });
 
+    await t.step("status finds both hosts well, and mends what it finds otherwise", async () => {
+      for (const host of [npmHost, mailHost]) deepEqual(await troubles(host), []);
+      const units = "/etc/systemd/system";
+      await sh(npmHost, "systemctl disable --quiet --now mailcow-cert-push.timer");
+      await sh(npmHost, `mkdir -p ${units}/mailcow-cert-push.path.d`);
+      await npmHost.write(
+        `${units}/mailcow-cert-push.path.d/certsync-setup.conf`,
+        "[Path]\nPathChanged=\nPathChanged=/elsewhere\n",
+      );
+      await sh(npmHost, "systemctl daemon-reload");
+      await sh(mailHost, "systemctl stop mailcow-cert-deploy.timer");
+      await sh(mailHost, "systemctl mask --quiet --runtime mailcow-cert-deploy.path");
+      await sh(mailHost, `chmod 770 ${INCOMING}`);
+      const expected = [["mailcow-cert-push.timer", "mailcow-cert-push.path"], [
+        ...["staging", "mailcow-cert-deploy.timer", "mailcow-cert-deploy.path"],
+      ]];
+      for (const [index, host] of [npmHost, mailHost].entries()) {
+        const found = await troubles(host);
+        deepEqual(found.map(({ point }) => point), expected[index]);
+        for (const { mend } of found) await sh(host, mend);
+        deepEqual(await troubles(host), []);
+      }
+    });
+
     await t.step("run again, the scripts change nothing and say so", async () => {
       for (
         const [host, script] of [
@@ -212,6 +236,20 @@ async function bootMailHost(lab: Lab): Promise<Booted> {
   // As a host that was just installed has them: its own.
   await sh(host, "rm -f /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh.service");
   return host;
+}
+
+interface Point {
+  point: string;
+  state: string;
+  words: string;
+  mend: string;
+}
+
+/** What status says of a host that is not well; that nobody is told of failures is but a note. */
+async function troubles(host: Booted): Promise<Point[]> {
+  const { stdout } = await host.tryRun("certsync", "status", "--json");
+  const { points }: { points: Point[] } = JSON.parse(stdout);
+  return points.filter(({ point, state }) => state !== "ok" && point !== "alert");
 }
 
 async function trust(host: Booted, lab: Lab): Promise<void> {
