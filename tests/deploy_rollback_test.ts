@@ -56,6 +56,8 @@ Deno.test("a pair that a service cannot load is rolled back, and the old one ser
   const report = result.json();
   equal(report.outcome, "rolled-back");
   match(report.error, /no certificate any more with the new one: imaps:.*; rolled back to /);
+  match(report.hint, /^see why with: docker compose logs --tail=50 dovecot-mailcow; /);
+  match(report.notes[0], /^rolled back mail\.example\.org to [0-9A-F:]{11}, valid until \d{4}-/);
   match(report.error, new RegExp(old.fingerprint));
   await host.assertInstalled(old);
   assertServed(host, old);
@@ -625,7 +627,7 @@ Deno.test("a rollback is called one also where the staging is empty by then", as
   const report = json();
   deepEqual([code, report.outcome], [1, "rolled-back"]);
   match(report.error, /^no staged cert: .*; no certificate any more .*; rolled back to /);
-  match(report.hint, /log of the service/);
+  match(report.hint, /^see why with: docker compose logs /);
   await host.assertInstalled(old);
 });
 

@@ -1,10 +1,12 @@
 // Goes back to the pairs that were served before, where a service gives no certificate with new ones.
 
+import { headline } from "../certificate/headline.ts";
 import type { Pair } from "../certificate/pair.ts";
 import type { Rejected } from "../chain/deploy_memory.ts";
 import { readMailcow, serviceNames } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
+import { composeCommand } from "../programs/compose.ts";
 import type { RunContext } from "../run_context.ts";
 import { formatTime } from "../values/time.ts";
 import { applyAll } from "./apply_all.ts";
@@ -64,12 +66,17 @@ export async function rollBack(
     scene,
     returns.some(({ name }) => name === null) ? "former" : "new",
   );
-  const tell = (one: Return) => describeReturn(one, outcomes, facts, isBlamed);
+  const why = `see why with: ${composeCommand(scene.compose)} logs --tail=50 ${failing.join(" ")}`;
+  const tell = (one: Return) => describeReturn(one, outcomes, facts, isBlamed, why);
   const own = returns.find(({ name }) => name === null);
   const changesTop = plan.changesLeaf && own === undefined;
   return {
     ...after,
-    ...(own !== undefined && { outcome: "rolled-back", ...withTrouble(tell(own), after) }),
+    ...(own !== undefined && {
+      outcome: "rolled-back",
+      ...withTrouble(tell(own), after),
+      notes: describeFormer(own, report),
+    }),
     certificates: report.certificates.map((before): CertificateReport => {
       const one = back.further.find(({ name }) => name === before.name);
       if (one === undefined) return before;
@@ -85,6 +92,13 @@ export async function rollBack(
       };
     }),
   };
+}
+
+function describeFormer({ former }: Return, { domain }: DeployReport): string[] {
+  if (former === null) return [];
+  const { fingerprint, notAfter } = former.leaf;
+  const leaf = { fingerprint, notAfter: formatTime(notAfter) };
+  return [headline(`rolled back ${domain} to`, leaf), `fingerprint ${fingerprint}`];
 }
 
 function withTrouble(
@@ -149,6 +163,7 @@ function describeReturn(
   outcomes: Fall["outcomes"],
   facts: DeployFacts,
   isBlamed: boolean,
+  why: string,
 ): { error: string; hint: string } {
   const silence = describeSilence(outcomesFor(name, outcomes, facts));
   const back = former === null
@@ -158,9 +173,10 @@ function describeReturn(
   return {
     error: `${silence}; ${back}`,
     hint: isBlamed
-      ? "see the log of the service for why; the certificate that was refused is tried again " +
-        `only by certsync deploy --force${again}`
-      : "see the log of the service for why; several were new, and are tried again one a run: " +
-        `certsync deploy; ${refused.leaf.fingerprint.slice(0, 11)} is one of them`,
+      ? `${why}; the certificate that was refused is tried again only by certsync deploy ` +
+        `--force${again}`
+      : `${why}; several were new, and are tried again one a run: certsync deploy; ${
+        refused.leaf.fingerprint.slice(0, 11)
+      } is one of them`,
   };
 }
