@@ -274,6 +274,7 @@ Deno.test("a document that cannot be right is refused with its key and its file"
     [{ push: { toString: 1 } }, /^unknown key "push.toString"/],
     [{ domain: "5" }, /^domain in .* is not a host name: "5"$/],
     [{ domain: null }, /^domain in .* must be a text, not nothing$/],
+    [{ resolver: null }, /^resolver in .* must be a text, not nothing$/],
     [{ domain: "" }, /^domain in .* must be a text, not an empty text$/, /take the key out$/],
     [{ push: { to: [] } }, /^push\.to in .* is an empty list$/, /take the key out$/],
     [{ domain: ["a.b"] }, /^domain in .* must be a text, not a list$/],
