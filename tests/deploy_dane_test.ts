@@ -465,6 +465,20 @@ Deno.test("what cannot be validated or asked is a note to deploy and to verify, 
       deepEqual([verdict, leg.verdict, leg.noted, leg.match], [0, verified, true, null]);
     });
   }
+  /** What status says of it, once. */
+  const pointed = async (env?: Record<string, string>) => {
+    const { json } = await certsync(["status", "--json", "--config", all.host.config], {
+      ...(env ? { env } : { path: `${all.programs}:${all.host.docker.bin}` }),
+    });
+    const points = json().points.filter(({ point }: { point: string }) => point === "dane");
+    equal(points.length, 1);
+    return points[0];
+  };
+  const { state, words } = await pointed();
+  deepEqual([state, words], [
+    "ok",
+    `the resolver ${at(all.zone.validating)} is asked, and validates`,
+  ]);
   const unasked: [what: string, resolver: () => string, words: RegExp][] = [
     ["a resolver that does not validate", () => at(all.zone.trusting), /does not validate DNSSEC/],
     ["a resolver that is not there", () => `127.0.0.1:${freePort()}`, /connection refused/],
@@ -488,6 +502,10 @@ Deno.test("what cannot be validated or asked is a note to deploy and to verify, 
       ok(leg.error.startsWith(`could not be ${deed}: the resolver `), leg.error);
       match(leg.error, words);
       match((await all.verify()).stdout, words);
+      const point = await pointed();
+      equal(point.state, "note");
+      match(point.words, words);
+      match(point.mend, /^set resolver in the config file to one that validates DNSSEC/);
       const alone = await all.verify("--leg", "tlsa");
       equal(alone.code, 3);
       match(alone.stdout, words);
@@ -511,6 +529,9 @@ Deno.test("what cannot be validated or asked is a note to deploy and to verify, 
       doesNotMatch(stdout.replace(/^TLSA 3 1 1 changed .*/m, ""), /TLSA|DANE/);
       const asked = all.host.calls().filter((call) => call.includes("unbound-mailcow"));
       match(asked.join("\n"), /^exec -T unbound-mailcow dig -r @127\.0\.0\.1 [^\n]*$/);
+      const { state, mend } = await pointed(env);
+      equal(state, "note");
+      match(mend, /^install the package bind9-dnsutils, for dig, or have mailcow's own run: cd /);
     },
   );
 });

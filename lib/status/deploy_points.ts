@@ -17,15 +17,23 @@ import {
 } from "../programs/containers.ts";
 import type { RunContext } from "../run_context.ts";
 import { shellWord } from "../values/shell_word.ts";
+import { danePoint } from "./dane_point.ts";
 import { failedPoint, type Point, point, pointsOf } from "./point.ts";
 
-export async function lookAtDeploy(config: DeployConfig, context: RunContext): Promise<Point[]> {
+export async function lookAtDeploy(
+  config: DeployConfig,
+  context: RunContext,
+  { offline }: { readonly offline: boolean },
+): Promise<Point[]> {
   return [
     ...await pointsOf("mailcow", async () => {
       checkPlaces(config);
       const mailcow = readMailcow(config.mailcow);
       const docker = await pointsOf("docker", () => dockerPoints(mailcow, context));
-      return [mailcowPoint(mailcow, config), ...docker];
+      const dane = offline || config.dane === "off"
+        ? []
+        : [await danePoint(mailcow, config, context)];
+      return [mailcowPoint(mailcow, config), ...docker, ...dane];
     }),
     ...await pointsOf("staging", () => stagingPoints(config)),
   ];

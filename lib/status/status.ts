@@ -70,7 +70,7 @@ async function status(config: StatusConfig, context: RunContext): Promise<Status
     : { points: [], watches: [] };
   const deploy = isOf("deploy") && !(config.deploy instanceof Failure)
     ? [
-      ...await lookAtDeploy(config.deploy, context),
+      ...await lookAtDeploy(config.deploy, context, config),
       ...statePoints("deploy state", config.deploy.state),
     ]
     : [];
