@@ -2,10 +2,15 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import { authority, type Leaf } from "./kit/authority.ts";
+import { record } from "./kit/dane_states.ts";
+import { dnsZone } from "./kit/dns_zone.ts";
 import { ENDPOINT_NAMES } from "./kit/mail_services.ts";
 import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
+import { need } from "./kit/programs.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
+import { tempDir } from "./kit/temp_dir.ts";
 import { textOf } from "./kit/text_of.ts";
+import { until } from "./kit/until.ts";
 
 const NAME = "mail.example.org";
 const [SHOP, CLUB] = ["shop.example.com", "club.example.net"];
@@ -174,7 +179,12 @@ Deno.test("bad pairs stop no good one, and each is told with its own cause, exit
     ],
     "f.example.com": [/does not exist; hint: name it in also on the NPM host too/],
   };
-  await using host = await namesHost({ [CLUB]: club }, { also: [...Object.keys(bad), CLUB] });
+  // Nothing is staged for one that the domain's own certificate covers.
+  const covered = "g.example.com";
+  const top = await issue([NAME, covered]);
+  await using host = await namesHost({ [CLUB]: club }, {
+    ...{ also: [...Object.keys(bad), covered, CLUB], deployed: top, staged: top },
+  });
   for (const [name, [, make]] of Object.entries(bad)) await make?.(host, name);
   // What nobody asked for, by who has the push key:
   await host.stage(shop, "asked.by.nobody.example");
@@ -183,7 +193,12 @@ Deno.test("bad pairs stop no good one, and each is told with its own cause, exit
   const result = await host.deploy(["--json"]);
   equal(result.code, 1);
   const report = result.json();
-  const { [NAME]: own, [CLUB]: good, ...others } = outcomes(report);
+  const { [NAME]: own, [CLUB]: good, [covered]: too, ...others } = outcomes(report);
+  equal(too, "repaired");
+  match(
+    report.warnings.join(),
+    /"g\.example\.com" is served with the certificate of the mail hostname/,
+  );
   deepEqual([own, good, report.error, report.result], [
     "repaired",
     "deployed",
@@ -198,7 +213,11 @@ Deno.test("bad pairs stop no good one, and each is told with its own cause, exit
   }
   equal((result.stdout + result.stderr).includes("nobody.example"), false);
   equal(await textOf(`${host.mailcow.ssl}/asked.by.nobody.example/domains`), "");
-  assertServes(host, { [SHOP]: fresh, [CLUB]: club });
+  for (const [name, leaf] of [[SHOP, top], [covered, top], [CLUB, club]] as const) {
+    for (const endpoint of ["smtps", "imaps", "https"] as const) {
+      equal(host.services.serves(endpoint, name), leaf.fingerprint, `${endpoint} ${name}`);
+    }
+  }
 });
 
 Deno.test("whose directory it is, and what is refused with its way out", async (t) => {
@@ -291,12 +310,11 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
 
 Deno.test("the top-level pair stands in where it covers the name: with a warning, and without a new directory", async () => {
   const wide = await issue([NAME, SHOP]);
-  await using host = await namesHost({}, { also: [SHOP], deployed: wide, staged: wide });
+  // As push sends it where both names are in one lineage.
+  await using host = await namesHost({ [SHOP]: wide }, { deployed: wide, staged: wide });
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
   deepEqual(outcomes(result.json()), { [NAME]: "repaired", [SHOP]: "repaired" });
-  match(result.json().warnings.join(), /is served with the certificate of the mail hostname/);
-  await host.stage(wide, SHOP); // as push sends it where both names are in one lineage
   const same = await host.assertUntouched(() => host.deploy(["--json"]));
   deepEqual([same.json().result, same.json().warnings], ["unchanged", []]);
   await host.stage(await issue([SHOP], -0.1, 95), SHOP);
@@ -423,6 +441,57 @@ Deno.test("where several are new and nothing is served any more, all go back and
   assertServes(host, { [SHOP]: shop, [CLUB]: fresh });
 });
 
+Deno.test("a container that ends whenever it starts with a new directory has it taken out of service", async () => {
+  await using host = await namesHost({ [SHOP]: shop });
+  host.services.temper("nginx", { cannotLoad: [shop.fingerprint] });
+  host.docker.intercept = ({ argv }) => {
+    if (argv.includes("restart") && argv.includes("nginx-mailcow")) {
+      host.docker.containers.nginx = "restarting";
+    }
+    return undefined;
+  };
+  const run = host.start(["--json"]);
+  await until(async () => (await textOf(`${host.state}/rejected`)) !== "");
+  host.docker.intercept = () => undefined;
+  host.docker.containers.nginx = undefined;
+  const result = await run.result;
+  equal(result.json().certificates[1].outcome, "rolled-back", result.stderr);
+  match(refusalOf(result.json(), SHOP), /its new directory was taken out of service again/);
+  equal(await textOf(`${host.mailcow.ssl}/${SHOP}/domains`), "");
+  assertServes(host, { [SHOP]: fresh });
+  host.services.temper("nginx", {});
+  equal((await host.deploy(["--force", "--only", "all"])).code, 0);
+  assertServes(host, { [SHOP]: shop });
+});
+
+Deno.test("the history has a line for each name that something became of", async () => {
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: wrong });
+  equal((await host.deploy()).code, 1);
+  const lines = (await textOf(`${host.state}/history`)).trim().split("\n").map((line) =>
+    JSON.parse(line)
+  );
+  deepEqual(lines.map(({ name, outcome }) => [name, outcome]), [
+    [NAME, "repaired"],
+    [SHOP, "deployed"],
+    [CLUB, "refused"],
+  ]);
+});
+
+Deno.test("an older pair than certsync's own is refused for its name, and no other's", async () => {
+  const older = await issue([SHOP], -5);
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+  equal((await host.deploy()).code, 0);
+  await host.stage(older, SHOP);
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  match(
+    refusalOf(result.json(), SHOP),
+    /older .*; hint: .*certsync deploy --force --only shop\.example\.com/,
+  );
+  equal((await host.deploy(["--force", "--only", SHOP])).code, 0);
+  assertServes(host, { [SHOP]: older, [CLUB]: club });
+});
+
 Deno.test("a container that is stopped while a directory is made stays so, and serves it once it runs", async () => {
   await using host = await namesHost({ [SHOP]: shop });
   await host.services.stop("dovecot");
@@ -469,4 +538,38 @@ Deno.test("--only must be about a name that there is", async () => {
   const result = await host.deploy(["--force", "--only", CLUB, "--json"]);
   equal(result.code, 2);
   match(result.stderr, /--only names what is neither the domain nor in also/);
+});
+
+Deno.test("what senders that check DANE make of a further name's new key is told with that name, exit 1", async () => {
+  const name = "shop.example.org";
+  const [before, next] = await Promise.all([issue([name], -20), issue([name])]);
+  const records = [`_25._tcp.${name}. TLSA ${record(3, "1 1", before.certPem)}`];
+  await using zone = await dnsZone({ records });
+  await using programs = await tempDir();
+  for (const program of ["dig", "delv"] as const) {
+    await Deno.symlink(need(program), `${programs.path}/${program}`);
+  }
+  await using host = await namesHost({ [name]: before }, {
+    endpoints: ["smtp"],
+    resolver: `${zone.validating.address}:${zone.validating.port}`,
+  });
+  const path = `${programs.path}:${host.docker.bin}`;
+  equal((await host.deploy([], { path })).code, 0);
+  await host.stage(next, name);
+  const dry = await host.deploy(["--dry-run", "--json"], { path });
+  match(
+    dry.json().warnings.join(),
+    /no TLSA record fits the new certificate: publish .*shop\.example\.org/,
+  );
+  const result = await host.deploy(["--json"], { path });
+  equal(result.code, 1);
+  const [own, further] = result.json().certificates;
+  deepEqual([own.error, own.outcome, further.outcome], [undefined, "unchanged", "deployed"]);
+  match(
+    further.error,
+    /no TLSA record fits.*publish _25\._tcp\.shop\.example\.org\. IN TLSA 3 1 1 /,
+  );
+  match(further.hint, /reuse_key/);
+  equal(host.services.serves("smtp", name), next.fingerprint);
+  equal((await host.deploy([], { path })).code, 0);
 });

@@ -9,9 +9,11 @@ import type { DeployConfig } from "../config/deploy_config.ts";
 import { checkDistinct, checkOnly } from "../config/names.ts";
 import { asRoot, explain, Failure, quote, UsageFailure } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
+import { isMissing } from "../files/read_file.ts";
 import { removeLeftovers } from "../files/write_file.ts";
 import type { RunContext } from "../run_context.ts";
 import { wishFor } from "./further.ts";
+import { writeMade } from "./memory.ts";
 import { describeLeft } from "./name_refusals.ts";
 import {
   noPrevious,
@@ -40,7 +42,10 @@ export function begin(config: DeployConfig, now: Date): Beginning {
   checkOnly(config.only, domain, config.also);
   const memory = memoryFor(config);
   const taken = new Set(previousSniDirectories(config.state));
-  if (!config.dryRun) sweep(mailcow, config, memory);
+  if (!config.dryRun) {
+    sweep(mailcow, config, memory);
+    forgetGone(mailcow, config, memory);
+  }
   return { mailcow, memory, domain, now, taken };
 }
 
@@ -80,6 +85,18 @@ function sweep(
   }
 }
 
+/** Of a name that nobody asks for, and whose directory was removed, nothing is left to be told. */
+function forgetGone(
+  { sslDirectory }: Mailcow,
+  { also, state }: DeployConfig,
+  { made }: DeployMemory,
+): void {
+  const left = new Map(
+    [...made].filter(([name]) => also.includes(name) || !isMissing(join(sslDirectory, name))),
+  );
+  if (left.size < made.size) writeMade(state, left);
+}
+
 /** What is wrong with the staging is a reason to refuse, as is what is wrong with the certificate. */
 export async function readCandidates(
   config: DeployConfig,
@@ -87,8 +104,8 @@ export async function readCandidates(
   context: RunContext,
 ): Promise<Staged> {
   const { staging, also, state } = config;
-  // Where a unit started it, it has been waited for.
-  const staged = config.started
+  // Where a unit started it, it has been waited for; who goes back waits for no push.
+  const staged = config.started || config.rollback
     ? lookAtStaged(staging, also)
     : await awaitStaged(staging, also, context);
   if (wishFor(null, config, domain) !== "rollback") return staged;

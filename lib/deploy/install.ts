@@ -6,7 +6,7 @@ import type { Rejected } from "../chain/deploy_memory.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import type { DeployFacts } from "./facts.ts";
-import { makeDirectory, unmakeDirectory } from "./make.ts";
+import { confirmMade, makeDirectory, unmakeDirectory } from "./make.ts";
 import { installsOf, type NamePlan } from "./names.ts";
 import type { Installation, Plan } from "./plan.ts";
 import { keepPrevious, previousDirectory, previousOfName } from "./previous.ts";
@@ -88,5 +88,7 @@ function installName({ name, serving, directory, deed }: NamePlan, state: string
   if (deed === "unmake") unmakeDirectory(directory);
   if (serving === null || deed === "unmake") return [];
   if (deed === "make") return makeDirectory(name, serving, directory, state);
-  return installAll([{ pair: serving, directories: [directory] }]);
+  const installed = installAll([{ pair: serving, directories: [directory] }]);
+  confirmMade(name, state);
+  return installed;
 }

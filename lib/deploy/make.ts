@@ -38,6 +38,12 @@ export function makeDirectory(
   }
 }
 
+/** It is there, and took another pair: should it go away from now on, that is for the first time. */
+export function confirmMade(name: string, state: string): void {
+  const before = readMade(state).get(name);
+  if (before !== undefined && before !== "made") remember(name, "made", state);
+}
+
 /** No service serves it from its next start on. */
 export function unmakeDirectory(directory: string): void {
   removeFile(join(directory, "domains"));

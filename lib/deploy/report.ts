@@ -118,10 +118,12 @@ export function refusedAfter(done: DeployReport, refusal: Failure): DeployReport
   };
 }
 
-/** What the history says of it. Pure. */
+/** What the history says of it; of what is wrong with all, once. Pure. */
 export function changesOf({ certificates, ...report }: DeployReport): Change[] {
-  const { domain: name } = report;
-  return [{ ...report, name }, ...certificates.slice(1)].flatMap(
+  const own = { ...report, name: report.domain };
+  const isCommon = own.error !== undefined &&
+    certificates.every(({ error }) => error === undefined);
+  return (isCommon ? [own] : [own, ...certificates.slice(1)]).flatMap(
     ({ name, outcome, replaces, fingerprint, error }) => {
       if (outcome === "unchanged" || outcome === "would-deploy") return [];
       const words = error === undefined ? {} : { error };
