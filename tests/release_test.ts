@@ -67,6 +67,7 @@ Deno.test("make release makes an archive and a package for both architectures, w
     const listing = await run("tar", ["--numeric-owner", "-tvzf", archive]);
     match(listing, /^-rwxr-xr-x 0\/0 +\d+ 2023-11-14 22:13 certsync$/m);
     match(listing, /^-rw-r--r-- 0\/0 .* certsync\.yaml\.5$/m);
+    match(listing, /^-rw-r--r-- 0\/0 .* docs\/config\.yaml$/m);
     const deb = `${dist}/certsync_${version}_${arch}.deb`;
     equal(await run(need("dpkg-deb"), ["--field", deb, "Architecture"]), `${arch}\n`);
     await run(need("dpkg-deb"), ["--extract", deb, `${made.path}/${arch}`]);

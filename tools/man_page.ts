@@ -35,6 +35,13 @@ export function manPage(version: string, date: string): string {
     text(
       "verify has those of monitoring plugins: 0 ok, 1 warning, 2 critical, 3 unknown or wrong usage.",
     ),
+    ".SH ENVIRONMENT",
+    ...tagged(bold("NO_COLOR"), text("if it is set, a terminal is shown no colour")),
+    ...tagged(bold("SSH_AUTH_SOCK"), text("an agent that ssh may ask for keys")),
+    ...tagged(
+      bold("JOURNAL_STREAM"),
+      text("set by systemd: lines that go to the journal get their priority"),
+    ),
     ".SH FILES",
     ...tagged(italic("/etc/certsync/config.yaml"), text("the config file; flags override it")),
     ...tagged(
