@@ -44,6 +44,9 @@ const RECORDS = [
   `_25._tcp.one.example.org. 1800 TLSA ${ONE}`,
   `_25._tcp.two.example.org. TLSA ${ONE}`,
   `_25._tcp.two.example.org. TLSA ${TWO}`,
+  `*.wild.example.org. TLSA ${ONE}`,
+  `*._tcp.tcp.example.org. TLSA ${ONE}`,
+  `*.away.example.org. CNAME _25._tcp.one.example.org.`,
   "_25._tcp.other-type.example.org. TXT x",
   "_25._tcp.cname.example.org. CNAME _25._tcp.one.example.org.",
   "_25._tcp.cname-nowhere.example.org. CNAME _25._tcp.gone.example.org.",
@@ -58,6 +61,9 @@ const RECORDS = [
 const ANSWERS: Record<string, [kind: TlsaAnswer["kind"], records?: string[]]> = {
   "one.example.org": ["secure", [ONE]],
   "two.example.org": ["secure", [TWO, ONE]],
+  "wild.example.org": ["secure", [ONE]],
+  "tcp.example.org": ["secure", [ONE]],
+  "away.example.org": ["secure", [ONE]],
   "gone.example.org": ["none"],
   "other-type.example.org": ["none"],
   "cname.example.org": ["secure", [ONE]],
@@ -94,8 +100,18 @@ function assertAnswers(lookup: TlsaLookup, whom: RegExp): void {
   );
   const one = lookup.answers.get("one.example.org");
   equal(one?.kind === "secure" && one.ttlSeconds, 1800);
-  const alias = lookup.answers.get("cname.example.org");
-  equal(alias?.kind === "secure" && alias.owner, "_25._tcp.one.example.org");
+  // Where another record has to stand to be seen beside it.
+  const owners: [name: string, owner: string][] = [
+    ["one.example.org", "_25._tcp.one.example.org"],
+    ["cname.example.org", "_25._tcp.one.example.org"],
+    ["wild.example.org", "*.wild.example.org"],
+    ["tcp.example.org", "*._tcp.tcp.example.org"],
+    ["away.example.org", "_25._tcp.one.example.org"],
+  ];
+  for (const [name, owner] of owners) {
+    const answer = lookup.answers.get(name);
+    equal(answer?.kind === "secure" && answer.owner, owner, name);
+  }
 }
 
 function configured({ address, port }: Resolver): Resolvers {
@@ -129,8 +145,8 @@ Deno.test("TLSA records and what they are worth", async (t) => {
     const { context, started } = ear(path);
     const lookup = await readTlsa(NAMES, configured(zone.validating), context);
     assertAnswers(lookup, /^the resolver 127\.0\.0\.1:\d+$/);
-    // The root, two batches, and once more what was refused.
-    equal(started.length, 4, started.join("\n"));
+    // The root, three batches, and once more what was refused.
+    equal(started.length, 5, started.join("\n"));
     equal(started.every((line) => line.startsWith("dig ")), true);
   });
 
