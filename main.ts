@@ -240,8 +240,13 @@ function makeRunContext(flags: Flags): RunContext {
     stop: stop.signal,
     tell: (line) => terminal.tell("info", line),
     trace: flags.has("verbose") ? (line) => terminal.tell("info", line) : () => {},
-    wait: terminal.wait,
+    // Who wants it quiet has it run where each line becomes a mail.
+    wait: flags.has("quiet") && !Deno.stderr.isTerminal() ? waitInSilence : terminal.wait,
   };
+}
+
+function waitInSilence(): Disposable {
+  return { [Symbol.dispose]() {} };
 }
 
 function printJson(command: CommandName | null, report: Report): void {

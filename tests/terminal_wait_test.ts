@@ -4,10 +4,11 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { describeWaits, type Wait } from "../lib/cli/terminal.ts";
 import { authority } from "./kit/authority.ts";
-import { startCertsync } from "./kit/certsync.ts";
+import { certsync, startCertsync } from "./kit/certsync.ts";
 import { need } from "./kit/programs.ts";
 import { makeScene, NAME, type Scene } from "./kit/push_scene.ts";
 import { forcedCommand } from "./kit/ssh_server.ts";
+import { tempDir } from "./kit/temp_dir.ts";
 import { until } from "./kit/until.ts";
 
 const ca = await authority();
@@ -115,9 +116,25 @@ Deno.test("on a terminal who waits for another run is told in one line, at 80 an
   }));
 });
 
-Deno.test("in the journal a wait longer than 2 s is one line, and a shorter one none", async () => {
-  await using scene = await slowScene(4);
-  const slow = await startCertsync(scene.args([]), { stderr: "journal" }).result;
-  deepEqual([slow.code, slow.stderr], [0, ""]);
-  deepEqual(slow.waits, ["<6>sending to 127.0.0.1, for at most 20s\n"]);
+Deno.test("in the journal a wait longer than 2 s is one line, and with -q none", async () => {
+  const push = async (...args: string[]) => {
+    await using scene = await slowScene(4);
+    const started = startCertsync(scene.args(args), { stderr: "journal" });
+    const { code, stderr, waits } = await started.result;
+    deepEqual([code, stderr], [0, ""]);
+    return waits;
+  };
+  const verify = async () => {
+    using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    await using dir = await tempDir();
+    const endpoint = `imaps://127.0.0.1:${silent.addr.port}`;
+    const config = `${dir.path}/c.yaml`;
+    await Deno.writeTextFile(config, `verify: {timeout: 3s, endpoints: ["${endpoint}"]}`);
+    return (await certsync(["verify", NAME, "--leg", "served", "--config", config])).waits;
+  };
+  deepEqual(await Promise.all([push(), push("-q"), verify()]), [
+    ["<6>sending to 127.0.0.1, for at most 20s\n"],
+    [],
+    ["looking at every copy of the certificate, for at most 9s\n"],
+  ]);
 });

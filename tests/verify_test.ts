@@ -1087,8 +1087,9 @@ async function sshConfig(dir: string, server: SshServer): Promise<string> {
 const BINARY = fileURLToPath(new URL("../dist/certsync", import.meta.url));
 
 /** What it prints on a terminal. script(1) */
+/** What it prints there, without what is told of waits. */
 async function onTerminal(args: string[], env: Record<string, string> = {}): Promise<string> {
-  const command = [BINARY, ...args].map((word) => `'${word}'`).join(" ");
+  const command = `${[BINARY, ...args].map((word) => `'${word}'`).join(" ")} 2>/dev/null`;
   const { stdout } = await new Deno.Command("script", {
     args: ["-qec", command, "/dev/null"],
     clearEnv: true,

@@ -14,6 +14,8 @@ import { describeVerify } from "./text.ts";
 import { judgeLegs, referenceIn, type Verdict, worst } from "./verdict.ts";
 
 export async function verify(config: VerifyConfig, context: RunContext): Promise<VerifyReport> {
+  // Its name is looked up, it is asked, and where it has another kind of key, once more.
+  using _told = context.wait("looking at every copy of the certificate", 3 * config.timeoutMs);
   const [sight, timers] = await Promise.all([readLegs(config, context), readTimers(context)]);
   return reportSight(config, sight, timers, knowledge(config, sight, context.now));
 }
