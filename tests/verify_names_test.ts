@@ -436,6 +436,17 @@ const states: State[] = [
     ...{ stale: {}, steps: "", status: "ok", words: /^all 11 match$/ },
   },
   {
+    name: "a further name's directory holds the mail hostname too, with a certificate for both",
+    view: "mail host",
+    arrange: async (all) => {
+      const both = await all.issue(SHOP, { names: [SHOP, MAIL], notBefore: daysAgo(40) });
+      await all.stage(SHOP, both);
+      await all.put(SHOP, both, [SHOP, MAIL]);
+      await all.restart();
+    },
+    ...{ stale: {}, steps: "", status: "ok", words: /^all 12 match$/ },
+  },
+  {
     name: "a directory has the top-level certificate, which ends later than the name's own",
     view: "mail host",
     arrange: async (all) => {

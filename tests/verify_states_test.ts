@@ -1138,6 +1138,33 @@ Deno.test("--force is proposed in no state where something milder would do", () 
   ]);
 });
 
+Deno.test("of a further name it counts what its own directory is served for, by each service", () => {
+  const name = "shop.example.net";
+  const own = certificate({ fingerprint: "SHOP", names: [name, NAME] });
+  const pair = { ...leftAlone.pair, leaf: own, chain: [own] };
+  const domains = [name, NAME];
+  const directory = { ...leftAlone, domains, domainsText: domains.join(" "), pair } as SniDirectory;
+  const around: Expectations = {
+    ...{ ...expectations, name, isFurther: true, sniDirectories: [directory] },
+    furtherDirectories: new Set([directory.directory]),
+    others: new Map([["NEW", { name: NAME, isFurther: false }]]),
+  };
+  const placed = { directory: directory.directory, domains, hostname: NAME };
+  const served = (held: Certificate, service: Service) =>
+    leg("served", held, { service, sni: name });
+  const judge = (...legs: Leg[]) =>
+    judgeLegs([leg("deployed", own, placed), ...legs], around).legs
+      .map(({ words, match }) => [words, match]);
+  deepEqual(judge(served(own, "dovecot-mailcow"), served(renewed, "nginx-mailcow")), [
+    ["ok", true],
+    ["ok", true],
+    ["that of the domain: nginx passes over the directory", null],
+  ]);
+  // To those that do serve the directory, the domain's is another one.
+  deepEqual(judge(served(renewed, "dovecot-mailcow"))[1], ["another one", false]);
+  deepEqual(judge(served(former, "nginx-mailcow"))[1], ["another one", false]);
+});
+
 Deno.test("match is measured against the first leg that can be read", () => {
   const legs = [leg("source", null), leg("staged", former), leg("deployed", renewed)];
   deepEqual(judgeLegs(legs, expectations).legs.map(({ match }) => match), [null, true, false]);
