@@ -637,13 +637,17 @@ Deno.test("of thirty names the healthy ones are a line each, and those of anothe
   equal(well.at(-1), "all 120 match");
 
   const lines = verifyCommand.words(reportOf(many, false), null, page);
-  equal(lines.length, 1 + 29 + 1 + 4 + 2);
-  const [heading, source = "", deployed = ""] = lines.slice(30);
+  equal(lines.length, 1 + 29 + 1 + 3 + 2);
+  const [heading, source = "", deployed = "", served = ""] = lines.slice(30);
   equal(heading, "mail.customer-30.example.org:");
   match(source, /^ {3}source {4}\S+\/npm-29\/fullchain\.pem +AA:AA:AA:AA {2}2026-04-01 {2}ok$/);
   match(
     deployed,
     /^> {2}deployed {2}\S+\.example\.org\/cert\.pem +BB:BB:BB:BB {2}2026-04-01 {2}another one$/,
+  );
+  match(
+    served,
+    /^\| {2}served {4}2 endpoints \(2 ways\) +BB:BB:BB:BB {2}2026-04-01 {2}another one$/,
   );
   equal(lines.slice(0, -2).every((line) => line.length <= 80), true, lines.join("\n"));
   const last =
@@ -669,7 +673,7 @@ Deno.test("on a narrow terminal a name is cut in its middle, and no line of the 
   const table = lines.slice(0, -2);
   equal(table.every((line) => line.length <= 40), true, table.join("\n"));
   match(table[1] ?? "", /^ {3}4 legs {4}mail\.c\S*\.\.\.\S*e\.org {2}ok$/);
-  equal(table.filter((line) => line.endsWith("  another one")).length, 3, table.join("\n"));
+  equal(table.filter((line) => line.endsWith("  another one")).length, 2, table.join("\n"));
 });
 
 Deno.test("of many names that are not well the last line has ten, and says how many more there are", () => {

@@ -99,7 +99,9 @@ const SHORT_WORDS = 14;
 function entriesOf({ certificates, legs }: VerifyReport, all: boolean): (Row | Heading)[] {
   const rows = (some: readonly LegReport[]) => {
     const first = some.find(({ stale }) => stale);
-    return (all ? some.map((leg) => [leg]) : alike(some)).map((group) => makeRow(group, first));
+    const isOne = certificates.length < 2;
+    return (all ? some.map((leg) => [leg]) : alike(some, isOne))
+      .map((group) => makeRow(group, first));
   };
   if (certificates.length < 2) return rows(legs);
   const named = certificates.flatMap(({ name }) => {
@@ -128,7 +130,7 @@ function nameRow(name: string, legs: readonly LegReport[]): Row {
 }
 
 /** Endpoints that are alike and well, or all have one fault, and well directories of other names, are one row each. */
-function alike(legs: readonly LegReport[]): LegReport[][] {
+function alike(legs: readonly LegReport[], isOne: boolean): LegReport[][] {
   const served = legs.filter(({ leg, noted }) => leg === "served" && !noted);
   const faults = new Set(
     served.map(({ fingerprint, verdict, error, stale }) =>
@@ -138,6 +140,10 @@ function alike(legs: readonly LegReport[]): LegReport[][] {
   const isOneFault = faults.size === 1 && served.every(({ stale }) => !stale);
   const groups = Map.groupBy(legs, (leg) => {
     if (isOneFault && served.includes(leg)) return "served alike";
+    // Of many names a row for each endpoint would be too many.
+    if (!isOne && leg.leg === "served" && !leg.noted) {
+      return ["served", leg.fingerprint, leg.verdict, leg.error].join();
+    }
     const isWell = leg.status === "ok" && leg.verdict === "ok";
     if (!isWell || (leg.leg !== "served" && !isForeign(leg))) return leg;
     return leg.leg === "served" ? `served ${leg.fingerprint}` : "others";
@@ -150,7 +156,7 @@ function makeRow(group: readonly LegReport[], first: LegReport | undefined): Row
   const same = group.every(({ fingerprint }) => fingerprint === leg.fingerprint);
   return {
     cells: [
-      leg === first ? ">" : leg.stale ? "|" : "",
+      first !== undefined && group.includes(first) ? ">" : leg.stale ? "|" : "",
       leg.leg,
       describePlace(group, leg),
       same ? leg.fingerprint?.slice(0, "AA:BB:CC:DD".length) ?? "-" : "several",
