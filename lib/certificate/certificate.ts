@@ -58,7 +58,7 @@ export function parseChain(
         `leave the leaf and its intermediates in it: no client takes ${MAX_CHAIN_LENGTH} of them`,
     });
   }
-  return [parseBlock(leaf, where), ...others.map((block) => parseBlock(block, where))];
+  return [parseBlock(leaf, where), ...others.map((block) => parseIssuer(block, where))];
 }
 
 const WHOLE = {
@@ -77,6 +77,19 @@ export function twoReadings(what: string, why: string): Failure {
   return new Failure(`not a ${what} that every program reads alike: ${why}`, {
     hint: "write the file anew, in plain PEM with nothing else in it",
   });
+}
+
+/** A CA signs with a handful of keys, so that a host's hundred chains have the same few in them. */
+const knownIssuers = new Map<string, Certificate>();
+const MOST_KNOWN = 16;
+
+function parseIssuer(block: PemBlock, where: string): Certificate {
+  const der = block.der === null ? null : new TextDecoder("latin1").decode(block.der);
+  const known = der === null ? undefined : knownIssuers.get(der);
+  if (known !== undefined) return known;
+  const issuer = parseBlock(block, where);
+  if (der !== null && knownIssuers.size < MOST_KNOWN) knownIssuers.set(der, issuer);
+  return issuer;
 }
 
 /** Reads the first certificate in a text that may hold anything around it. */

@@ -3,7 +3,6 @@
 import { timeState } from "../certificate/certificate.ts";
 import { recorded } from "../chain/history.ts";
 import { type LastPushed, readLastPushed } from "../chain/last_fp.ts";
-import { hintAtVolumes } from "../chain/npm_volume.ts";
 import { complaints } from "../cli/complaints.ts";
 import { type Destination, type PushConfig, pushConfig } from "../config/push_config.ts";
 import { Failure } from "../failure.ts";
@@ -216,7 +215,10 @@ async function findSources(
       settle(settled(report, "unchanged", [], config), progress);
       continue;
     }
-    if (!hinted.has(end)) hinted.set(end, await hintAtVolumes(end, context));
+    if (!hinted.has(end)) {
+      const { hintAtVolumes } = await import("../chain/npm_volume.ts"); // is not needed as a rule
+      hinted.set(end, await hintAtVolumes(end, context));
+    }
     const why = hinted.get(end);
     settle(failed(report, why instanceof Failure ? why : end), progress);
   }
