@@ -3,15 +3,11 @@
 import { timeState } from "../certificate/certificate.ts";
 import { recorded } from "../chain/history.ts";
 import { type LastPushed, readLastPushed } from "../chain/last_fp.ts";
-import { complaints } from "../cli/complaints.ts";
 import { type Destination, type PushConfig, pushConfig } from "../config/push_config.ts";
 import { Failure } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
-import { noteSandbox } from "../files/sandbox.ts";
 import { holdState } from "../files/state.ts";
-import { traceOf } from "../files/trace.ts";
 import type { RunContext } from "../run_context.ts";
-import { pushPace, runRounds } from "../started.ts";
 import { namesCover } from "../values/host_name.ts";
 import { NoLineage } from "./choice.ts";
 import { noteGone } from "./gone.ts";
@@ -25,6 +21,7 @@ import {
   describeSource,
   emptyOf,
   emptyPushReport,
+  ending,
   failed,
   type PushReport,
   refused,
@@ -34,7 +31,7 @@ import {
   summarize,
 } from "./report.ts";
 import type { Parcel, Sending } from "./send.ts";
-import { readSources, whatPushReads } from "./source.ts";
+import { readSources } from "./source.ts";
 
 /** What is known so far, for whoever stops it. */
 interface Progress {
@@ -238,31 +235,9 @@ function isSettled(
     namesCover(pair.leaf.names, name.name) !== null;
 }
 
-function ending({ result, error, certificates }: PushReport) {
-  if (error !== undefined || certificates.some(({ error }) => error !== undefined)) {
-    return "failed" as const;
-  }
-  return result === "unchanged" ? "idle" as const : "done" as const;
-}
-
-function run(config: PushConfig, context: RunContext): Promise<PushReport> {
-  if (!config.started) return push(config, context);
-  noteSandbox(config.state);
-  const work = {
-    look: () => traceOf(whatPushReads(config)),
-    run: (context: RunContext) => push(config, context),
-    words: (report: PushReport) => [
-      ...describePush(report),
-      ...complaints(report).map(({ message }) => message),
-    ],
-    ending,
-    idle: () =>
-      reportOf(
-        namesOf(config).map(({ name }) => ({ ...emptyOf(name), outcome: "unchanged" as const })),
-        [],
-      ),
-  };
-  return runRounds(work, pushPace, context);
+async function run(config: PushConfig, context: RunContext): Promise<PushReport> {
+  if (!config.started) return await push(config, context);
+  return await (await import("./started.ts")).pushStarted(config, context, push);
 }
 
 /** How main runs it. */

@@ -180,6 +180,11 @@ export function stopped(
   };
 }
 
+export function ending({ result, error, certificates }: PushReport): "idle" | "done" | "failed" {
+  if (error !== undefined || certificates.some(({ error }) => error !== undefined)) return "failed";
+  return result === "unchanged" ? "idle" : "done";
+}
+
 /** What the history says of it; a fault that is no name's is the domain's. Pure. */
 export function changesOf({ certificates, error }: PushReport): Change[] {
   const isCommon = error !== undefined && certificates.every(({ error }) => error === undefined);

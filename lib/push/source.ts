@@ -1,10 +1,6 @@
 // The pairs that push sends, each read as one snapshot while a renewal may be under way.
 
-import { join } from "node:path";
-import { deliveredPaths } from "../certificate/pair.ts";
-import { lineageDirectories, liveDirectories, readLineages } from "../chain/npm_dir.ts";
-import { standardLiveDirectories } from "../config/standard.ts";
-import type { PushConfig, SourceConfig } from "../config/push_config.ts";
+import { liveDirectories, readLineages } from "../chain/npm_dir.ts";
 import { Failure, quote } from "../failure.ts";
 import { pause, type RunContext } from "../run_context.ts";
 import { chooseDirectory, type DirectoryChoice, type Wanted } from "./choice.ts";
@@ -119,31 +115,4 @@ function beingWritten(directory: string): Passing {
   return new Passing(`the certificate is being written at this moment: ${quote(directory)}`, {
     hint: "run this again when that has ended",
   });
-}
-
-/** All whose change may mean that there is something to push: every lineage, and certbot's renewal/. */
-export function whatPushReads(
-  { live, source, also }: SourceConfig & Pick<PushConfig, "also">,
-): string[] {
-  const named = source.kind === "directory" ? [source.name] : [];
-  const isNamed = named.length > 0 && also.length === 0;
-  const lineages = isNamed ? [] : (live ?? standardLiveDirectories).flatMap(lineagesOrNone);
-  const files = [...named, ...lineages].flatMap((directory) => [
-    directory,
-    ...Object.values(deliveredPaths(directory)),
-  ]);
-  if (isNamed) return files;
-  return [
-    ...(live ?? standardLiveDirectories).flatMap((at) => [at, join(at, "../renewal")]),
-    ...files,
-  ];
-}
-
-function lineagesOrNone(live: string): string[] {
-  try {
-    return lineageDirectories(live);
-  } catch (error) {
-    if (error instanceof Failure) return []; // whoever reads it says so
-    throw error;
-  }
 }
