@@ -666,6 +666,18 @@ Deno.test("a program that is missing is named with its package, and is well once
   equal(pointOf(await ask(), "rsync").state, "ok");
 });
 
+Deno.test("a mail host without docker is told of that once", async () => {
+  await using mail = await deployHost();
+  await using dir = await tempDir();
+  await Deno.symlink(need("openssl"), `${dir.path}/openssl`);
+  const { points }: Report = (await certsync(["status", "--json", "--config", mail.host.config], {
+    env: { PATH: dir.path },
+  })).json();
+  const told = points.filter(({ words }) => words.includes("docker is not installed"));
+  deepEqual(told.map(({ point, state }) => [point, state]), [["docker", "error"]]);
+  match(told[0]?.mend ?? "", /^install the package docker-ce-cli/);
+});
+
 Deno.test("a config that cannot be right for its role is a point, and others that can write to it another", async () => {
   await using dir = await tempDir();
   const file = `${dir.path}/c.yaml`;

@@ -80,7 +80,7 @@ async function status(config: StatusConfig, context: RunContext): Promise<Status
   const { history, warnings } = readHistories(config, roles);
   return {
     roles,
-    points: [
+    points: onceEach([
       ...configPoints(config, roles),
       ...await programPoints(roles, context),
       ...push.points,
@@ -88,10 +88,15 @@ async function status(config: StatusConfig, context: RunContext): Promise<Status
       ...seen.flatMap((duty) => unitPoints(duty, units)),
       ...seen.flatMap((duty) => sandboxPoints(duty, stateOf(duty.role, config))),
       ...(units === null ? [] : [alertPoint()]),
-    ],
+    ]),
     history,
     warnings,
   };
+}
+
+/** What two of them found is told once. */
+function onceEach(points: readonly Point[]): Point[] {
+  return [...new Map(points.map((one) => [`${one.point}: ${one.words}`, one])).values()];
 }
 
 /** By what is enabled, by what the config speaks of, and where mailcow lies. Pure, but for that. */
