@@ -17,7 +17,7 @@ import {
   readPublished,
 } from "../chain/mail_exchange.ts";
 import type { Scene } from "../chain/scene.ts";
-import { readServed } from "../chain/served.ts";
+import { type Ask, takingTurns } from "../chain/served.ts";
 import { claimants } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
@@ -94,13 +94,14 @@ export async function foreseeDane(
   }
   const ports = published.filter(({ protocol }) => protocol === "smtp");
   const isHere = ports.length > 0;
+  const ask = takingTurns();
   const told = await allEnded(changing.map(async (renewal) => {
     const { name, next } = renewal;
     const dane = lookup.published.get(name) ?? { kind: "none", words: "none published" };
     const blind = { before: knownBefore(renewal, []), next, reached: [] };
     const isOdd = dane.kind === "records" && isHere &&
       "lacking" in daneChange(dane.records, blind, name, context.now);
-    const seen = isOdd ? await look(renewal, ports, context) : blind;
+    const seen = isOdd ? await look(renewal, ports, ask, context) : blind;
     return [
       name,
       foretell(name, dane, seen, { isHere, isRollback: rollback }, context.now),
@@ -114,12 +115,13 @@ const HANDSHAKE_TIMEOUT_MS = 10_000;
 async function look(
   renewal: Renewal,
   ports: Scene["published"],
+  ask: Ask,
   context: RunContext,
 ): Promise<Change> {
   const { name, next } = renewal;
   const [here, reached] = await allEnded([
-    askPorts(name, ports, readServed, HANDSHAKE_TIMEOUT_MS, context),
-    askAddresses(name, readServed, HANDSHAKE_TIMEOUT_MS, context),
+    askPorts(name, ports, ask, HANDSHAKE_TIMEOUT_MS, context),
+    askAddresses(name, ask, HANDSHAKE_TIMEOUT_MS, context),
   ]);
   return { before: knownBefore(renewal, chainsOf(here)), next, reached: chainsOf(reached) };
 }

@@ -6,6 +6,7 @@ import { formatAddress } from "../values/endpoint_url.ts";
 import type { Resolver } from "../values/resolver.ts";
 import { type Compose, composeCommand, explainCompose, runCompose } from "./compose.ts";
 import { type Completion, lastWords, MissingProgram, run } from "./run.ts";
+import { turns } from "./turns.ts";
 
 /** What is said of one name's port 25. */
 export type TlsaAnswer =
@@ -286,6 +287,8 @@ function digWords({ code, stdout, stderr }: Completion): string {
 }
 
 const DELV_TIMEOUT_MS = 15_000;
+/** Each validates by itself, from the root on. */
+const DELV_AT_ONCE = 8;
 
 async function askDelv(
   server: readonly string[],
@@ -302,8 +305,9 @@ async function askDelv(
   if (root.kind !== "secure") return NOT_VALIDATING;
 
   const answers = new Map<string, TlsaAnswer>();
+  const takeTurn = turns({ inAll: DELV_AT_ONCE, inOnePlace: DELV_AT_ONCE });
   await allEnded(names.map(async (name) => {
-    answers.set(name, await ask(question(name), "TLSA"));
+    answers.set(name, await takeTurn("", () => ask(question(name), "TLSA")));
   }));
   return answers;
 }
