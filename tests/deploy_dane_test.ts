@@ -192,6 +192,27 @@ Deno.test("deploy tells once which record a new key lacks, and verify until it i
   }
 
   await t.step(
+    "the same leaf without the root that is published: it is the chain that counts",
+    async () => {
+      const old = { ...installed, fullchainPem: installed.fullchainPem + ca.rootPem };
+      const records = [record(2, "1 1", ca.rootPem)];
+      await Promise.all([all.renew(old, installed), zone.publish(lines(OWNER, records))]);
+      equal((await all.verify("--leg", "tlsa")).code, 0);
+      const { code, stdout, stderr } = await all.deploy();
+      equal(code, 1);
+      match(stdout, /^repaired /);
+      const words = `publish ${OWNER}. IN TLSA ${issuer(installed)}`;
+      ok(
+        trouble(stderr)[0]?.startsWith(`ERROR: no TLSA record fits the new certificate: ${words};`),
+        stderr,
+      );
+      equal((await all.verify("--leg", "tlsa")).code, 2);
+      await zone.publish(lines(OWNER, [...records, issuer(installed)]));
+      equal((await all.verify("--leg", "tlsa")).code, 0);
+    },
+  );
+
+  await t.step(
     "the record that is to come is for the wildcard's place too, before deploy",
     async () => {
       const { next, records } = await renewal((old) => [key(old)], { owner: wildcard });
