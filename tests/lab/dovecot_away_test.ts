@@ -2,6 +2,7 @@
 // and the new certificate is not.
 
 import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { run, tryRun } from "../kit/run.ts";
 import { textOf } from "../kit/text_of.ts";
 import { type Lab, SERVICES, startLab } from "./lab.ts";
 import {
@@ -30,7 +31,7 @@ const fates: Record<string, Fate> = {
   },
   "paused": {
     befall: (lab) => lab.compose("pause", "dovecot-mailcow"),
-    end: (lab) => lab.compose("unpause", "dovecot-mailcow"),
+    end: goOn,
   },
   "slow": {
     befall: async (lab) => {
@@ -41,11 +42,28 @@ const fates: Record<string, Fate> = {
   },
 };
 
+/** What deploy says then; see below. */
+const BLOCKED = /dovecot-mailcow: docker did not finish within/;
+
+/**
+ * A pause that meets the reload while docker starts that blocks docker, whatever it is asked of the
+ * container, for as long as it lasts: only who stands below docker can end it.
+ */
+async function goOn(lab: Lab): Promise<void> {
+  const unpause = ["10", "docker", "compose", "unpause", "dovecot-mailcow"];
+  const { code } = await tryRun("timeout", unpause, { cwd: lab.tree.root });
+  if (code !== 124) return;
+  const find = ["ps", "--quiet", "--no-trunc", "--filter", "name=dovecot-mailcow"];
+  const container = (await run("docker", find)).trim();
+  await run("runc", ["--root", "/run/lab/exec/runtime-runc/moby", "resume", container]);
+  await lab.compose("restart", "dovecot-mailcow");
+}
+
 for (const [fate, { befall, end }] of Object.entries(fates)) {
   for (const apply of ["reload", "restart"]) {
     Deno.test(`the new certificate is never rejected where Dovecot is ${fate} during a ${apply}`, async () => {
       const ends: string[] = [];
-      for (let run = 0; run < RUNS; run++) {
+      for (let turn = 0; turn < RUNS; turn++) {
         await using lab = await startLab({
           settle: "3s",
           restartTimeout: "6s",
@@ -53,7 +71,7 @@ for (const [fate, { befall, end }] of Object.entries(fates)) {
           first: {},
         });
         await lab.configure({ apply });
-        const isBefore = run % 2 === 0;
+        const isBefore = turn % 2 === 0;
         if (isBefore) await befall(lab);
         const leaf = await lab.issue();
         let outcome = "";
@@ -62,10 +80,11 @@ for (const [fate, { befall, end }] of Object.entries(fates)) {
             lab.deliver(leaf),
             isBefore
               ? null
-              : new Promise((go) => setTimeout(go, 100 * run)).then(() => befall(lab)),
+              : new Promise((go) => setTimeout(go, 100 * turn)).then(() => befall(lab)),
           ]);
           outcome = json.outcome;
-          equal(["deployed", "stale"].includes(outcome), true, json.error);
+          if (fate === "paused" && outcome === "failed") match(json.error, BLOCKED);
+          else equal(["deployed", "stale"].includes(outcome), true, json.error);
           equal(code, outcome === "deployed" ? 0 : 1);
         });
         equal(await textOf(`${lab.state}/rejected`), "");

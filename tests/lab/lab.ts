@@ -161,9 +161,8 @@ async function build(options: LabOptions, stack: AsyncDisposableStack): Promise<
   const startedAt = (service: Service) => inspect(service, "{{.State.StartedAt}}");
 
   stack.defer(async () => {
-    await tryRun("docker", ["compose", "--progress", "quiet", "down", "--timeout", "1"], {
-      cwd: root,
-    });
+    const down = ["compose", "--progress", "quiet", "down", "--timeout", "1"];
+    await tryRun("timeout", ["60", "docker", ...down], { cwd: root });
   });
   await compose("--progress", "quiet", "up", "--detach");
   const isUpWithout = options.conf?.NGINX_USE_PROXY_PROTOCOL ? NAMES.slice(0, -1) : NAMES;
