@@ -42,8 +42,8 @@ export const [old, fresh, own, expired, wide, brief] = await Promise.all([
 ]);
 
 export function installed(pair: Pair | null, more: Partial<Installed> = {}): Installed {
-  const files = null;
-  return { directory: SSL, pair, problem: null, isReadable: true, isTidy: true, files, ...more };
+  const known = { problem: null, isReadable: true, isTidy: true, areOurs: true, files: null };
+  return { directory: SSL, pair, ...known, ...more };
 }
 
 export function sni(name: string, domains: string[], pair: Pair | null): SniDirectory {

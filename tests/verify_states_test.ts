@@ -184,6 +184,7 @@ const refused = { obstacle: "refused", error: "connection refused", isConfigured
 const ofOthers = { sni: undefined, domains: ["shop.example.net"], directory: "/ssl/it's" } as const;
 const broader = ["mail.example.org", "mail.example.net"];
 const leftAlone: SniDirectory = {
+  areOurs: true,
   files: null,
   name: "own",
   directory: "/ssl/own",

@@ -68,6 +68,8 @@ export interface Installed {
   readonly isReadable: boolean;
   /** Both are real files of ours, with the right modes, and everybody reads them alike. */
   readonly isTidy: boolean;
+  /** The first half of that, which the bytes alone do not tell. */
+  readonly areOurs: boolean;
   /** The very bytes; null where a file could not be read. */
   readonly files: PairFiles | null;
 }
@@ -85,13 +87,14 @@ export function readMailcow(directory: string): Mailcow {
   const sslDirectory = join(directory, "data/assets/ssl");
   const conf = readMailcowConf(directory);
   try {
+    const served = readSniDirectories(sslDirectory);
     return {
       directory,
       conf,
       sslDirectory,
       deployed: readInstalled(sslDirectory),
-      sniDirectories: readSniDirectories(sslDirectory),
-      problems: [...unreadableNames(sslDirectory), ...halfDirectories(sslDirectory)],
+      sniDirectories: served,
+      problems: [...unreadableNames(sslDirectory), ...halfDirectories(sslDirectory, served)],
     };
   } catch (error) {
     const failure = explain(error, `read ${quote(sslDirectory)}`);
@@ -138,7 +141,7 @@ export function readInstalled(directory: string): Installed {
     let parsed: Parsed | null = null;
     const parse = () => parsed ??= parseInstalled(files, { chain, key });
     return {
-      ...{ directory, isReadable: true, files },
+      ...{ directory, isReadable: true, areOurs, files },
       get isTidy() {
         return areOurs && isPlain(files);
       },
@@ -152,7 +155,7 @@ export function readInstalled(directory: string): Installed {
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
     const isReadable = error.kind !== "unreadable";
-    const nothing = { pair: null, files: null, isTidy: false };
+    const nothing = { pair: null, files: null, areOurs: false, isTidy: false };
     return { ...nothing, directory, problem: error.message, isReadable };
   }
 }
@@ -223,8 +226,10 @@ function unreadableNames(sslDirectory: string): string[] {
 }
 
 /** What served such a directory before cannot be reloaded any more, and after a restart it is not served. */
-function halfDirectories(sslDirectory: string): string[] {
+function halfDirectories(sslDirectory: string, served: readonly SniDirectory[]): string[] {
+  const whole = new Set(served.map(({ name }) => name));
   return fs.readdirSync(sslDirectory, { withFileTypes: true }).flatMap(({ name }) => {
+    if (whole.has(name)) return [];
     const directory = join(sslDirectory, name);
     const missing = Object.values(installedPaths(directory)).filter((file) => !fs.existsSync(file));
     if (missing.length === 0 || !fs.existsSync(join(directory, "domains"))) return [];
@@ -246,9 +251,9 @@ function readSniDirectory(name: string, directory: string): SniDirectory {
     });
     const domainsText = new TextDecoder().decode(bytes);
     const words = domainsText.toLowerCase().split(/\s+/).filter((word) => word !== "");
-    const { isReadable, files } = installed;
+    const { isReadable, areOurs, files } = installed;
     return {
-      ...{ name, directory, domainsText, domains: words, isReadable, files },
+      ...{ name, directory, domainsText, domains: words, isReadable, areOurs, files },
       get isTidy() {
         return installed.isTidy;
       },

@@ -128,8 +128,9 @@ export type OwnDirectory =
 
 /** The directory whose `domains` holds the name exactly, as whoever wrote it meant it. Pure. */
 export function ownDirectory(name: string, sniDirectories: readonly SniDirectory[]): OwnDirectory {
+  const dotted = `${name}.`; // which makes it another name to every service
   const holding = sniDirectories.filter(({ domains }) =>
-    domains.some((word) => isMeant(word, name))
+    domains.includes(name) || domains.includes(dotted)
   );
   const [directory, ...others] = holding;
   if (directory === undefined) return { kind: "none" };
@@ -137,11 +138,6 @@ export function ownDirectory(name: string, sniDirectories: readonly SniDirectory
   if (isHidden(directory.name)) return { kind: "hidden", directory };
   const line = domainsLine(directory);
   return isReadAlike(directory) ? { kind: "own", directory } : { kind: "unlike", directory, line };
-}
-
-/** A dot behind it makes it another name to every service. */
-function isMeant(word: string, name: string): boolean {
-  return word === name || word === `${name}.`;
 }
 
 /** Whether the three services find the same names in the file: one line, single words, no other space. */

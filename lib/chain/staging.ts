@@ -227,27 +227,31 @@ export function readStaged(staging: string, name: string | null = null): Pair {
   return parsePair(readFiles(place), pathsIn(place));
 }
 
-/** The very bytes, by the same rules. Throws a Failure. */
-export function readStagedFiles(staging: string, name: string | null): PairFiles {
-  return readFiles({ staging, name });
+/** The very bytes for each name, by the same rules. Throws a Failure. */
+export function readStagedFiles(staging: string, names: readonly string[]): PairFiles[] {
+  const top = identifyTop(staging);
+  const files = names.map((name) => readFiles({ staging, name }, () => top));
+  checkSame(top, identifyTop(staging), staging);
+  return files;
 }
 
-function readFiles(place: Place): PairFiles {
+function readFiles(place: Place, lookAtTop = identifyTop): PairFiles {
   const paths = pathsIn(place);
-  const before = identify(place);
+  const before = identify(place, lookAtTop);
   const chainPem = readStagedFile(paths.chain, before.uid);
   const keyPem = readStagedFile(paths.key, before.uid);
-  const after = identify(place);
-  if (after.dev !== before.dev || after.ino !== before.ino) {
-    const directory = quote(stagedDirectory(place.staging, place.name));
-    throw new Failure(`the staging directory was replaced while it was read: ${directory}`);
-  }
+  checkSame(before, identify(place, lookAtTop), stagedDirectory(place.staging, place.name));
   return { chainPem, keyPem };
 }
 
+function checkSame(before: fs.Stats, after: fs.Stats, directory: string): void {
+  if (after.dev === before.dev && after.ino === before.ino) return;
+  throw new Failure(`the staging directory was replaced while it was read: ${quote(directory)}`);
+}
+
 /** The directory itself; that of a further name belongs to whom the staging belongs to. */
-function identify({ staging, name }: Place): fs.Stats {
-  const top = identifyTop(staging);
+function identify({ staging, name }: Place, lookAtTop: (staging: string) => fs.Stats): fs.Stats {
+  const top = lookAtTop(staging);
   if (name === null) return top;
   const directory = stagedDirectory(staging, name);
   const what = `no staged cert for ${quote(name)}: ${quote(directory)}`;

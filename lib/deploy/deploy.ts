@@ -8,7 +8,7 @@ import { ownDirectory } from "../chain/sni.ts";
 import { lookAtStaged } from "../chain/staging.ts";
 import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
 import { checkPlaces } from "../config/places.ts";
-import type { Failure } from "../failure.ts";
+import { Failure } from "../failure.ts";
 import { isMissing } from "../files/read_file.ts";
 import { holdState } from "../files/state.ts";
 import type { RunContext } from "../run_context.ts";
@@ -112,7 +112,12 @@ async function deployAll(
   const isWell = plans.every(({ refusal, warnings }) => refusal === null && warnings.length === 0);
   const hasFault = [done, ...done.certificates].some(({ error }) => error !== undefined);
   if (!config.dryRun && !config.rollback && isWell && !hasFault) {
-    rememberQuiet(config, begin(config, context.now), done.certificates);
+    try {
+      rememberQuiet(config, begin(config, context.now), done.certificates);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      return { ...done, error: error.message, ...(error.hint && { hint: error.hint }) };
+    }
   }
   return done;
 }

@@ -1,8 +1,8 @@
 // That nothing was left to do for any further name: as long as all that this was decided by is the same,
 // to the byte, nobody parses a hundred certificates to find it again.
 
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import type { PairFiles } from "../certificate/pair.ts";
 import { ownDirectory } from "../chain/sni.ts";
 import { readStagedFiles } from "../chain/staging.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
@@ -64,35 +64,29 @@ function parseQuiet(text: string): Quiet | null {
 function digestOf(config: DeployConfig, beginning: Beginning): string | null {
   const { mailcow, memory, taken } = beginning;
   const { also, staging, trust, state } = config;
-  const hash = createHash("sha256");
-  const add = (value: unknown) => hash.update(`${JSON.stringify(value)}\n`);
-  const addFiles = (files: PairFiles | null) => {
-    for (const bytes of files === null ? [] : [files.chainPem, files.keyPem]) {
-      hash.update(`${bytes.length}\n`).update(bytes);
-    }
-  };
-  add([1, also, staging, trust, mailHostname(beginning), mailcow.sslDirectory, [...taken]]);
-  add(["loaded", "rejected", "suspects", "names"].map((name) => readStateOrNothing(state, name)));
-  add(memory.isAcmeBehind);
-  addFiles(mailcow.deployed.files);
-  for (const { name, directory, domainsText } of mailcow.sniDirectories) {
-    add([name, directory, domainsText]);
-  }
+  const own = also.map((name) => ownDirectory(name, mailcow.sniDirectories));
+  const homes = own.flatMap((one) => one.kind === "own" ? [one.directory] : []);
+  if (homes.some(({ areOurs }) => !areOurs)) return null;
   try {
-    for (const name of also) {
-      const own = ownDirectory(name, mailcow.sniDirectories);
-      addFiles(readStagedFiles(staging, name));
-      if (own.kind !== "own") {
-        add([name, own.kind]);
-        continue;
-      }
-      if (own.directory.files === null || !own.directory.isTidy) return null;
-      add([name, own.directory.name]);
-      addFiles(own.directory.files);
-    }
+    const files = [
+      mailcow.deployed.files,
+      ...homes.map(({ files }) => files),
+      ...readStagedFiles(staging, also),
+    ].flatMap((pair) => pair === null ? [] : [pair.chainPem, pair.keyPem]);
+    const words = JSON.stringify([
+      ...[also, staging, trust, mailHostname(beginning), mailcow.sslDirectory, [...taken]],
+      ["loaded", "rejected", "suspects", "names"].map((name) => readStateOrNothing(state, name)),
+      memory.isAcmeBehind,
+      mailcow.sniDirectories.map(({ name, directory, domainsText }) => [
+        ...[name, directory, domainsText],
+      ]),
+      own.map((one) => one.kind === "own" ? one.directory.name : one.kind),
+      files.map(({ length }) => length),
+    ]);
+    const hash = createHash("sha256").update(words);
+    return hash.update(Buffer.concat(files)).digest("hex");
   } catch (error) {
     if (error instanceof Failure) return null;
     throw error;
   }
-  return hash.digest("hex");
 }

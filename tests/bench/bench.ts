@@ -38,7 +38,7 @@ await using ca = await authority("Bench");
 const env = { PATH, HOME: dir.path, LC_ALL: "C" };
 const hello = { argv: [HELLO], env };
 
-const parts = { startUp, push, pushNames, deploy, verify, findNpmDir, binary };
+const parts = { startUp, push, pushNames, deploy, deployNames, verify, findNpmDir, binary };
 const wanted = Deno.args.filter((argument) => !argument.startsWith("-"));
 for (const [name, measure] of Object.entries(parts)) {
   if (wanted.length === 0 || wanted.includes(name)) await measure();
@@ -307,6 +307,53 @@ async function deploy() {
     ratio: medianOf(renewal, ({ script, certsync }) => certsync / script),
     limit: 0.6,
     processes: [theirCount, ourCount],
+  });
+}
+
+/** Of names that have directories of their own, each with a certificate of its own. */
+async function deployNames() {
+  progress("deploy of a hundred names");
+  const names = Array.from({ length: 100 }, (_, number) => `mail.shop${number}.example`);
+  const [top, next, ...leaves] = await Promise.all(
+    [[NAME], [names[0] ?? ""], ...names.map((name) => [name])].map((names) => ca.issue({ names })),
+  );
+  if (top === undefined || next === undefined) throw new Error("no certificate");
+  await using stack = new AsyncDisposableStack();
+  const hostOf = async (also: string[]) => {
+    const host = stack.use(
+      await mailHost({ trust: ca.rootFile, deployed: top, staged: top, also }),
+    );
+    for (const [index, name] of also.entries()) {
+      await host.stage(leaves[index] as Leaf, name);
+      await host.mailcow.putSni(name, leaves[index] as Leaf);
+    }
+    await Promise.all((["postfix", "dovecot", "nginx"] as const).map(host.services.restart));
+    const run = onMailHost(host, certsync("deploy", "--config", host.config));
+    await call(run);
+    return { host, run };
+  };
+  const [one, all] = [await hostOf(names.slice(0, 1)), await hostOf(names)];
+  const idle = await inTurns({ one: subject(one.run), all: subject(all.run) }, many);
+  row("deploy, nothing to do for 100 names", "for one", idle.one, idle.all, {
+    ratio: medianOf(idle, (round) => round.all / round.one),
+    limit: 1.6,
+    ...await processes(one.run, all.run),
+    limitProcesses: 0,
+  });
+
+  const renewing = ({ host, run }: typeof one) => {
+    const turns = [next, leaves[0] as Leaf];
+    const renew = async () => {
+      const leaf = turns.shift() as Leaf;
+      turns.push(leaf);
+      await host.stage(leaf, names[0]);
+    };
+    return subject(run, renew);
+  };
+  const renewal = await inTurns({ one: renewing(one), all: renewing(all) }, some);
+  row("deploy of 1 of 100 names renewed", "of the only one", renewal.one, renewal.all, {
+    ratio: medianOf(renewal, (round) => round.all / round.one),
+    limit: 1.5,
   });
 }
 

@@ -73,7 +73,7 @@ const scenarios: Scenario[] = [
 const namesHost = () =>
   mailHost({
     ...{ trust: ca.rootFile, deployed: fresh, staged: fresh, endpoints: ENDPOINTS, also: NAMES },
-    deploy: { settle: "0.1s", restart_timeout: "1.5s" },
+    deploy: { settle: "0.1s", restart_timeout: "10s" },
   });
 
 const run = (host: MailHost) => deployRun(host, {});
