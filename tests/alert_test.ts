@@ -40,7 +40,15 @@ async function host(script: string): Promise<Host> {
   const program = (name: string, text: string) =>
     Deno.writeTextFile(`${path}/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
   await Deno.mkdir(`${path}/state`, { mode: 0o700 });
-  await program("journalctl", `echo "$*" >>${path}/journalctl.called; cat ${path}/journal`);
+  // What systemd said of a run spans two moments, in microseconds.
+  await program(
+    "journalctl",
+    `echo "$*" >>${path}/journalctl.called
+    case $* in
+    *=export) case $* in *INVOCATION_ID=?*) printf '%s=1767236400%s\\n' __REALTIME_TIMESTAMP 000001 __REALTIME_TIMESTAMP 900000 ;; esac ;;
+    *) cat ${path}/journal ;;
+    esac`,
+  );
   await program(
     "systemctl",
     'case $* in *InvocationID*) cat "$0.run" ;; *Result*) echo timeout ;; *) echo "Thu 2026-01-01 03:00:00 UTC" ;; esac',
@@ -119,18 +127,20 @@ Deno.test("an alert of a failed run tells the lines of that run alone, whatever 
     equal(await one.fail(environment), 0);
     return await one.noted("journalctl.called");
   };
-  const ofRun = (id: string) => `_SYSTEMD_INVOCATION_ID=${id} + INVOCATION_ID=${id} --no-pager`;
-  match(
-    await asked({ MONITOR_INVOCATION_ID: "0123abcd" }),
-    new RegExp(RegExp.escape(ofRun("0123abcd"))),
-  );
+  const span = "--since @1767236400.000001 --until @1767236401.400000 --no-pager --output=cat";
+  const ofRun = new RegExp(RegExp.escape(`\n--unit=${UNIT} ${span}\n`));
+  const first = await asked({ MONITOR_INVOCATION_ID: "0123abcd" });
+  match(first, /^INVOCATION_ID=0123abcd /m);
+  match(first, ofRun);
   // Before 251, and for a path unit, it does not tell; where it does not know either, since its start.
   match(
     await asked({}),
-    new RegExp(`--unit=${UNIT} --since Thu 2026-01-01 03:00:00 UTC --no-pager`),
+    new RegExp(`^--unit=${UNIT} --since Thu 2026-01-01 03:00:00 UTC --no-pager`, "m"),
   );
   await one.know("beef");
-  match(await asked({}), new RegExp(RegExp.escape(ofRun("beef"))));
+  const known = await asked({});
+  match(known, /^INVOCATION_ID=beef /m);
+  match(known, ofRun);
 });
 
 Deno.test("the same ERROR of a unit is told at once, and then once a day", async () => {
