@@ -583,3 +583,13 @@ Deno.test("aliases that unfold without end are refused at once", async () => {
   match(stderr, /^ERROR: unknown key "a0" in /);
   doesNotMatch(stderr, /^ {4}at /m);
 });
+
+Deno.test("the command that brings a stopped push to its end is told all that the run was told", () => {
+  const words =
+    "push --domain m.example.org --also a.b --also c.d --to u@h:/in/ --source npm-7 --force";
+  equal(
+    pushConfig(read({}), flags(words)).commands.again,
+    'certsync push --domain "m.example.org" --also "a.b" --also "c.d" --to "u@h:/in/" ' +
+      '--source "npm-7" --force',
+  );
+});

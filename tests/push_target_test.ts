@@ -42,6 +42,8 @@ Deno.test("what rsync would take for something else is refused", () => {
     const [text, why] of [
       ["", /is not a target/],
       ["./a:b", /is not a target/],
+      ["/", /is the root/],
+      ["/./..//", /is the root/],
       ["mail.example.org", /is not a target/],
       ["u@mail:", /is not a target/],
       ["u@:/in/", /is not a target/],

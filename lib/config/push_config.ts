@@ -42,7 +42,10 @@ export interface SshDestination extends SshTarget {
 
 /** Commands of a hint, with what this one was told, so that they mean the same. */
 export interface CommandsToTell {
+  /** Which certificate is left open. */
   readonly push: string;
+  /** The very same run. */
+  readonly again: string;
   readonly find: string;
 }
 
@@ -51,8 +54,11 @@ function commandsToTell(flags: Flags): CommandsToTell {
     (flags.values(name) ?? [flags.value(name)].flatMap((text) => text ?? []))
       .map((text) => ` --${name} ${shellWord(inFull(text))}`).join("");
   const config = told("config", resolve);
+  const push = `certsync push${config}${told("domain")}${told("also")}${told("to")}`;
+  const source = told("source", (text) => text.includes("/") ? resolve(text) : text);
   return {
-    push: `certsync push${config}${told("domain")}${told("also")}${told("to")}`,
+    push,
+    again: `${push}${source}${flags.has("force") ? " --force" : ""}`,
     find: `certsync find-npm-dir${config}${told("live", resolve)}`,
   };
 }

@@ -28,6 +28,7 @@ export class Passing extends Failure {
 
 export const plainCommands: CommandsToTell = {
   push: "certsync push",
+  again: "certsync push",
   find: "certsync find-npm-dir",
 };
 

@@ -176,7 +176,7 @@ export function stopped(
     outcome: "failed",
     targets,
     error: `${message}: not pushed to ${lacking.map(({ text }) => text).join(", ")}`,
-    hint: `what is not there yet is sent with: ${commands.push}`,
+    hint: `what is not there yet is sent with: ${commands.again}`,
   };
 }
 

@@ -44,6 +44,7 @@ export function parsePushTarget(text: string, what: string): PushTarget {
   // deno-lint-ignore no-control-regex -- control characters are what this refuses
   if (/[\x00-\x1f\x7f-\x9f]/.test(text)) throw refuse("holds a control character");
   if (text.startsWith("-")) throw refuse("begins with a hyphen");
+  if (/^\/[./]*$/.test(text)) throw refuse("is the root of this host");
   if (text.startsWith("/")) return { kind: "local", text, directory: normalize(text) };
   // rsync takes this for a URL, in any case; the pattern below would take it for a host.
   if (/^rsync:\/\//i.test(text)) throw refuse("names an rsync daemon, which is not encrypted");
