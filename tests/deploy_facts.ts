@@ -48,7 +48,13 @@ export function installed(pair: Pair | null, more: Partial<Installed> = {}): Ins
 
 export function sni(name: string, domains: string[], pair: Pair | null): SniDirectory {
   const domainsText = domains.join(" ");
-  return { ...installed(pair, { directory: `${SSL}/${name}` }), name, domains, domainsText };
+  return {
+    ...installed(pair, { directory: `${SSL}/${name}` }),
+    name,
+    domains,
+    domainsText,
+    entries: [],
+  };
 }
 
 export const ALL_LOADED = new Map(

@@ -185,6 +185,7 @@ const ofOthers = { sni: undefined, domains: ["shop.example.net"], directory: "/s
 const broader = ["mail.example.org", "mail.example.net"];
 const leftAlone: SniDirectory = {
   areOurs: true,
+  entries: [],
   files: null,
   name: "own",
   directory: "/ssl/own",

@@ -1,7 +1,7 @@
 // mailcow on this host: what its configuration says, and the SSL directory that its services read.
 
 import * as fs from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import {
   CERTIFICATE_MODE,
   installedPaths,
@@ -80,6 +80,8 @@ export interface SniDirectory extends Installed {
   /** Every word of its file "domains"; which of them count is each reader's own affair. */
   readonly domains: readonly string[];
   readonly domainsText: string;
+  /** The names of all that lies there. */
+  readonly entries: readonly string[];
 }
 
 /** Throws a Failure where the directory is not mailcow's. */
@@ -190,14 +192,40 @@ function readSniDirectories(sslDirectory: string): SniDirectory[] {
   ];
   const seen = new Set<string>();
   return places
+    .flatMap(({ name, directory }) => {
+      const entries = entriesOf(directory);
+      const isServed = SERVED_FILES.every((file) => isThere(file, directory, entries));
+      return isServed ? [{ name, directory, entries }] : [];
+    })
     .filter(({ directory }) => {
-      const files = [...Object.values(installedPaths(directory)), join(directory, "domains")];
-      if (!files.every((file) => fs.existsSync(file))) return false;
       const { dev, ino } = fs.statSync(directory);
       return seen.size < seen.add(`${dev} ${ino}`).size;
     })
-    .map(({ name, directory }) => readSniDirectory(name, directory))
+    .map(({ name, directory, entries }) => readSniDirectory(name, directory, entries))
     .sort((a, b) => a.name < b.name ? -1 : 1);
+}
+
+const SERVED_FILES = [...Object.values(installedPaths("")), "domains"].map((path) =>
+  basename(path)
+);
+
+type Entries = ReadonlyMap<string, fs.Dirent>;
+
+/** None where it cannot be looked into: nothing is served from there, as far as this user can tell. */
+function entriesOf(directory: string): Entries {
+  try {
+    const entries = fs.readdirSync(directory, { withFileTypes: true });
+    return new Map(entries.map((entry) => [entry.name, entry]));
+  } catch (error) {
+    if (error instanceof Error && "code" in error) return new Map();
+    throw error;
+  }
+}
+
+/** A link counts where it leads somewhere. */
+function isThere(file: string, directory: string, entries: Entries): boolean {
+  const entry = entries.get(file);
+  return entry !== undefined && (!entry.isSymbolicLink() || fs.existsSync(join(directory, file)));
 }
 
 /** Where the containers mount the SSL directory, of all this host's directories. */
@@ -242,7 +270,7 @@ function halfDirectories(sslDirectory: string, served: readonly SniDirectory[]):
   });
 }
 
-function readSniDirectory(name: string, directory: string): SniDirectory {
+function readSniDirectory(name: string, directory: string, entries: Entries): SniDirectory {
   const installed = readInstalled(directory);
   try {
     const { bytes } = readFile(join(directory, "domains"), {
@@ -254,6 +282,7 @@ function readSniDirectory(name: string, directory: string): SniDirectory {
     const { isReadable, areOurs, files } = installed;
     return {
       ...{ name, directory, domainsText, domains: words, isReadable, areOurs, files },
+      entries: [...entries.keys()],
       get isTidy() {
         return installed.isTidy;
       },
@@ -266,7 +295,9 @@ function readSniDirectory(name: string, directory: string): SniDirectory {
     };
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
-    const nobody = { ...installed, name, domainsText: "", domains: [] };
+    const nobody = {
+      ...{ ...installed, name, domainsText: "", domains: [], entries: [...entries.keys()] },
+    };
     if (error.kind === "missing" || error.kind === "not-regular") return nobody;
     const problem = `cannot be judged: its file "domains" ${error.detail}`;
     return { ...nobody, isReadable: false, problem };

@@ -10,7 +10,7 @@ import { checkDistinct, checkOnly } from "../config/names.ts";
 import { asRoot, explain, Failure, quote, UsageFailure } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
 import { isMissing } from "../files/read_file.ts";
-import { removeLeftovers } from "../files/write_file.ts";
+import { isTemporary, removeLeftovers } from "../files/write_file.ts";
 import type { RunContext } from "../run_context.ts";
 import { wishFor } from "./further.ts";
 import { writeMade } from "./memory.ts";
@@ -73,9 +73,12 @@ function sweep(
   { made }: DeployMemory,
 ): void {
   try {
-    const sni = sniDirectories.map(({ directory }) => directory);
+    const sni = sniDirectories.filter(({ entries }) => entries.some(isTemporary))
+      .map(({ directory }) => directory);
     // One that was begun may not be served yet, and so is not among them.
-    const begun = [...made.keys()].map((name) => join(sslDirectory, name))
+    const served = new Set(sniDirectories.map(({ name }) => name));
+    const begun = [...made.keys()].filter((name) => !served.has(name))
+      .map((name) => join(sslDirectory, name))
       .filter((path) => fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory());
     [sslDirectory, ...new Set([...sni, ...begun]), ...previousDirectories(state)]
       .forEach(removeLeftovers);

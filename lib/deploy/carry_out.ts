@@ -25,7 +25,7 @@ import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import { askBefore, type LastAnswers, outcomesFor } from "./questions.ts";
 import { clearNames, remember } from "./remember.ts";
-import { describeKey } from "./plan_words.ts";
+import { describeKey, describeKeys } from "./plan_words.ts";
 import { type DeployReport, failed, summarize } from "./report.ts";
 import { rollBack } from "./rollback.ts";
 
@@ -70,7 +70,7 @@ export async function carryOut(
       installed,
       certificates: certificates.map((one) => withFailure(one, failures.get(one.name))),
       warnings: [...report.warnings, ...(isAcmeBehind ? [ACME_WARNING] : [])],
-      notes: [...describeKey(facts, "is"), ...scene.notes],
+      notes: [...describeKey(facts, "is"), ...describeKeys(further), ...scene.notes],
     };
 
     const current: DeployFacts = { ...facts, mailcow: readMailcow(config.mailcow) };

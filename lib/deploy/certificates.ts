@@ -1,5 +1,6 @@
 // What deploy reports of each name, and in how many words.
 
+import { tlsaRecord } from "../certificate/certificate.ts";
 import { daysLeft, headline } from "../certificate/headline.ts";
 import type { Scene } from "../chain/scene.ts";
 import type { Failure } from "../failure.ts";
@@ -34,6 +35,7 @@ export interface CertificateReport {
   /** Whole days; below zero: it has expired. */
   readonly replacesDaysLeft: number | null;
   readonly notAfter: string | null;
+  readonly tlsa: string | null;
   readonly error?: string;
   readonly hint?: string;
 }
@@ -46,8 +48,8 @@ export function worstOutcome(certificates: readonly Pick<CertificateReport, "out
 
 /** What is reported of a run that came to nothing. */
 export function emptyCertificate(name: string): CertificateReport {
-  const nothing = { fingerprint: null, replaces: null, replacesDaysLeft: null, notAfter: null };
-  return { name, outcome: "failed", ...nothing };
+  const nothing = { fingerprint: null, replaces: null, replacesDaysLeft: null };
+  return { name, outcome: "failed", ...nothing, notAfter: null, tlsa: null };
 }
 
 /** Before anything is known of what comes of it. Pure. */
@@ -63,6 +65,7 @@ export function reportName(plan: NamePlan, now: Date): CertificateReport {
     replaces: isChanging ? former.leaf.fingerprint : null,
     replacesDaysLeft: isChanging ? daysLeft(former.leaf.notAfter, now) : null,
     notAfter: leaf === null ? null : formatTime(leaf.notAfter),
+    tlsa: leaf === null ? null : tlsaRecord(leaf),
     ...(refusal !== null && faultOf(refusal)),
   };
 }

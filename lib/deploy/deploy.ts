@@ -26,7 +26,7 @@ import {
 } from "./further.ts";
 import { changeRejected, writeAcme } from "./memory.ts";
 import { claimedDirectories, isPair, modesFor, type NameFacts, type NamePlan } from "./names.ts";
-import { acmeRefusal, isSettled } from "./plan.ts";
+import { acmeRefusal, isSettled, lostNames } from "./plan.ts";
 import { quietNames, rememberQuiet } from "./quiet.ts";
 import { describeKey, describePlan } from "./plan_words.ts";
 import {
@@ -100,7 +100,13 @@ async function deployAll(
   const report: DeployReport = {
     ...first.report,
     certificates: plans.map((plan) => reportName(plan, context.now)),
-    warnings: [...first.report.warnings, ...plans.flatMap(({ warnings }) => warnings)],
+    warnings: [
+      ...first.report.warnings,
+      ...plans.flatMap(({ warnings }) => warnings),
+      ...plans.flatMap(({ serving, former: pair, deed }) =>
+        deed === "install" && serving !== null ? lostNames(serving, { pair }) : []
+      ),
+    ],
   };
 
   const further = namesAtStake(plans, situation);

@@ -165,7 +165,7 @@ export function planInstallations(
     .filter(({ directories }) => directories.length > 0);
 }
 
-function lostNames({ leaf }: Pair, { pair }: Installed): string[] {
+export function lostNames({ leaf }: Pair, { pair }: Pick<Installed, "pair">): string[] {
   const lost =
     pair?.leaf.names.filter((name) => namesCover(leaf.names, name.toLowerCase()) === null) ?? [];
   if (lost.length === 0) return [];

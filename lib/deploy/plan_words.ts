@@ -40,6 +40,15 @@ export function describeKey(
   return [`TLSA 3 1 1 ${changes} with the key: it ${verb} ${tlsaRecord(candidate.leaf)}`];
 }
 
+/** The same for further names. Pure. */
+export function describeKeys(further: readonly NamePlan[]): string[] {
+  return further.flatMap(({ name, former, serving }) => {
+    if (former === null || serving === null) return [];
+    if (former.leaf.publicKey.toString() === serving.leaf.publicKey.toString()) return [];
+    return [`TLSA 3 1 1 of ${name} changed with its key: it is ${tlsaRecord(serving.leaf)}`];
+  });
+}
+
 /** What is done although the candidate is refused, as a warning. */
 export function describeHealing(
   { directories, warnings }: Plan,

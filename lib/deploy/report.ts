@@ -60,10 +60,10 @@ export interface ServedReport {
 
 /** With the domain first among the certificates, once all is known. Pure. */
 export function withCertificates(report: DeployReport): DeployReport {
-  const { domain: name, outcome, fingerprint, replaces, replacesDaysLeft, notAfter } = report;
+  const { domain: name, outcome, fingerprint, replaces, replacesDaysLeft, notAfter, tlsa } = report;
   const { error, hint, certificates } = report;
   const own = {
-    ...{ name: name ?? "", outcome, fingerprint, replaces, replacesDaysLeft, notAfter },
+    ...{ name: name ?? "", outcome, fingerprint, replaces, replacesDaysLeft, notAfter, tlsa },
     ...{ ...(error !== undefined && { error }), ...(hint !== undefined && { hint }) },
   };
   const all = name === null ? [...certificates] : [own, ...certificates];

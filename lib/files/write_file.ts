@@ -112,6 +112,10 @@ export function syncDirectory(directory: string): void {
 /** Removes from the directory what a run that was killed left there of our temporary files. */
 export function removeLeftovers(directory: string): void {
   for (const name of fs.readdirSync(directory)) {
-    if (name.startsWith(TEMPORARY_PREFIX)) removeTemporary(join(directory, name));
+    if (isTemporary(name)) removeTemporary(join(directory, name));
   }
+}
+
+export function isTemporary(name: string): boolean {
+  return name.startsWith(TEMPORARY_PREFIX);
 }
