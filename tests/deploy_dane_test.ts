@@ -230,6 +230,22 @@ Deno.test("deploy tells once which record a new key lacks, and verify until it i
     },
   );
 
+  await t.step("and before the push, of what only the source has yet", async () => {
+    const next = await all.issue();
+    const source = `${host.root}/source.pem`;
+    await Promise.all([
+      all.renew(installed, installed),
+      zone.publish(lines(OWNER, [key(installed)])),
+      Deno.writeTextFile(source, next.fullchainPem),
+    ]);
+    const { stdout } = await all.verify("--source", source);
+    const line = stdout.trimEnd().split("\n").at(-1) ?? "";
+    const steps =
+      `in the DNS: publish ${OWNER}. IN TLSA ${key(next)} (seen by all after 1h, its TTL); ` +
+      "then on the NPM host: certsync push; then on the mail host: certsync deploy";
+    ok(line.endsWith(steps), line);
+  });
+
   await t.step(
     "verify names the record that is to come before the deploy that it is for",
     async () => {
