@@ -148,7 +148,8 @@ export const schema = {
     }),
     dane: key(text(parseDane), {
       argument: "warn|off",
-      help: "Whether the TLSA records of port 25 are looked up when a name gets a new key.",
+      help:
+        "Whether the TLSA records of port 25 are looked up when a name gets another certificate.",
       example: "warn",
       standard: "warn",
     }),
