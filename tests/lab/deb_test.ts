@@ -10,6 +10,7 @@ const top = fileURLToPath(new URL("../..", import.meta.url));
 const TIMER = "mailcow-cert-deploy.timer";
 const PATH = "mailcow-cert-deploy.path";
 const PUSH_PATH = "mailcow-cert-push.path";
+const SERVICES = ["mailcow-cert-deploy.service", "mailcow-cert-push.service"];
 
 Deno.test("the package is installed, upgraded, removed and purged, and no certificate with it", async (t) => {
   await using dir = await tempDir();
@@ -99,15 +100,21 @@ Deno.test("the package is installed, upgraded, removed and purged, and no certif
 
   await t.step("upgraded from 0.1, what a timer starts is started by a path unit too", async () => {
     await dpkg("--install", older);
-    await host.run("systemctl", "--quiet", "enable", "--now", TIMER);
-    match(await dpkg("--install", deb), /^certsync: enabled mailcow-cert-deploy\.path/m);
-    for (const [unit, states] of [[PATH, "enabled active"], [PUSH_PATH, "disabled inactive"]]) {
-      const { stdout } = await host.tryRun("systemctl", "is-enabled", unit ?? "");
-      equal(`${stdout.trim()} ${await host.state(unit ?? "")}`, states);
+    const timers = [TIMER, "mailcow-cert-push.timer"];
+    await host.run("systemctl", "--quiet", "enable", "--now", ...timers);
+    const runs = () => Promise.all(SERVICES.map(host.lastRun));
+    const before = await runs();
+    const said = await dpkg("--install", deb);
+    for (const unit of [PATH, PUSH_PATH]) {
+      match(said, new RegExp(`^certsync: enabled ${RegExp.escape(unit)}`, "m"));
+      const { stdout } = await host.tryRun("systemctl", "is-enabled", unit);
+      equal(`${unit} ${stdout.trim()} ${await host.state(unit)}`, `${unit} enabled active`);
     }
+    for (const timer of timers) equal(await host.state(timer), "active");
+    deepEqual(await runs(), before);
     // Whoever does not want it is not asked again.
     await host.run("systemctl", "--quiet", "disable", "--now", PATH);
-    await dpkg("--install", newer);
+    equal(/^certsync: /m.test(await dpkg("--install", newer)), false);
     equal(await host.state(PATH), "inactive");
   });
 });
@@ -138,6 +145,11 @@ async function makePackages(dir: string): Promise<Record<"older" | "deb" | "newe
     return `/packages/${deb}`;
   };
   const newer = await build("99", "newer.deb");
-  for (const unit of [PATH, PUSH_PATH]) await Deno.remove(`${tree}/usr/lib/systemd/system/${unit}`);
+  // With the units that 0.1 had.
+  const units = `${tree}/usr/lib/systemd/system`;
+  for (const unit of [PATH, PUSH_PATH]) await Deno.remove(`${units}/${unit}`);
+  for (const unit of [...SERVICES, TIMER, "mailcow-cert-push.timer"]) {
+    await Deno.copyFile(`${top}/tests/upgrade/${unit}`, `${units}/${unit}`);
+  }
   return { older: await build("0.1.0", "older.deb"), deb: `/packages/${name}`, newer };
 }

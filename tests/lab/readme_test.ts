@@ -11,6 +11,7 @@ import { assertServed, HOSTNAME, until } from "./wire.ts";
 
 const top = fileURLToPath(new URL("../..", import.meta.url));
 const readme = Deno.readTextFileSync(`${top}/README.md`);
+const FURTHER = "mail.example.com";
 const MAILCOW = "/opt/mailcow-dockerized";
 
 type Place = "NPM host" | "mail host";
@@ -119,6 +120,29 @@ Deno.test("the README, line by line, leads from two bare hosts to all match, and
       return old.length === 0 ? [] : [`${old.length} endpoints serve another one`];
     }, 60_000);
   });
+
+  await t.step(
+    "Several names: the other one has a certificate of its own, and all match",
+    async () => {
+      const other = await lab.issue({ names: [FURTHER] });
+      await npm.add(6, other);
+      let last = "";
+      for (const { host, line } of steps("Several names")) {
+        if (!line.endsWith("| sh")) {
+          last = await type({ host, line });
+          continue;
+        }
+        // It ends with 1, since the config that is there lacks what it prints.
+        last = await type({ host, line: `{ ${line}; } || test $? = 1` });
+        const [, key = ""] = /^ +(also: .*)$/m.exec(last) ?? [];
+        equal(key, `also: [${FURTHER}]`);
+        await type({ host, line: `echo '${key}' >>/etc/certsync/config.yaml` });
+      }
+      match(last.trimEnd().split("\n").at(-1) ?? "", /^all \d+ match$/);
+      match(last, new RegExp(`legs +${RegExp.escape(FURTHER)} `));
+      await assertServed(leaf);
+    },
+  );
 
   await t.step("Upgrade: the same lines again change nothing", async () => {
     for (const step of steps("Upgrade")) {
