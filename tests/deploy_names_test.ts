@@ -7,6 +7,7 @@ import { dnsZone } from "./kit/dns_zone.ts";
 import { ENDPOINT_NAMES } from "./kit/mail_services.ts";
 import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
 import { need } from "./kit/programs.ts";
+import { run } from "./kit/run.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 import { textOf } from "./kit/text_of.ts";
@@ -227,7 +228,15 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
     outcomes: Record<string, string>;
     words?: RegExp;
     served?: Record<string, Leaf>;
+    /** What the hint says, to the letter; what it gives to a shell is `commands`. */
+    follow?: (host: MailHost, commands: string[]) => Promise<unknown>;
   };
+  /** In mailcow's directory, with its docker. */
+  const shell = (host: MailHost, command: string) =>
+    run("sh", ["-c", command], {
+      cwd: host.mailcow.root,
+      env: { PATH: `${host.docker.bin}:${Deno.env.get("PATH")}` },
+    });
   const put = (name: string, leaf: Leaf, domains: string[]) => (host: MailHost) =>
     host.mailcow.putSni(name, leaf, domains);
   const three = [SHOP, `autoconfig.${SHOP}`, `autodiscover.${SHOP}`];
@@ -239,6 +248,10 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
       outcomes: { [SHOP]: "refused" },
       words: /autoconfig\.shop\.example\.com", "autodiscover.*; hint: add .*; or take them out of/,
       served: { [SHOP]: san },
+      follow: async (host, [restart = ""]) => {
+        await Deno.writeTextFile(`${host.mailcow.ssl}/${SHOP}/domains`, `${SHOP}\n`);
+        await shell(host, restart);
+      },
     },
     "the same once what lies there has expired": {
       prepare: put(SHOP, oldSan, three),
@@ -268,6 +281,10 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
         await put("b", past, [SHOP])(host);
       },
       outcomes: { [SHOP]: "refused" },
+      follow: async (host, [restart = ""]) => {
+        await Deno.writeTextFile(`${host.mailcow.ssl}/b/domains`, "b.example.org\n");
+        await shell(host, restart);
+      },
       words:
         /is in several files.*a\/domains", ".*b\/domains"; hint: take it out of all of them but one/,
     },
@@ -277,12 +294,16 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
         await Deno.writeTextFile(`${directory}/domains`, `${SHOP}\nwww.${SHOP}\n`);
       },
       outcomes: { [SHOP]: "refused" },
+      follow: async (host, commands) => {
+        for (const command of commands) await shell(host, command);
+      },
       words:
         /do not read .* alike; hint: .*printf '%s\\n' 'shop\.example\.com www\.shop\.example\.com'/,
     },
     "something else under its name": {
       prepare: (host) => Deno.mkdir(`${host.mailcow.ssl}/${SHOP}`),
       outcomes: { [SHOP]: "refused" },
+      follow: (host) => Deno.rename(`${host.mailcow.ssl}/${SHOP}`, `${host.root}/away`),
       words: /is not for "shop\.example\.com"; hint: certsync did not make it/,
     },
   };
@@ -304,6 +325,15 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
       equal(await textOf(`${host.mailcow.ssl}/${SHOP}/domains`), domains);
       deepEqual(restarts(host), []);
       if (!isRefused) await assertUnchanged(host);
+      if (one.follow === undefined) return;
+      const hint = refusalOf(result.json(), SHOP).split("; hint: ")[1] ?? "";
+      const parts = hint.split(/; then: |, then: |: (?=printf)/);
+      const commands = parts.filter((part) => /^(printf|docker compose) /.test(part));
+      equal(parts.at(-1), "certsync deploy");
+      await one.follow(host, commands);
+      const after = await host.deploy(["--json"]);
+      equal(after.code, 0, after.stderr);
+      assertServes(host, { [SHOP]: shop });
     });
   }
 });

@@ -208,4 +208,33 @@ Deno.test("mailcow's own directories, acme-mailcow, and who lies where: nothing 
     equal(await ask(endpoint, foreign), leaves.get(foreign)?.fingerprint, endpoint);
   }
   await assertServed(lab.first);
+
+  // The name moves into the mail host's own certificate, and out of it again.
+  const wide = await lab.issue({ names: [HOSTNAME, foreign] });
+  await lab.stage(wide);
+  await lab.stage(wide, foreign);
+  equal(outcomes(await lab.deploy())[foreign], "deployed");
+  for (const endpoint of NAMES) equal(await ask(endpoint, foreign), wide.fingerprint, endpoint);
+  await assertServed(wide);
+  const again = await lab.issue({ names: [foreign], notAfter: at(95) });
+  await lab.stage(again, foreign);
+  deepEqual(await lab.restartsDuring(() => lab.deploy()), []);
+  for (const endpoint of NAMES) equal(await ask(endpoint, foreign), again.fingerprint, endpoint);
+
+  // A container that is stopped while a directory is made serves it once it is started.
+  const late = "mail.late.example";
+  const lateLeaf = await lab.issue({ names: [late] });
+  await lab.stage(lateLeaf, late);
+  await lab.configure({}, [foreign, late]);
+  await lab.compose("stop", "nginx-mailcow");
+  const stopped = await lab.deploy();
+  equal(stopped.code, 0, stopped.stderr);
+  match(stopped.json.warnings.join("\n"), /nginx-mailcow is not running/);
+  for (const endpoint of NAMES.filter((name) => name !== "https")) {
+    equal(await ask(endpoint, late), lateLeaf.fingerprint, endpoint);
+  }
+  await lab.compose("start", "nginx-mailcow");
+  await untilAnswered();
+  equal(await ask("https", late), lateLeaf.fingerprint);
+  equal((await lab.deploy()).code, 0);
 });
