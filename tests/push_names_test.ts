@@ -487,6 +487,27 @@ test("a further name that was pushed and is gone is a warning for a day, apart f
   return Promise.resolve();
 });
 
+test("what a target has of one name counts for no other", async () => {
+  await using scene = await namesScene();
+  // The one that would be chosen is older than what was pushed, for that name alone.
+  const [old, wildcard] = await Promise.all([
+    ca.issue({ names: [SHOP], notBefore: ago(20), notAfter: ago(-70) }),
+    ca.issue({ names: [`*.${SHOP.slice(5)}`], notBefore: ago(1) }),
+  ]);
+  await scene.npm.renew(6, old);
+  await scene.npm.add(8, wildcard);
+  await scene.remember(`${wildcard.fingerprint} ${scene.to}\t${BLOG}\n`);
+  const taken = (await scene.push(["--dry-run", "--json"])).json();
+  equal(taken.certificates[1].source, scene.npm.dir(6));
+  await scene.remember(`${wildcard.fingerprint} ${scene.to}\t${SHOP}\n`);
+  const kept = (await scene.push(["--dry-run", "--json"])).json();
+  deepEqual(
+    [kept.certificates[1].source, kept.certificates[1].outcome],
+    [scene.npm.dir(8), "unchanged"],
+  );
+  match(kept.warnings.join(), new RegExp(`${SHOP}: ".*npm-6" would be chosen, but is older than`));
+});
+
 test("several targets get each what it lacks", async () => {
   await using scene = await namesScene();
   await Deno.mkdir(`${scene.path}/other`);
