@@ -82,6 +82,7 @@ async function chains(): Promise<Chains> {
   let npm: NpmTree = await npmTree(`${dir}/npm`);
   const push = {
     ...{ live: npm.live, to: target, port: ssh.port, identity: ssh.identity },
+    source: "npm-5", // for the domain: the others go by what is found
     ...{ known_hosts: ssh.knownHosts, state: pushState, trust: ca.rootFile },
   };
   const config = (view: View) => `${dir}/${view.replace(" ", "-")}.yaml`;

@@ -1140,6 +1140,79 @@ Deno.test("--force is proposed in no state where something milder would do", () 
   ]);
 });
 
+const SHOP = "shop.example.net", BLOG = "blog.example.net", WWW = "www.example.com";
+const shops = certificate({ fingerprint: "SHOP", names: [SHOP, BLOG] });
+
+/** One judged by what lies in its directory, which is for these names, with what the others hold. */
+function judgeFurther(held: Certificate, domains: readonly string[], of: Expectations["others"]) {
+  const placed = { directory: "/ssl/shop", domains, hostname: NAME };
+  const { legs } = judgeLegs([leg("staged", shops), leg("deployed", held, placed)], {
+    ...expectations,
+    ...{ name: SHOP, isFurther: true, others: of },
+  });
+  return legs[1]?.words;
+}
+
+Deno.test("what lies in a further name's directory is right where it is for all who ask for that", () => {
+  const longer = { notBefore: inDays(-5), notAfter: inDays(85) };
+  const domains = certificate({ fingerprint: "NEW", names: [NAME, SHOP], ...longer });
+  const everybodys = certificate({ ...domains, names: [NAME, SHOP, BLOG, WWW] });
+  const top = new Map([["NEW", { name: NAME, isFurther: false }]]);
+  const anothers = new Map([["NEW", { name: WWW, isFurther: true }]]);
+  const [newer, of] = ["a newer one", (name: string) => `that of ${name}`];
+  equal(judgeFurther(everybodys, [SHOP, BLOG], top), of(NAME));
+  equal(judgeFurther(domains, [SHOP, BLOG], top), newer); // nobody gets a good one for BLOG
+  equal(judgeFurther(certificate({ ...everybodys, notAfter: inDays(79) }), [SHOP], top), newer);
+  const over = { notBefore: inDays(-91), notAfter: inDays(-1) };
+  equal(judgeFurther(certificate({ ...everybodys, ...over }), [SHOP], top), "another one");
+  equal(judgeFurther(everybodys, [SHOP, WWW], anothers), of(WWW));
+  equal(judgeFurther(everybodys, [SHOP], anothers), newer); // it is not in this directory
+  equal(judgeFurther(domains, [SHOP, WWW], anothers), "its own certificate");
+  equal(judgeFurther(everybodys, [SHOP, BLOG], new Map()), newer);
+  // In the place of one that has expired deploy puts what covers the name at least.
+  equal(judgeFurther(certificate({ ...everybodys, ...over }), [SHOP, WWW], top), "another one");
+});
+
+Deno.test("a further name's directory is its own, also where the domain's certificate covers all of it", () => {
+  const wide = certificate({ fingerprint: "NEW", names: [NAME, SHOP] });
+  const own = certificate({ fingerprint: "OWN", names: [NAME, SHOP] });
+  const pair = { ...leftAlone.pair, leaf: own, chain: [own] };
+  const names = [SHOP, NAME];
+  const directory = { ...leftAlone, domains: names, domainsText: names.join(" "), pair };
+  const judge = (furtherDirectories: ReadonlySet<string>) =>
+    judgeLegs([leg("deployed", wide, { hostname: NAME }), leg("served", own)], {
+      ...{ ...expectations, sniDirectories: [directory as SniDirectory], furtherDirectories },
+    }).legs[1]?.words;
+  equal(judge(new Set([directory.directory])), "its own certificate");
+  equal(judge(new Set()), "another one");
+});
+
+Deno.test("a further name that is served nothing, or not alike, has its own next step, or none", () => {
+  const next = (shop: readonly Leg[], known: Partial<Knowledge> = {}) => {
+    const report = reportSight(
+      { legs: null, ...expectations },
+      {
+        strands: [
+          { name: NAME, isFurther: false, legs: onMailHost(renewed, renewed) },
+          { name: SHOP, isFurther: true, legs: shop },
+        ],
+        ...{ mailcow: null, furtherDirectories: new Set(), doubts: [], warnings: [] },
+      },
+      [],
+      { ...knowledge, ...known },
+    );
+    return formatSteps(report.next);
+  };
+  const silent = leg("served", null, { sni: SHOP });
+  const placed = { domains: [SHOP], hostname: NAME };
+  const legs = [leg("staged", shops), leg("deployed", shops, placed), silent];
+  equal(next(legs), DEPLOY); // Dovecot serves the domain: no restart of it is proposed
+  const memory = new Map([[SHOP, new Map([["dovecot-mailcow" as const, "SHOP"]])]]);
+  equal(next(legs, { loaded: memory }), `${DEPLOY_FORCE} --only ${SHOP}`);
+  const unclear = leg("deployed", null, { obstacle: "unclear", error: "two", hint: "take it out" });
+  equal(next([leg("staged", shops), unclear, leg("served", former, { sni: SHOP })]), "");
+});
+
 Deno.test("of a further name it counts what its own directory is served for, by each service", () => {
   const name = "shop.example.net";
   const own = certificate({ fingerprint: "SHOP", names: [name, NAME] });
