@@ -15,6 +15,8 @@ import { until } from "./kit/until.ts";
 
 /** A thousand times as fast as the units. */
 const pace: Pace = { quietMs: 20, mostMs: 150, betweenMs: 2, stayMs: 600 };
+/** Longer than any test may take. */
+const FOR_EVER_MS = 3_600_000;
 
 interface Report {
   outcome: "idle" | "done" | "failed";
@@ -41,14 +43,19 @@ function work(outcomes: (Report["outcome"] | (() => Report["outcome"]))[]) {
   };
 }
 
-function recording() {
+/** `onStay` is called when the run begins to stay. */
+function recording(onStay: () => void = () => {}) {
   const told: string[] = [];
   const waits: string[] = [];
   const stop = new AbortController();
   const context = runContext({
     stop: stop.signal,
     tell: (line) => told.push(line),
-    wait: (what) => (waits.push(what), { [Symbol.dispose]() {} }),
+    wait(what) {
+      waits.push(what);
+      if (what.startsWith("staying")) onStay();
+      return { [Symbol.dispose]() {} };
+    },
   });
   return { told, waits, stop, context };
 }
@@ -64,9 +71,12 @@ Deno.test("a started run waits for quiet, runs once, and does not look as if it 
 
 Deno.test("a started run takes what is there once it was quiet, or after it waited for long enough", async () => {
   const once = work(["done"]);
-  setTimeout(() => once.world.text = "second", 10);
+  const look = () => {
+    if (++once.world.looks === 3) once.world.text = "second";
+    return once.world.text;
+  };
   const said = recording();
-  equal((await runRounds(once.work, pace, said.context)).saw, "second");
+  equal((await runRounds({ ...once.work, look }, pace, said.context)).saw, "second");
   deepEqual(said.waits, ["waiting until nothing changes any more"]);
 
   const never = work(["idle", "idle", "idle"]);
@@ -112,13 +122,11 @@ Deno.test("a started run that failed stays, and what comes meanwhile is taken at
   deepEqual(said.waits, ["staying for what may come, after this failure"]);
 
   const cured = work(["failed", "done"]);
-  const start = performance.now();
-  setTimeout(() => cured.world.text = "second", 60);
-  deepEqual(await runRounds(cured.work, pace, recording().context), {
+  const cure = recording(() => cured.world.text = "second");
+  deepEqual(await runRounds(cured.work, { ...pace, stayMs: FOR_EVER_MS }, cure.context), {
     outcome: "done",
     saw: "second",
   });
-  equal(performance.now() - start < pace.stayMs, true);
 });
 
 Deno.test("who writes on and on cannot have a started run fail more often than it stays", async () => {
@@ -137,8 +145,7 @@ Deno.test("a failure that is thrown stays too, and is thrown in the end", async 
     world.runs.push(world.text);
     return Promise.reject<Report>(new Failure(`no ${world.text}`));
   };
-  setTimeout(() => world.text = "second", 60);
-  const said = recording();
+  const said = recording(() => world.text = "second");
   await rejects(runRounds({ ...thrown, run }, pace, said.context), /^Failure: no second$/);
   deepEqual(said.told, ["no first", "something changed meanwhile: looking again"]);
   const broken = { ...thrown, run: () => Promise.reject<Report>(new TypeError("a bug")) };
@@ -147,11 +154,9 @@ Deno.test("a failure that is thrown stays too, and is thrown in the end", async 
 
 Deno.test("a signal ends the stay at once, and the wait for quiet with nothing begun", async () => {
   const { work: failing } = work(["failed"]);
-  const { stop, context } = recording();
-  const before = performance.now();
-  setTimeout(() => stop.abort(new Failure("stopped by SIGTERM")), 60);
-  equal((await runRounds(failing, pace, context)).outcome, "failed");
-  equal(performance.now() - before < pace.stayMs, true);
+  const { stop, context } = recording(() => stop.abort(new Failure("stopped by SIGTERM")));
+  const end = await runRounds(failing, { ...pace, stayMs: FOR_EVER_MS }, context);
+  equal(end.outcome, "failed");
 
   const early = recording();
   const waiting = work(["done"]);
