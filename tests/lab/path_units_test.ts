@@ -405,14 +405,10 @@ Deno.test("one machine goes from setup to all that match, and from a renewal to 
       "644",
     );
     await sh(host, "systemctl daemon-reload; systemctl restart mailcow-cert-deploy.path");
-    for (let count = 0; count < 2; count++) {
-      await sh(host, "touch /var/lib/mailcow-cert-incoming");
-      await until(async () => {
-        const state = await host.state("mailcow-cert-deploy.service");
-        return state === "inactive" ? [] : [`deploy is ${state}`];
-      });
-    }
-    await until(async () => (await alerts(host)).length > 0 ? [] : ["no alert"]);
+    await until(async () => {
+      await sh(host, "touch /var/lib/mailcow-cert-incoming"); // while the service runs, it is lost
+      return (await alerts(host)).length > 0 ? [] : ["no alert"];
+    }, 60_000);
     const [alert = ""] = await alerts(host);
     match(alert, /^mailcow-cert-deploy\.path\nResult: trigger-limit-hit\n/);
     match(await host.run("sh", "-c", "certsync verify || :"), /deploy\.path: NOT ACTIVE$/m);
