@@ -3,6 +3,7 @@
 
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
+import type { PairFiles } from "../certificate/pair.ts";
 import { ownDirectory } from "../chain/sni.ts";
 import { readStagedFiles } from "../chain/staging.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
@@ -68,10 +69,15 @@ function digestOf(config: DeployConfig, beginning: Beginning): string | null {
   const homes = own.flatMap((one) => one.kind === "own" ? [one.directory] : []);
   if (homes.some(({ areOurs }) => !areOurs)) return null;
   try {
+    const staged = readStagedFiles(staging, also);
+    // What is staged and lies there just so need not be hashed twice.
+    const isSame = own.map((one, index) =>
+      one.kind === "own" && areSame(one.directory.files, staged[index])
+    );
     const files = [
       mailcow.deployed.files,
       ...homes.map(({ files }) => files),
-      ...readStagedFiles(staging, also),
+      ...staged.filter((_, index) => !isSame[index]),
     ].flatMap((pair) => pair === null ? [] : [pair.chainPem, pair.keyPem]);
     const words = JSON.stringify([
       ...[also, staging, trust, mailHostname(beginning), mailcow.sslDirectory, [...taken]],
@@ -81,7 +87,7 @@ function digestOf(config: DeployConfig, beginning: Beginning): string | null {
         ...[name, directory, domainsText],
       ]),
       own.map((one) => one.kind === "own" ? one.directory.name : one.kind),
-      files.map(({ length }) => length),
+      ...[isSame, files.map(({ length }) => length)],
     ]);
     const hash = createHash("sha256").update(words);
     return hash.update(Buffer.concat(files)).digest("hex");
@@ -89,4 +95,10 @@ function digestOf(config: DeployConfig, beginning: Beginning): string | null {
     if (error instanceof Failure) return null;
     throw error;
   }
+}
+
+function areSame(one: PairFiles | null, other: PairFiles | undefined): boolean {
+  return one !== null && other !== undefined &&
+    Buffer.compare(one.chainPem, other.chainPem) === 0 &&
+    Buffer.compare(one.keyPem, other.keyPem) === 0;
 }
