@@ -31,7 +31,16 @@ export async function applyAll(
   // All are to be restarted, or none: nginx alone would not come up.
   const isForAll = changesDirectories(facts.further);
   const anyObstacle = [...obstacles.values()].find((words) => words !== null) ?? null;
-  const dovecotFirst = Promise.withResolvers<void>();
+  const [dovecotBegan, dovecotEnded] = [
+    Promise.withResolvers<void>(),
+    Promise.withResolvers<void>(),
+  ];
+  // Started beside a Dovecot that does not answer yet, Postfix would let nobody log in for a minute.
+  const turns = {
+    "dovecot-mailcow": { hasBegun: dovecotBegan.resolve },
+    "postfix-mailcow": { turn: dovecotEnded.promise },
+    "nginx-mailcow": { turn: dovecotBegan.promise },
+  };
   const running = new Map<Service, Promise<ServiceOutcome>>();
   const dovecotIsThere = wasThere(facts, answered, modes, scene);
   const whetherDovecotIs = async () => {
@@ -56,17 +65,14 @@ export async function applyAll(
               (!isForAll && expectations.some(({ unhelped }) => unhelped !== null)))
           ? "reload"
           : mode,
-        ...(isForAll && modes.has("dovecot-mailcow") &&
-          (service === "dovecot-mailcow"
-            ? { hasBegun: dovecotFirst.resolve }
-            : { turn: dovecotFirst.promise })),
+        ...(isForAll && modes.has("dovecot-mailcow") && turns[service]),
         hasSniDirectories: facts.mailcow.sniDirectories.some(({ name }) => !isHidden(name)),
         settleMs: isDirectoryGone(facts) ? 0 : config.settleMs,
         restartTimeoutMs: config.restartTimeoutMs,
         expectations,
         obstacle: obstacles.get(service) ?? (isForAll ? anyObstacle : null),
         whetherDovecotIs,
-      }, context),
+      }, context).finally(service === "dovecot-mailcow" ? dovecotEnded.resolve : undefined),
     );
   }
   return await allEnded([...running.values()]);
