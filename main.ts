@@ -75,10 +75,11 @@ const terminal = openTerminal({
   stderr: Deno.stderr,
   toJournal: isJournal(fstatSync(2), Deno.env.get("JOURNAL_STREAM")),
   inColour: Deno.stdout.isTerminal() && !Deno.noColor,
-  columns: () => Deno.stderr.isTerminal() ? Deno.consoleSize().columns : STANDARD_COLUMNS,
+  columns: () => widthOf(Deno.stderr),
 });
-function widthOfStdout(): number {
-  return Deno.stdout.isTerminal() && Deno.consoleSize().columns || STANDARD_COLUMNS;
+/** In columns: some terminals say that they have none. */
+function widthOf(stream: { isTerminal(): boolean }): number {
+  return stream.isTerminal() && Deno.consoleSize().columns || STANDARD_COLUMNS;
 }
 
 async function main(): Promise<number> {
@@ -88,7 +89,7 @@ async function main(): Promise<number> {
       overview(STANDARD_COLUMNS).forEach((words) => terminal.tell("info", words));
       return exitCode("misused", null);
     case "help": {
-      const columns = widthOfStdout();
+      const columns = widthOf(Deno.stdout);
       const help = line.command === null ? overview(columns) : commandHelp(line.command, columns);
       help.forEach(terminal.print);
       return exitCode("done", null);
@@ -175,7 +176,7 @@ async function report<Config, R extends Report>(
     const words = command.words(printable(outcome), config, {
       format: valueIn(argv, "format"),
       all: !isMisused && flags.has("all"),
-      width: output === undefined ? widthOfStdout() : STANDARD_COLUMNS,
+      width: output === undefined ? widthOf(Deno.stdout) : STANDARD_COLUMNS,
       isTerminal: output === undefined && Deno.stdout.isTerminal(),
       now,
       paint: output === undefined ? terminal.paint : (text) => text,
