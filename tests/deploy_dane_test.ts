@@ -664,7 +664,14 @@ async function alerts() {
   const { path } = dir;
   const program = (name: string, text: string) =>
     Deno.writeTextFile(`${path}/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
-  await program("journalctl", `cat ${path}/journal`);
+  // By the run's identifier it knows when it was, and by that time what it said.
+  await program(
+    "journalctl",
+    `case "$*" in
+      *--output=export) echo __REALTIME_TIMESTAMP=1700000000000000 ;;
+      *) cat ${path}/journal ;;
+    esac`,
+  );
   await program("alert", `cat >${path}/told`);
   const tell = new URL("../systemd/tell-alert", import.meta.url);
   const script = (await Deno.readTextFile(tell)).replaceAll("/etc/certsync/alert", `${path}/alert`);
