@@ -1,6 +1,6 @@
 // certsync setup: what its scripts hold, and what is refused before one is printed.
 
-import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { parse } from "@std/yaml/parse";
 import { fileURLToPath } from "node:url";
 import { parseCommandLine } from "../lib/cli/command_line.ts";
@@ -24,6 +24,7 @@ const KEY = publicKey("ssh-ed25519", 32, 1);
 const OTHER_KEY = publicKey("ssh-ed25519", 32, 2);
 const LINE = `command="${FORCED}",restrict ${KEY} certsync-push@npm`;
 const DEPLOY = ["deploy", "--authorized-key", LINE];
+const MONITOR = ["monitor", "--domain", "mail.example.org"];
 
 /** One of the right form, which is all that setup can see. */
 function publicKey(type: string, length: number, filling: number): string {
@@ -45,11 +46,17 @@ async function withConfig<T>(text: string, use: (args: string[], path: string) =
 
 /** Every kind of script, as far as they differ. */
 async function allScripts() {
+  await using mailcow = await tempDir();
+  await Deno.writeTextFile(`${mailcow.path}/mailcow.conf`, "");
   const config = `domain: mail.example.org
 push: {state: /data/push, port: 2222, to: ["a@b.example:/in/", "c@[2001:db8::1]:/in/"]}
 deploy: {state: /data/deploy, mailcow: /srv/mailcow}
 `;
-  return await withConfig(config, (file) =>
+  const onMailHost = await withConfig(
+    `deploy: {mailcow: ${mailcow.path}}\n`,
+    (file) => setup(["monitor", ...file]),
+  );
+  const others = await withConfig(config, (file) =>
     Promise.all([
       setup(PUSH),
       setup([...PUSH, "--host-key", KEY, "--also", "shop.example.net"]),
@@ -57,12 +64,12 @@ deploy: {state: /data/deploy, mailcow: /srv/mailcow}
       setup(DEPLOY),
       setup([...DEPLOY, "--authorized-key", LINE, "--mailcow", "/srv/mail-cow"]),
       setup([...DEPLOY, ...file]),
-      setup(["monitor"]),
       setup(["monitor", "--domain", "mail.example.org", ...file]),
       setup(["local", "--domain", "mail.example.org"]),
       setup(["local", "--timers-only", ...file]),
       setup([...PUSH, "--timers-only"]),
     ]));
+  return [...others, onMailHost];
 }
 
 Deno.test("shellcheck finds nothing in the scripts, and dash takes them", async () => {
@@ -120,7 +127,7 @@ Deno.test("the units in the scripts are the files in systemd/, and each role has
   const expected: [args: string[], commands: string[], kinds: string[]][] = [
     [PUSH, ["push"], both],
     [DEPLOY, ["deploy"], both],
-    [["monitor"], ["verify"], ["service", "timer"]],
+    [MONITOR, ["verify"], ["service", "timer"]],
     [["local", "--domain", "mail.example.org"], ["push", "deploy"], both],
     [[...PUSH, "--timers-only"], ["push"], ["service", "timer"]],
   ];
@@ -237,7 +244,7 @@ Deno.test("the config files that the scripts write say what setup was told", asy
   );
   equal(other.mailcow, "/srv/mailcow");
 
-  const monitor = await config(["monitor", "--domain", "mail.example.org"]);
+  const monitor = await config(MONITOR);
   equal(verifyConfig(monitor, flags("verify")).domain, "mail.example.org");
 });
 
@@ -266,7 +273,7 @@ Deno.test("paths other than the defaults become drop-ins", async () => {
     (await setup(args)).fed(`drop_in mailcow-cert-${unit}.service`);
   equal(await dropIn(PUSH, "push"), "");
   equal(await dropIn(DEPLOY, "deploy"), "");
-  equal(await dropIn(["monitor"], "verify"), "");
+  equal(await dropIn(MONITOR, "verify"), "");
   equal(
     await dropIn([...DEPLOY, "--mailcow", "/srv/mailcow"], "deploy"),
     "# What differs from the standard on this host.\n[Service]\n" +
@@ -339,7 +346,7 @@ Deno.test("further names are written into the config file, and into the line for
   const line = "\nalso: [shop.example.net, mail.example.com]\n";
   const file = async (args: string[]) =>
     (await setup(args)).fed("config /etc/certsync/config.yaml") ?? "";
-  for (const args of [PUSH, DEPLOY, ["monitor", "--domain", "mail.example.org"]]) {
+  for (const args of [PUSH, DEPLOY, MONITOR]) {
     equal((await file([...args, ...also])).includes(line), true, args[0]);
     match(await file(args), /^# also: \[mail\.example\.com\]$/m);
   }
@@ -390,6 +397,8 @@ Deno.test("what is needed and lacks is named", async () => {
     [["push"], /--domain NAME and --to TARGET$/m],
     [["push", "--domain", "a.b"], /needs --to TARGET$/m],
     [["push", "--to", TARGET], /needs --domain NAME$/m],
+    // Where neither a config file nor mailcow.conf names it, nothing could ever be verified.
+    [["monitor"], /setup monitor needs --domain NAME\nhint: .*--domain /],
     [["deploy", "--replace"], /needs --authorized-key LINE$/m],
     [["deploy", "--authorized-key", LINE, "--to", TARGET], /has no --to\n.*setup push/],
     [["push", "--mailcow", "/srv/m"], /has no --mailcow\n.*setup deploy/],
@@ -401,6 +410,54 @@ Deno.test("what is needed and lacks is named", async () => {
     match(stderr, message);
     match(stderr, /^ERROR: [^\n]+\nhint: [^\n]+\n$/);
   }));
+});
+
+Deno.test("the script of deploy names what comes after it on either host, in that order", async () => {
+  await withConfig("", async (file, path) => {
+    for (
+      const [args, flag] of [[DEPLOY, ""], [[...DEPLOY, ...file], ` --config ${path}`]] as const
+    ) {
+      const { text, call } = await setup([...args]);
+      const [steps = ""] =
+        /^ *key=\$\(host_key\)\n[^]*?certsync verify\$config_flag"\n/m.exec(text) ?? [];
+      const said = await call(`host_key() { echo '${KEY}'; }\n${steps}`);
+      deepEqual(said.match(/(?<=^ +)certsync .*/gm), [
+        `certsync setup push --host-key '${KEY}' | sh`,
+        "certsync push --force",
+        `certsync deploy${flag}`,
+        `certsync verify${flag}`,
+      ]);
+    }
+  });
+});
+
+Deno.test("the config files say that deploy looks at what docker publishes", async () => {
+  for (const args of [DEPLOY, ["local", "--domain", "mail.example.org"]]) {
+    const file = (await setup(args)).fed("config /etc/certsync/config.yaml") ?? "";
+    match(file, /; the default is all that docker publishes of mailcow\.\n {2}# endpoints: /);
+  }
+});
+
+Deno.test("that certsync finds no certificate is left to a person, once for all names, and is no error", async () => {
+  await using dir = await tempDir();
+  const { call } = await setup([...PUSH, "--also", "shop.example.net"]);
+  const config = `${dir.path}/config.yaml`;
+  await Deno.writeTextFile(config, `push: {live: ${dir.path}/live}\n`);
+  const binary = fileURLToPath(new URL("../dist/certsync", import.meta.url));
+  const lines = `certsync='${binary}'\nexec 2>&1\nfind_certificates ${config} a.example b.example`;
+  const places = `; say where this host sees NPM's certificates:\n        ${config}: push.live\n`;
+  equal(
+    await call(lines),
+    "setup: still to be done by hand:\n" +
+      `  - there is no live directory: "${dir.path}/live"${places}`,
+  );
+  await Deno.mkdir(`${dir.path}/live/npm-1`, { recursive: true });
+  const said = await call(lines);
+  match(said, /^WARNING: skipped: .*\nsetup: still to be done by hand:\n/);
+  ok(
+    said.endsWith(`  - no certificate for "a.example", "b.example" among 1 directories${places}`),
+    said,
+  );
 });
 
 Deno.test("what has no place in a script that root runs is refused", async () => {

@@ -273,15 +273,16 @@ sum_up() {
     fi
 }
 
-# find_certificates CONFIG NAME...: of which names certsync sees none.
+# find_certificates CONFIG NAME...: whether certsync sees one of each; if not, why is said once for all.
 find_certificates() {
     file=$1
     shift
-    for name in "$@"; do
-        "$certsync" find-npm-dir --config "$file" "$name" >/dev/null ||
-            todo "NPM has no certificate of $name where certsync looks; say where this host sees it:" \
-                "$file: push.live"
-    done
+    code=0
+    "$certsync" find-npm-dir --config "$file" "$@" >/dev/null 2>"$work/why" || code=$?
+    grep '^WARNING: ' "$work/why" >&2 || :
+    [ "$code" = 0 ] ||
+        todo "$(sed -n 's/^ERROR: //p' "$work/why"); say where this host sees NPM's certificates:" \
+            "$file: push.live"
 }
 
 # look_at_mailcow ROLE DIR: whether it is there, and leaves the certificate to certsync.

@@ -1,6 +1,6 @@
 // What setup is to do: the command line and the config file, checked for what a script may hold.
 
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import type { Flags } from "../cli/command_line.ts";
 import { checkDistinct, flagDomain } from "../config/names.ts";
 import { pushTargets } from "../config/push_config.ts";
@@ -15,6 +15,7 @@ import {
 import { type ConfigFile, STANDARD_FILE } from "../config/config_file.ts";
 import type { TargetEntry } from "../config/schema.ts";
 import { quote, UsageFailure } from "../failure.ts";
+import { isMissing } from "../files/read_file.ts";
 import { parseFurtherName } from "../values/host_name.ts";
 import type { PushTarget } from "../values/push_target.ts";
 import { checkPaths } from "./paths.ts";
@@ -308,6 +309,11 @@ function localSetup(config: ConfigFile, flags: Flags, volumes: readonly string[]
 
 function monitorSetup(config: ConfigFile, flags: Flags): MonitorSetup {
   const domain = flagDomain(flags) ?? config.domain ?? null;
+  if (domain === null && isMissing(join(config.deploy?.mailcow ?? MAILCOW, "mailcow.conf"))) {
+    throw new UsageFailure("certsync setup monitor needs --domain NAME", {
+      hint: "certsync setup monitor --domain mail.example.org; on the mail host mailcow.conf tells",
+    });
+  }
   const also = setupNames(config, flags, domain);
   const missing = missingLines(config, { domain, also }, {});
   return { role: "monitor", file: configPath(flags), missing, domain, also };

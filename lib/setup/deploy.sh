@@ -120,7 +120,7 @@ $yaml_state
   # How long a reloaded service may take to serve the new one, and a restarted one.
   # settle: 30s
   # restart_timeout: 5m
-  # What is looked at afterwards; the default is all that mailcow.conf publishes.
+  # What is looked at afterwards; the default is all that docker publishes of mailcow.
   # endpoints: [imaps://127.0.0.1:993]
 END_OF_FILE
     unit mailcow-cert-deploy.service <<END_OF_FILE
@@ -154,6 +154,7 @@ END_OF_FILE
     key=$(host_key)
     todo 'on the NPM host, as root:' '' "$key" '' "certsync setup push --host-key '$key'$also_flags | sh" \
         'certsync push --force' ''
+    todo 'then, here:' "certsync deploy$config_flag" "certsync verify$config_flag"
     [ -e "$staging/fullchain.pem" ] ||
         say 'until that push, mailcow-cert-deploy.service has nothing to do, and says so'
     tell_missing "$missing"

@@ -42,7 +42,7 @@ $yaml_deploy_state
   # How long a reloaded service may take to serve the new one, and a restarted one.
   # settle: 30s
   # restart_timeout: 5m
-  # What is looked at afterwards; the default is all that mailcow.conf publishes.
+  # What is looked at afterwards; the default is all that docker publishes of mailcow.
   # endpoints: [imaps://127.0.0.1:993]
 END_OF_FILE
     unit mailcow-cert-push.service <<END_OF_FILE

@@ -172,7 +172,8 @@ function deployValues(config: DeploySetup): Values {
   return {
     title: `Makes this host deploy what is pushed to ${staging} into ${mailcow}.`,
     settings: {
-      ...{ mailcow, staging, state, also_flags: alsoFlags(config) },
+      ...{ mailcow, staging, state },
+      ...{ config_flag: configFlag(config), also_flags: alsoFlags(config) },
       // What else may stay in authorized_keys, for grep -E.
       kept_lines: replace ? "^$" : keptLines(staging),
       is_given_keys: authorizedKeys.length === 0 ? "" : "1",
