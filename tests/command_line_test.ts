@@ -174,6 +174,7 @@ Deno.test("help shows two examples of each command, and both are understood", ()
     const { examples }: Command = commands[name];
     equal(examples.length >= 2, true, name);
     for (const { line } of examples) {
+      equal(`  ${line}`.length <= 80, true, line);
       match(commandHelp(name, 80).join("\n"), new RegExp(`^ {2}${RegExp.escape(line)}$`, "m"));
       // What a shell takes for itself, before it and behind it.
       const [, words = ""] = /certsync ([^|>)]*)/.exec(line) ?? [];

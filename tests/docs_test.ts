@@ -3,6 +3,8 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { readCommandLine } from "../lib/cli/command_line.ts";
+import { isKey } from "../lib/config/reader.ts";
+import { schema } from "../lib/config/schema.ts";
 import { documents, withTranscript } from "../tools/documents.ts";
 import { record, unchanging } from "../tools/record.ts";
 
@@ -75,6 +77,23 @@ Deno.test("the README begins with what certsync does, and is no longer than what
     "Uninstall",
     "Where the rest is",
   ]);
+});
+
+Deno.test("the README's steps of one machine are those that setup local prints", () => {
+  const [, steps = ""] = /^## One machine\n\n((?: {4}.*\n)+)/m.exec(read("README.md")) ?? [];
+  const [, printed = ""] = /todo 'last:' (.*)$/m.exec(read("lib/setup/local.sh")) ?? [];
+  deepEqual(
+    steps.trim().split(/\n +/).slice(1),
+    Array.from(printed.matchAll(/"([^"$]*)\$config_flag"/g), ([, command]) => command),
+  );
+});
+
+Deno.test("who has a private CA is told in the README of every command that is to trust it", () => {
+  for (const [section, keys] of Object.entries(schema)) {
+    if (!isKey(keys) && "trust" in keys) {
+      match(read("README.md"), new RegExp(`\`${section}.trust\``));
+    }
+  }
 });
 
 Deno.test("every link of the documents leads to a file, and to a heading in it", () => {

@@ -43,6 +43,16 @@ Deno.test("groff and mandoc find nothing wrong with the man pages", async () => 
   }
 });
 
+Deno.test("the man page says what each exit status means, of status and verify too", async () => {
+  const seen = await read(pages["certsync.1"]);
+  const [, section = ""] = /^EXIT STATUS\n([^]*?)^ENVIRONMENT$/m.exec(seen) ?? [];
+  match(
+    section,
+    /^ +0 +done, or nothing to do\n[^]*^ +status has 1 where a point is in error or a /m,
+  );
+  match(section, /^ +verify has those of monitoring plugins: 0 ok, 1 warning, 2 critical, 3 /m);
+});
+
 Deno.test("the man page holds every command, option and example that --help shows", async () => {
   const seen = await read(pages["certsync.1"]);
   match(seen, /certsync 1\.2\.3 +2026-02-03 +CERTSYNC\(1\)/);

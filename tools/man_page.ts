@@ -33,6 +33,11 @@ export function manPage(version: string, date: string): string {
     ...tagged(text("2"), text("wrong usage or configuration")),
     ".PP",
     text(
+      "status has 1 where a point is in error or a warning, or where none could be looked at, and 0 " +
+        "where all is well.",
+    ),
+    ".PP",
+    text(
       "verify has those of monitoring plugins: 0 ok, 1 warning, 2 critical, 3 unknown or wrong usage.",
     ),
     ".SH ENVIRONMENT",

@@ -92,7 +92,7 @@ export const commands = {
     examples: [
       { line: "certsync push", does: "what the timer runs, with /etc/certsync/config.yaml" },
       {
-        line: "certsync push --to certsync@mail.example.org:/home/certsync/incoming/ --dry-run",
+        line: "certsync push --to certsync@mail.example.org:/home/certsync/incoming/ -n",
         does: "say what would be sent",
       },
     ],
@@ -163,9 +163,8 @@ export const commands = {
     examples: [
       { line: "certsync verify", does: "on either host: all that this host can see" },
       {
-        line:
-          "certsync verify mail.example.org --source npm:/etc/letsencrypt/live/npm-5/fullchain.pem",
-        does: "from anywhere: source against what is served",
+        line: "certsync verify NAME --source npm:/etc/letsencrypt/live/npm-5/fullchain.pem",
+        does: "from anywhere: what the host npm has against what NAME serves",
       },
     ],
   },
@@ -209,7 +208,10 @@ export const commands = {
     summary: "print the shell script that makes this host a part of the chain",
     operand: "push|deploy|local|monitor",
     options: [
-      { ...domain, help: `${domain.help}; setup push and setup local need it` },
+      {
+        ...domain,
+        help: `${domain.help}; setup push, local and, on a third host, monitor need it`,
+      },
       also,
       {
         name: "to",
@@ -237,9 +239,8 @@ export const commands = {
     ],
     examples: [
       {
-        line:
-          "certsync setup push --domain mail.example --to certsync@mail.example:/home/certsync/incoming/",
-        does: "on the NPM host: read what it prints, then give it to sh, as root",
+        line: "certsync setup push --domain NAME --to certsync@NAME:/home/certsync/incoming/",
+        does: "on the NPM host, for the mail host NAME: read it, then give it to sh, as root",
       },
       { line: "certsync setup monitor | sudo sh", does: "verify the chain here every day" },
     ],
