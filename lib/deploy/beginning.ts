@@ -4,6 +4,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { type DeployMemory, readMemory } from "../chain/deploy_memory.ts";
 import { type Mailcow, readMailcow } from "../chain/mailcow.ts";
+import { describeLeft } from "../chain/name_refusals.ts";
 import { awaitStaged, lookAtStaged, type Staged, stagingWarnings } from "../chain/staging.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { checkDistinct, checkOnly } from "../config/names.ts";
@@ -14,7 +15,6 @@ import { isTemporary, removeLeftovers } from "../files/write_file.ts";
 import type { RunContext } from "../run_context.ts";
 import { wishFor } from "./further.ts";
 import { writeMade } from "./memory.ts";
-import { describeLeft } from "./name_refusals.ts";
 import {
   noPrevious,
   previousDirectories,

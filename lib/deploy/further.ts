@@ -1,21 +1,19 @@
 // The further names of a run: what there is of each, and what is decided of it.
 
-import * as fs from "node:fs";
-import { join } from "node:path";
 import { timeState } from "../certificate/certificate.ts";
 import { deliveredPaths, installedPaths, keyFits, type Pair } from "../certificate/pair.ts";
 import type { DeployMemory, Loaded } from "../chain/deploy_memory.ts";
-import { type Mailcow, type Service, serviceNames } from "../chain/mailcow.ts";
+import { type Service, serviceNames } from "../chain/mailcow.ts";
+import { placeOf } from "../chain/name_place.ts";
+import { refuseAcme, refuseTurn } from "../chain/name_refusals.ts";
 import type { Scene } from "../chain/scene.ts";
 import { ownDirectory } from "../chain/sni.ts";
 import { mixedHint, stagedDirectory } from "../chain/staging.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import type { Failure } from "../failure.ts";
-import { FileProblem, readFileIfAny } from "../files/read_file.ts";
 import type { RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
 import { type DeployFacts, mailHostname, type Situation } from "./facts.ts";
-import { refuseAcme, refuseTurn } from "./name_refusals.ts";
 import {
   isPair,
   type NameCircumstances,
@@ -63,32 +61,6 @@ export function readNames(
       previous: () => replaced.has(name) ? readPreviousOfName(config.state, name) : null,
     };
   });
-}
-
-/** What stands where the directory of the name would be made. */
-function placeOf(
-  name: string,
-  { sslDirectory }: Mailcow,
-  wasBegun: boolean,
-): NameFacts["place"] {
-  const directory = join(sslDirectory, name);
-  const stat = fs.lstatSync(directory, { throwIfNoEntry: false });
-  if (stat === undefined) return "free";
-  if (!stat.isDirectory()) return "foreign";
-  const domains = wordsIn(join(directory, "domains"));
-  // One that lacks its pair is the name's nevertheless.
-  return (domains === null ? wasBegun : domains.includes(name)) ? "ours" : "foreign";
-}
-
-/** Null where there is no such file. */
-function wordsIn(path: string): string[] | null {
-  try {
-    const file = readFileIfAny(path, { follow: true });
-    return file && new TextDecoder().decode(file.bytes).toLowerCase().split(/\s+/);
-  } catch (error) {
-    if (error instanceof FileProblem) return [];
-    throw error;
-  }
 }
 
 /** What was rolled back before, alone or with others, is not taken again as it is. */

@@ -5,20 +5,19 @@ import { timeState } from "../certificate/certificate.ts";
 import { keyIsAnothers, type Pair, samePair } from "../certificate/pair.ts";
 import type { Made } from "../chain/deploy_memory.ts";
 import { type Installed, type Service, serviceNames, type SniDirectory } from "../chain/mailcow.ts";
+import { type Place, refusePlace, servedByTop } from "../chain/name_place.ts";
+import {
+  describeFallback,
+  refuseHidden,
+  refuseSeveral,
+  refuseUncovered,
+  refuseUnlike,
+} from "../chain/name_refusals.ts";
 import { belongsInto, isHttpsOnly, type OwnDirectory, uncovered } from "../chain/sni.ts";
 import { NothingStaged } from "../chain/staging.ts";
 import type { Failure } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
 import { describeBroken, problemIn } from "./broken.ts";
-import {
-  describeFallback,
-  refuseForeignPlace,
-  refuseForgotten,
-  refuseHidden,
-  refuseSeveral,
-  refuseUncovered,
-  refuseUnlike,
-} from "./name_refusals.ts";
 
 /** A further name, with all that is decided by. */
 export interface NameFacts {
@@ -28,7 +27,7 @@ export interface NameFacts {
   /** The SNI directory that holds it, or why none can be its own. */
   readonly own: OwnDirectory;
   /** What stands where its own would be made: nothing, what certsync began, or somebody else's. */
-  readonly place: "free" | "ours" | "foreign";
+  readonly place: Place;
   /** Whether certsync made its directory, and how far it came. */
   readonly made: Made | null;
   /** Whether certsync replaced a pair of it before. */
@@ -105,7 +104,7 @@ function nothing(name: string): NamePlan {
 
 /** The top-level pair serves a name that it covers, where nothing lies ahead of it. */
 function planWithout(one: NameFacts, circumstances: NameCircumstances): NamePlan {
-  const { name, candidate, place, made, isForced } = one;
+  const { name, candidate } = one;
   const { top, sslDirectory } = circumstances;
   const byTop: NamePlan = { ...nothing(name), serving: covers(top, [name]) ? top : null };
   if (!isPair(candidate)) {
@@ -114,15 +113,15 @@ function planWithout(one: NameFacts, circumstances: NameCircumstances): NamePlan
     }
     return { ...byTop, warnings: [describeFallback(name, candidate)] };
   }
-  if (top !== null && candidate.leaf.fingerprint === top.leaf.fingerprint) return byTop;
-  if (top !== null && byTop.serving !== null && endsSooner(candidate, top)) {
-    return { ...byTop, warnings: [describeFallback(name, candidate.leaf.notAfter)] };
+  switch (servedByTop(name, candidate, top)) {
+    case "same":
+      return byTop;
+    case "longer":
+      return { ...byTop, warnings: [describeFallback(name, candidate.leaf.notAfter)] };
   }
+  const refusal = refusePlace(one, sslDirectory);
+  if (refusal !== null) return { ...byTop, refusal };
   const directory = `${sslDirectory}/${name}`;
-  if (place === "foreign") return { ...byTop, refusal: refuseForeignPlace(name, directory) };
-  if (place === "free" && made === "anew" && !isForced) {
-    return { ...byTop, refusal: refuseForgotten(name, directory) };
-  }
   return { ...nothing(name), serving: candidate, directory, deed: "make" };
 }
 

@@ -1,8 +1,8 @@
 // Why a further name's pair is not taken, and the way out of each.
 
 import type { Pair } from "../certificate/pair.ts";
-import { serviceNames, type SniDirectory } from "../chain/mailcow.ts";
-import { uncovered } from "../chain/sni.ts";
+import { serviceNames, type SniDirectory } from "./mailcow.ts";
+import { uncovered } from "./sni.ts";
 import { Failure, quote, quoteAll } from "../failure.ts";
 import { shellWord } from "../values/shell_word.ts";
 import { formatTime } from "../values/time.ts";

@@ -1,0 +1,71 @@
+// Where a further name's directory would be made: whether it needs one, and why none can be made.
+
+import * as fs from "node:fs";
+import { join } from "node:path";
+import type { Pair } from "../certificate/pair.ts";
+import type { Failure } from "../failure.ts";
+import { FileProblem, readFileIfAny } from "../files/read_file.ts";
+import { namesCover } from "../values/host_name.ts";
+import type { Made } from "./deploy_memory.ts";
+import type { Mailcow } from "./mailcow.ts";
+import { refuseForeignPlace, refuseForgotten } from "./name_refusals.ts";
+
+/** What stands there: nothing, what certsync began, or somebody else's. */
+export type Place = "free" | "ours" | "foreign";
+
+export function placeOf(
+  name: string,
+  { sslDirectory }: Pick<Mailcow, "sslDirectory">,
+  wasBegun: boolean,
+): Place {
+  const directory = join(sslDirectory, name);
+  const stat = fs.lstatSync(directory, { throwIfNoEntry: false });
+  if (stat === undefined) return "free";
+  if (!stat.isDirectory()) return "foreign";
+  const domains = wordsIn(join(directory, "domains"));
+  // One that lacks its pair is the name's nevertheless.
+  return (domains === null ? wasBegun : domains.includes(name)) ? "ours" : "foreign";
+}
+
+/** Null where there is no such file. */
+function wordsIn(path: string): string[] | null {
+  try {
+    const file = readFileIfAny(path, { follow: true });
+    return file && new TextDecoder().decode(file.bytes).toLowerCase().split(/\s+/);
+  } catch (error) {
+    if (error instanceof FileProblem) return [];
+    throw error;
+  }
+}
+
+/** Why no directory of the name's own can be made; null where nothing is in the way. Pure. */
+export function refusePlace(
+  { name, place, made, isForced }: {
+    readonly name: string;
+    readonly place: Place;
+    /** Whether certsync made it, and how far it came. */
+    readonly made: Made | null;
+    /** Whoever forces it has it made anew as often as it goes away. */
+    readonly isForced: boolean;
+  },
+  sslDirectory: string,
+): Failure | null {
+  const directory = `${sslDirectory}/${name}`;
+  if (place === "foreign") return refuseForeignPlace(name, directory);
+  return place === "free" && made === "anew" && !isForced ? refuseForgotten(name, directory) : null;
+}
+
+/**
+ * Whether the name needs no directory, because the top-level pair is its own (`same`), or covers it and
+ * ends no sooner (`longer`). Pure.
+ */
+export function servedByTop(
+  name: string,
+  candidate: Pair,
+  top: Pair | null,
+): "same" | "longer" | null {
+  if (top === null) return null;
+  if (candidate.leaf.fingerprint === top.leaf.fingerprint) return "same";
+  const isCovered = namesCover(top.leaf.names, name) !== null;
+  return isCovered && candidate.leaf.notAfter < top.leaf.notAfter ? "longer" : null;
+}
