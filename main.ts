@@ -2,7 +2,7 @@
 
 import { fstatSync } from "node:fs";
 import { type Flags, readCommandLine, valueIn, wantsJson } from "./lib/cli/command_line.ts";
-import { commandHelp, type CommandName, isReporting, overview } from "./lib/cli/commands.ts";
+import { commandHelp, type CommandName, overview } from "./lib/cli/commands.ts";
 import { isOneMachine, ofOneMachine } from "./lib/config/one_machine.ts";
 import {
   isJournal,
@@ -109,7 +109,9 @@ async function main(): Promise<number> {
           line.command,
         );
       }
-      if (wantsJson(argv)) printJson(null, failedReport({ warnings: [] }, line.why));
+      if (wantsJson(argv)) {
+        terminal.print(jsonOf(null, failedReport({ warnings: [] }, line.why)));
+      }
       terminal.diagnose(line.why);
       return exitCode("misused", null);
   }
@@ -170,10 +172,9 @@ async function report<Config, R extends Report>(
   const isMisused = flags instanceof UsageFailure;
   const output = isMisused ? undefined : flags.value("output");
   const isJson = wantsJson(argv);
-  if (isJson) printJson(name, outcome);
   const isSilent = !isMisused && flags.has("quiet") && (ending === "idle" || ending === "ok");
-  if (output !== undefined || (!isJson && !isSilent)) {
-    const words = command.words(printable(outcome), config, {
+  if (output !== undefined || isJson || !isSilent) {
+    const lines = isJson ? [jsonOf(name, outcome)] : command.words(printable(outcome), config, {
       format: valueIn(argv, "format"),
       all: !isMisused && flags.has("all"),
       width: output === undefined ? widthOf(Deno.stdout) : STANDARD_COLUMNS,
@@ -181,8 +182,8 @@ async function report<Config, R extends Report>(
       now,
       paint: output === undefined ? terminal.paint : (text) => text,
     });
-    if (output === undefined) words.forEach(terminal.print);
-    else if (!await writeOutput(output, words)) ending = "unknown";
+    if (output === undefined) lines.forEach(terminal.print);
+    else if (!await writeOutput(output, lines)) ending = "unknown";
   }
   for (const warning of outcome.warnings) terminal.tell("warning", `WARNING: ${warning}`);
   complaints(outcome).forEach(terminal.diagnose);
@@ -250,10 +251,8 @@ function waitInSilence(): Disposable {
   return { [Symbol.dispose]() {} };
 }
 
-function printJson(command: CommandName | null, report: Report): void {
-  if (command === null || isReporting(command)) {
-    terminal.print(printableJson({ schema: 1, command, ...report }));
-  }
+function jsonOf(command: CommandName | null, report: Report): string {
+  return printableJson({ schema: 1, command, ...report });
 }
 
 /** Whether it could be written; if not, that is said. */

@@ -204,6 +204,19 @@ Deno.test("--output replaces the file by a rename, readable by the collector, an
   deepEqual(Array.from(Deno.readDirSync(dir.path), ({ name }) => name), ["certsync.prom"]);
 });
 
+Deno.test("with --output what would be printed is in the file alone, JSON too", async () => {
+  await using dir = await tempDir();
+  const file = `${dir.path}/certsync.json`;
+  for (const format of [[], ["--format", "prometheus"]]) {
+    const args = ["verify", "--config", "/nonexistent.yaml", "--json", ...format];
+    const { code, stdout } = await certsync([...args, "--output", file]);
+    deepEqual([code, stdout], [3, ""]);
+    const printed = await certsync(args);
+    equal(await Deno.readTextFile(file), printed.stdout);
+    equal(printed.json().command, "verify");
+  }
+});
+
 Deno.test("an output that cannot be written is said, and is no success though all is well", async () => {
   await using ca = await authority();
   await using dir = await tempDir();

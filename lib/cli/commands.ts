@@ -157,7 +157,11 @@ export const commands = {
         help: "a table, one line with perfdata, or for a textfile collector",
       },
       { name: "all", help: "show each endpoint, also those that are alike and well" },
-      { name: "output", argument: "FILE", help: "replace FILE with it, instead of printing it" },
+      {
+        name: "output",
+        argument: "FILE",
+        help: "replace FILE with it, with --json the object, instead of printing it",
+      },
       ...reporting,
     ],
     examples: [
@@ -176,7 +180,7 @@ export const commands = {
         name: "live",
         argument: "DIR",
         repeatable: true,
-        help: "look in DIR; may be given several times",
+        help: "look in DIR, which holds npm-*; may be given several times",
       },
       { name: "all", help: "list every directory with its names, expiry and state" },
       ...reporting,
