@@ -345,6 +345,11 @@ test("names are sent with what find-npm-dir picks, also two of one lineage, or o
   await scene.npm.renew(5, one);
   equal((await scene.push()).code, 0);
   await assertStaged(scene, { "": one, [imap]: one, [smtp]: one, [SHOP]: one });
+
+  // A single one is named: it may be the domain itself.
+  await scene.configure({ also: undefined });
+  const added = await scene.push(["--also", BLOG, "--dry-run"]);
+  match(added.stdout, new RegExp(`^would push ${BLOG} [^]*\nunchanged: ${NAME}\nTLSA `));
 });
 
 test("push.source counts for the domain alone", async () => {

@@ -900,6 +900,11 @@ test("push --dry-run says what would happen, and creates nothing", async () => {
   throws(() => Deno.statSync(judged), Deno.errors.NotFound);
   equal(scene.server.connections(), 0);
 
+  // The key of what is there already is published, or needs not be.
+  await scene.remember(`${first.fingerprint} ${scene.to}\n`);
+  const again = await scene.push(["--dry-run", "--force"]);
+  match(again.stdout, /^would push .*\nfingerprint .*\nto .*incoming\/\n$/);
+
   const expired = await ca.issue({
     names: [NAME],
     notBefore: ago(9 * DAY_MS),

@@ -203,12 +203,19 @@ export function describePush({ certificates, result }: PushReport): string[] {
   if (result === "unchanged") return describeNothing(known);
   const tried = known.filter(({ outcome }) => outcome !== "unchanged" && outcome !== "refused");
   const groups = Map.groupBy(tried, ({ targets }) => JSON.stringify(targets));
-  const rest = known.filter(({ outcome }) => outcome === "unchanged").length;
+  const [one, ...rest] = known.filter(({ outcome }) => outcome === "unchanged");
   return [
     ...[...groups.values()].flatMap((group) => describeSent(group, certificates.length)),
-    ...(rest === 0 ? [] : [`unchanged: ${countNames(rest)}`]),
-    ...tried.filter(({ outcome }) => outcome === "would-push").map(describeRecord),
+    ...(one === undefined
+      ? []
+      : [`unchanged: ${rest.length === 0 ? one.name : countNames(rest.length + 1)}`]),
+    ...tried.filter(isNewThere).map(describeRecord),
   ];
+}
+
+/** Of what the targets have already the key is no other one. */
+function isNewThere({ outcome, replaces, fingerprint }: CertificateReport): boolean {
+  return outcome === "would-push" && replaces !== fingerprint;
 }
 
 /** Once the mail host has it, it is late: what senders have cached stays for a TTL. */
