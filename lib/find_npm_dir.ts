@@ -1,5 +1,6 @@
 // certsync find-npm-dir: says in which directory the certificate of a name lies.
 
+import { basename, dirname } from "node:path";
 import {
   type Choice,
   choiceWarnings,
@@ -82,6 +83,7 @@ export function findNpmDir(
       ),
     ],
   };
+  const noneThere = lineages.length === 0 ? misplaced(directories, liveKey) : undefined;
   const without = matches.filter(({ match }) => match === null);
   if (without.length === 0) return report;
   const names = quoteAll(without.map(({ hostname }) => hostname));
@@ -97,8 +99,16 @@ export function findNpmDir(
   return {
     ...report,
     error: `no certificate for ${names} among ${lineages.length} directories`,
-    hint: `see what they hold with: ${commands.find}`,
+    hint: noneThere ?? `see what they hold with: ${commands.find}`,
   };
+}
+
+/** Where no directory holds any, what it should be. */
+function misplaced(directories: readonly string[], liveKey: string): string {
+  const lineage = directories.find((directory) => /^npm-\d+$/.test(basename(directory)));
+  return lineage === undefined
+    ? `name the directory that holds npm-* with ${liveKey}`
+    : `name the directory above it, ${quote(dirname(lineage))}, with ${liveKey}`;
 }
 
 function warningsOf(choice: Choice, lineages: readonly Lineage[], hostName: string): string[] {

@@ -266,6 +266,21 @@ Deno.test("find-npm-dir says so where a live directory holds nothing of Nginx Pr
   match(one.stderr, /^WARNING: no npm-\* in .*\nERROR: no certificate for .*\nhint: .*\n$/);
 });
 
+Deno.test("find-npm-dir that is given one of the npm-*, or what holds none, says what to name", async () => {
+  await using tree = await liveTree();
+  const dir = await tree.npm.add(1, await issue());
+  await Deno.mkdir(`${tree.path}/empty`);
+  const cases = [
+    [dir, `name the directory above it, "${tree.npm.live}", with --live DIR`],
+    [`${tree.path}/empty`, "name the directory that holds npm-* with --live DIR"],
+  ];
+  for (const [live = "", hint] of cases) {
+    const { code, stdout, stderr } = await certsync(["find-npm-dir", NAME, "--live", live]);
+    deepEqual([code, stdout], [1, ""]);
+    equal(stderr.split("\n").at(-2), `hint: ${hint}`);
+  }
+});
+
 Deno.test("find-npm-dir passes over a live directory that is not there beside one that is", async () => {
   await using tree = await liveTree();
   const dir = await tree.npm.add(1, await issue());
