@@ -1,6 +1,7 @@
 // What status says of this host; where it is not well, the way out that it gives is followed.
 
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
+import { unitPoints } from "../lib/status/unit_points.ts";
 import { authority, type Leaf } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
 import { type FakeSystemctl, fakeSystemctl, type Properties } from "./kit/fake_systemctl.ts";
@@ -218,6 +219,15 @@ Deno.test("status of a NPM host where all is well says so, and changes and sends
   });
   deepEqual([quiet.code, quiet.stdout, quiet.stderr], [0, "", ""]);
   equal(scene.server.connections(), 2, "--offline asks nobody");
+  await host.systemctl.set("mailcow-cert-push.timer", { UnitFileState: "disabled" });
+  const loud = await certsync(["status", "-q", "--offline", "--config", scene.configFile], {
+    path: host.systemctl.bin,
+  });
+  equal(loud.code, 1);
+  match(
+    loud.stdout,
+    /^error {4}mailcow-cert-push\.timer: .*\n {9}mend: .*\nnote {5}alert: .*\n {9}mend: .*\n1 error\n$/,
+  );
 });
 
 Deno.test("status of a mail host where all is well says so, and changes nothing", async () => {
@@ -250,7 +260,15 @@ Deno.test("a host without a part is told the three ways to one, and nothing else
     deepEqual([points[0].point, points[0].state], ["role", "error"]);
     const lines = points[0].mend.match(/certsync setup (push|deploy|local) /g);
     deepEqual(lines, ["certsync setup push ", "certsync setup deploy ", "certsync setup local "]);
+    match(points[0].mend, / certsync setup deploy --authorized-key '…' \| sh;/);
   }
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/c.yaml`, "");
+  const told = await certsync(["status", "--json", "--config", `${dir.path}/c.yaml`], {
+    path: systemctl.bin,
+  });
+  const setups = told.json().points[0].mend.match(/certsync setup \w+ --config \S+\/c\.yaml" /g);
+  equal(setups?.length, 3, told.stdout);
   const bad = await certsync(["status", "--nonsense", "--json"]);
   deepEqual([bad.code, bad.json().points], [2, []]);
 });
@@ -548,7 +566,7 @@ Deno.test("status on a mail host gives the way out, and it is one", async (t) =>
       point: "mailcow",
       state: "error",
       words: /mailcow\.conf" does not exist/,
-      mend: /deploy\.mailcow/,
+      mend: /^name mailcow's directory with deploy\.mailcow in the config file$/,
       arrange: ({ host }) => host.configure({ mailcow: `${host.root}/none` }),
       follow: ({ host }) => host.configure({}),
     },
@@ -604,6 +622,45 @@ Deno.test("status on a mail host gives the way out, and it is one", async (t) =>
       arrange: ({ host }) => Deno.remove(host.staging, { recursive: true }),
     },
     {
+      what: "no staging where nobody was let in either",
+      point: "staging",
+      state: "error",
+      words: /"\/home\/certsync\/incoming" does not exist$/,
+      mend: /^certsync setup deploy --config \S+ --authorized-key '…' \| sh$/,
+      arrange: ({ host }) => host.configure({ staging: undefined }),
+      follow: ({ host }) => host.configure({}),
+    },
+    {
+      what: "names in staging that cannot be typed",
+      point: "staging",
+      state: "warning",
+      words: /^holds what nobody asked for: "junk\\u001b\[31m", "planted"$/,
+      mend:
+        /^rm -r \S+\/planted"; find \S+ -mindepth 1 -maxdepth 1 -inum \d+ -exec rm -r \{\} \+; or /,
+      arrange: async ({ host }) => {
+        await Deno.mkdir(`${host.staging}/junk\x1b[31m/below`, { recursive: true });
+        await Deno.symlink("/etc", `${host.staging}/planted`);
+      },
+      follow: ({ type }, mend) => type(mend.replace(/; or .*$/, "")),
+    },
+    {
+      what: "a run that refused, and nothing that went well after it",
+      point: `last deploy of ${NAME}`,
+      state: "error",
+      words: /^refused at \d{4}-\S+Z: .*expired/,
+      mend: /^run it again, and do what it says: certsync deploy --config \S+$/,
+      arrange: async ({ host }) => {
+        equal((await host.deploy()).code, 0);
+        await host.stage(expired);
+        equal((await host.deploy()).code, 1);
+      },
+      follow: async ({ host }) => {
+        await host.stage(fresh);
+        const result = await host.deploy(["--json"]);
+        deepEqual([result.code, result.json().result], [0, "unchanged"]);
+      },
+    },
+    {
       what: "names in staging that nobody asked for",
       point: "staging",
       state: "warning",
@@ -647,6 +704,8 @@ Deno.test("status on a mail host gives the way out, and it is one", async (t) =>
 Deno.test("a program that is missing is named with its package, and is well once it is there", async () => {
   await using host = await npmHost();
   await using dir = await tempDir();
+  await Deno.mkdir(host.scene.state, { mode: 0o700 });
+  await Deno.writeTextFile(`${host.scene.state}/sandbox`, "none\n");
   for (const name of ["ssh", "openssl", "ssh-keygen", "ssh-add"] as const) {
     await Deno.symlink(need(name), `${dir.path}/${name}`);
   }
@@ -662,8 +721,36 @@ Deno.test("a program that is missing is named with its package, and is well once
     mend: "install the package rsync",
   });
   match(pointOf(before, "mailcow-cert-push.timer").words, /^systemd does not run here/);
+  match(pointOf(before, "mailcow-cert-push.timer").mend ?? "", /^have it run twice a day /);
+  const [verify] = unitPoints({ role: "verify", watches: null, setup: "" }, null);
+  match(verify?.mend ?? "", /^have it run daily by .*: certsync verify$/);
+  equal(
+    before.points.some(({ point }: Point) => point === "mailcow-cert-push.service"),
+    false,
+    "no unit is to blame for what was run by hand",
+  );
   await Deno.symlink(need("rsync"), `${dir.path}/rsync`);
   equal(pointOf(await ask(), "rsync").state, "ok");
+});
+
+Deno.test("a local target at fault is a point of its own, and needs no ssh", async () => {
+  await using host = await npmHost();
+  const { scene, systemctl } = host;
+  equal((await scene.push()).code, 0);
+  const local = `${scene.path}/local`;
+  await scene.configure({ to: local });
+  await systemctl.set("mailcow-cert-push.path", WATCHED(`${scene.npm.root}/renewal`));
+  for (const args of [[], ["--offline"]]) {
+    const report = await host.status(...args);
+    const bad = pointOf(report, `target ${local}`);
+    deepEqual([bad.state, bad.mend], ["error", `make it: install -d -m 700 "${local}"`]);
+    equal(pointOf(report, `source of ${NAME}`).state, "ok");
+    equal(pointOf(report, "config").state, "ok");
+    equal(report.points.some(({ point }) => point === "ssh"), false);
+    deepEqual(report.history.map(({ outcome }) => outcome), ["pushed"]);
+  }
+  await host.type(`install -d -m 700 ${local}`);
+  equal((await host.status()).code, 0);
 });
 
 Deno.test("a mail host without docker is told of that once", async () => {
@@ -730,6 +817,8 @@ Deno.test("what this user may not see is unknown, with why, and neither well nor
   await using dir = await tempDir();
   equal((await host.scene.push()).code, 0);
   const { push } = JSON.parse(await Deno.readTextFile(host.scene.configFile));
+  const closed = `${host.scene.path}/closed`;
+  await Deno.mkdir(`${closed}/in`, { recursive: true, mode: 0o700 });
   const { deploy } = JSON.parse(await Deno.readTextFile(mail.host.config));
   const config = `${dir.path}/c.yaml`;
   await Deno.writeTextFile(config, JSON.stringify({ domain: NAME, push, deploy }));
@@ -738,16 +827,23 @@ Deno.test("what this user may not see is unknown, with why, and neither well nor
   for (const path of [dir.path, host.scene.path, mail.host.root]) await Deno.chmod(path, 0o755);
   const binary = `${dir.path}/certsync`;
   await Deno.copyFile(new URL("../dist/certsync", import.meta.url), binary);
-  const { stdout, stderr } = await new Deno.Command("setpriv", {
-    args: [
-      ...["--reuid=65534", "--regid=65534", "--clear-groups", binary],
-      ...["status", "--json", "--config", config],
-    ],
-  }).output();
-  const report: Report = JSON.parse(new TextDecoder().decode(stdout));
-  const dark = report.points.filter(({ state }) => state === "unknown");
-  deepEqual(dark.map(({ point }) => point), ["source", "ssh key", "targets", "mailcow", "staging"]);
-  ok(dark.every(({ mend }) => mend === "run this as root"), JSON.stringify(dark));
-  deepEqual(report.points.filter(({ state }) => state === "error"), []);
-  doesNotMatch(new TextDecoder().decode(stderr), /bug|\bat /);
+  const look = async (expected: string[]) => {
+    const { stdout, stderr } = await new Deno.Command("setpriv", {
+      args: [
+        ...["--reuid=65534", "--regid=65534", "--clear-groups", binary],
+        ...["status", "--json", "--config", config],
+      ],
+    }).output();
+    const report: Report = JSON.parse(new TextDecoder().decode(stdout));
+    const dark = report.points.filter(({ state }) => state === "unknown");
+    deepEqual(dark.map(({ point }) => point), expected);
+    ok(dark.every(({ mend }) => mend === "run this as root"), JSON.stringify(dark));
+    deepEqual(report.points.filter(({ state }) => state === "error"), []);
+    doesNotMatch(new TextDecoder().decode(stderr), /bug|\bat /);
+  };
+  await look(["source", "ssh key", "targets", "mailcow", "staging"]);
+  const local = { ...push, to: `${closed}/in` };
+  const beyond = { ...deploy, staging: `${closed}/incoming` };
+  await Deno.writeTextFile(config, JSON.stringify({ domain: NAME, push: local, deploy: beyond }));
+  await look(["source", `target ${closed}/in`, "mailcow", "staging"]);
 });

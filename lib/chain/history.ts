@@ -38,7 +38,7 @@ export interface Recording<R> {
   readonly now: Date;
   /** What is reported of a run that came to nothing. */
   readonly empty: R;
-  /** What the report says of each name that changed or was refused. */
+  /** What the report says of each name; of what was only foreseen, nothing. */
   changes(report: R): readonly Change[];
 }
 
@@ -64,7 +64,12 @@ export async function recorded<R extends Report>(
 function record(state: string, changes: readonly Change[], now: Date): string | null {
   if (changes.length === 0) return null;
   try {
-    const lines = extend(readHistory(state), changes, now).map((entry) => JSON.stringify(entry));
+    const before = readHistory(state);
+    const after = extend(before, changes, now);
+    if (after.length === before.length && after.every((entry, n) => entry === before[n])) {
+      return null;
+    }
+    const lines = after.map((entry) => JSON.stringify(entry));
     writeState(state, FILE, lines.map((line) => `${line}\n`).join(""));
     return null;
   } catch (error) {
@@ -73,7 +78,24 @@ function record(state: string, changes: readonly Change[], now: Date): string | 
   }
 }
 
-/** A run like the one before it of that name is counted there. Pure. */
+/**
+ * The last entry of each name, where that came to no good end. What befell a run as a whole, and so
+ * has no name, is over with whatever went well later. Pure.
+ */
+export function faults(history: readonly HistoryEntry[]): HistoryEntry[] {
+  const open = new Map<string | null, HistoryEntry>();
+  for (const entry of history) {
+    open.delete(entry.name);
+    if (entry.error !== undefined) open.set(entry.name, entry);
+    else open.delete(null);
+  }
+  return [...open.values()];
+}
+
+/**
+ * A run like the one before it of that name is counted there; one that had nothing to do is told only
+ * where that ends a fault. Pure.
+ */
 export function extend(
   history: readonly HistoryEntry[],
   changes: readonly Change[],
@@ -82,6 +104,10 @@ export function extend(
   const time = formatTime(now);
   const extended = [...history];
   for (const { error, ...change } of changes) {
+    if (
+      change.outcome === "unchanged" && error === undefined &&
+      !faults(extended).some(({ name }) => name === null || name === change.name)
+    ) continue;
     const words = error === undefined ? {} : { error: shorten(error) };
     const entry: HistoryEntry = { time, ...change, ...words };
     const index = extended.findLastIndex(({ name }) => name === change.name);

@@ -121,7 +121,12 @@ function lacking(
   );
 }
 
-export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
+/** `checkLocal` throws where a local target is not fit to be written to. */
+export function pushConfig(
+  file: ConfigFile,
+  flags: Flags,
+  checkLocal = checkOwnDirectory,
+): PushConfig {
   const { push = {} } = file;
   const to = pushTargets(file, flags);
   if (to === undefined) {
@@ -144,7 +149,11 @@ export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
     commands: commandsToTell(flags),
     domain: name,
     also: furtherNames(file, flags, name),
-    to: to.map((entry) => destination(entry, push, what)),
+    to: to.map((entry) => {
+      const target = destination(entry, push);
+      if (target.kind === "local") checkLocal(target.directory, what);
+      return target;
+    }),
     state: push.state ?? PUSH_STATE,
     trust: push.trust ?? standard(schema.push.trust),
     timeoutMs: push.timeout ?? standard(schema.push.timeout),
@@ -157,12 +166,8 @@ export function pushConfig(file: ConfigFile, flags: Flags): PushConfig {
 function destination(
   { port, identity, known_hosts, ...target }: TargetEntry,
   push: NonNullable<ConfigFile["push"]>,
-  what: string,
 ): Destination {
-  if (target.kind === "local") {
-    checkOwnDirectory(target.directory, what);
-    return target;
-  }
+  if (target.kind === "local") return target;
   const knownHosts = known_hosts ?? push.known_hosts;
   return {
     ...target,

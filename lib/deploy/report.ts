@@ -125,7 +125,7 @@ export function changesOf({ certificates, ...report }: DeployReport): Change[] {
     certificates.every(({ error }) => error === undefined);
   return (isCommon ? [own] : [own, ...certificates.slice(1)]).flatMap(
     ({ name, outcome, replaces, fingerprint, error }) => {
-      if (outcome === "unchanged" || outcome === "would-deploy") return [];
+      if (outcome === "would-deploy") return [];
       const words = error === undefined ? {} : { error };
       return [{ name, outcome, old: replaces, new: fingerprint, ...words }];
     },

@@ -19,6 +19,7 @@ export function checkOwnDirectory(path: string, what: string): void {
     const which = place === directory ? quote(directory) : `${quote(directory)}: ${quote(place)}`;
     throw new UsageFailure(`${what} is no directory of root's alone: ${which} ${trouble.why}`, {
       hint: trouble.hint,
+      cause: trouble.cause,
     });
   }
 }
@@ -31,6 +32,7 @@ function parentsOf(path: string): string[] {
 interface Trouble {
   readonly why: string;
   readonly hint: string;
+  readonly cause?: Error;
 }
 
 function troubleOf(path: string, place: "itself" | "parent"): Trouble | null {
@@ -42,10 +44,11 @@ function troubleOf(path: string, place: "itself" | "parent"): Trouble | null {
       hint: `make it${Deno.uid() === 0 ? "" : ", as root"}: install -d -m 700 ${word}`,
     };
   }
-  if (stat === "closed") {
+  if (stat instanceof Error) {
     return {
       why: "may not be looked at by this user",
       hint: asRoot("look at the disk, and at lsattr"),
+      cause: stat,
     };
   }
   if (stat.isSymbolicLink()) {
@@ -72,11 +75,11 @@ function troubleOf(path: string, place: "itself" | "parent"): Trouble | null {
   };
 }
 
-function lookAt(path: string): fs.Stats | "missing" | "closed" {
+function lookAt(path: string): fs.Stats | "missing" | Error {
   try {
     return fs.lstatSync(path);
   } catch (error) {
     if (!(error instanceof Error && "code" in error)) throw error;
-    return error.code === "ENOENT" || error.code === "ENOTDIR" ? "missing" : "closed";
+    return error.code === "ENOENT" || error.code === "ENOTDIR" ? "missing" : error;
   }
 }

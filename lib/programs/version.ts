@@ -3,6 +3,9 @@
 import type { RunContext } from "../run_context.ts";
 import { lastWords, ProgramFailure, run } from "./run.ts";
 
+/** The programs that are asked for it. */
+export type VersionedProgram = keyof typeof questions;
+
 const questions = {
   rsync: ["--version"],
   ssh: ["-V"],
@@ -12,7 +15,7 @@ const questions = {
 
 /** Its first line of that. Throws a Failure where it is missing, or does not tell. */
 export async function readVersion(
-  program: keyof typeof questions,
+  program: VersionedProgram,
   context: RunContext,
 ): Promise<string> {
   const { code, stdout, stderr } = await run(

@@ -191,7 +191,7 @@ export function changesOf({ certificates, error }: PushReport): Change[] {
   const [domain] = certificates;
   const told = isCommon ? domain === undefined ? [] : [{ ...domain, error }] : certificates;
   return told.flatMap(({ name, outcome, replaces, fingerprint, error }) => {
-    if (outcome === "unchanged" || outcome === "would-push") return [];
+    if (outcome === "would-push") return [];
     const words = error === undefined ? {} : { error };
     return [{ name, outcome, old: replaces, new: fingerprint, ...words }];
   });

@@ -1,13 +1,15 @@
 // What deploy needs on this host: a mailcow that leaves the certificate to it, a staging, and docker.
 
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type Mailcow, readMailcow, serviceNames } from "../chain/mailcow.ts";
 import { isYes } from "../chain/mailcow_conf.ts";
 import { lookAtStaging, type StagingSight, stagingWarnings } from "../chain/staging.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { checkPlaces } from "../config/places.ts";
+import { STAGING } from "../config/standard.ts";
 import { Failure, quote } from "../failure.ts";
+import { isMissing } from "../files/read_file.ts";
 import { composeCommand, explainCompose, runCompose } from "../programs/compose.ts";
 import {
   type Container,
@@ -23,20 +25,28 @@ import { failedPoint, type Point, point, pointsOf } from "./point.ts";
 export async function lookAtDeploy(
   config: DeployConfig,
   context: RunContext,
-  { offline }: { readonly offline: boolean },
+  { offline, setup }: { readonly offline: boolean; readonly setup: string },
 ): Promise<Point[]> {
+  const found = await pointsOf("mailcow", async () => {
+    checkPlaces(config);
+    const mailcow = readMailcow(config.mailcow);
+    const docker = await pointsOf("docker", () => dockerPoints(mailcow, context));
+    const dane = offline || config.dane === "off"
+      ? []
+      : [await danePoint(mailcow, config, context)];
+    return [mailcowPoint(mailcow, config), ...docker, ...dane];
+  });
   return [
-    ...await pointsOf("mailcow", async () => {
-      checkPlaces(config);
-      const mailcow = readMailcow(config.mailcow);
-      const docker = await pointsOf("docker", () => dockerPoints(mailcow, context));
-      const dane = offline || config.dane === "off"
-        ? []
-        : [await danePoint(mailcow, config, context)];
-      return [mailcowPoint(mailcow, config), ...docker, ...dane];
-    }),
-    ...await pointsOf("staging", () => stagingPoints(config)),
+    ...found.map(withoutOption),
+    ...await pointsOf("staging", () => stagingPoints(config, setup)),
   ];
+}
+
+/** status has no --mailcow, and one run's is no cure for what the units run. */
+function withoutOption({ mend, ...rest }: Point): Point {
+  if (mend === undefined) return rest;
+  const inFile = "deploy.mailcow in the config file";
+  return { ...rest, mend: mend.replace(/--mailcow(?: DIR or deploy\.mailcow)?$/, inFile) };
 }
 
 function mailcowPoint({ directory, conf }: Mailcow, { domain }: DeployConfig): Point {
@@ -139,16 +149,12 @@ async function acmePoints(
   )];
 }
 
-function stagingPoints({ staging, also }: DeployConfig): Point[] {
+function stagingPoints({ staging, also }: DeployConfig, setup: string): Point[] {
   const found = lookAtStaging(staging);
   if (found instanceof Failure) {
-    const owner = hasPushUser() ? " -o certsync" : "";
-    return fs.existsSync(staging) ? [failedPoint("staging", found)] : [point(
-      "staging",
-      "error",
-      found.message,
-      `install -d -m 700${owner} ${shellWord(staging)}`,
-    )];
+    return isMissing(staging)
+      ? [point("staging", "error", found.message, stagingMend(staging, setup))]
+      : [failedPoint("staging", found)];
   }
   const mode = `chmod 700 ${shellWord(staging)}`;
   const warnings = stagingWarnings(staging).map((words) =>
@@ -160,6 +166,14 @@ function stagingPoints({ staging, also }: DeployConfig): Point[] {
       : [point("staging", "ok", `${quote(staging)}, of uid ${found.uid}`)]),
     ...unaskedPoints(staging, found.unasked(["fullchain.pem", "privkey.pem", ...also])),
   ];
+}
+
+/** Where nobody could push into it, a directory alone is no cure. */
+function stagingMend(staging: string, setup: string): string {
+  const user = hasPushUser();
+  const isSetUp = user && !isMissing(join(dirname(STAGING), ".ssh/authorized_keys"));
+  if (staging === STAGING && !isSetUp) return setup;
+  return `install -d -m 700${user ? " -o certsync" : ""} ${shellWord(staging)}`;
 }
 
 function unaskedPoints(
@@ -176,13 +190,32 @@ function unaskedPoints(
       )]
       : [];
   }
-  const shown = others.map((name) => shellWord(join(staging, name))).join(" ");
   return [point(
     "staging",
     "warning",
     `holds what nobody asked for: ${others.map(quote).join(", ")}${hasMore ? " and more" : ""}`,
-    `rm -r ${shown}; or name it in also in the config file, where mail is served by that name`,
+    `${removal(staging, others)}; or name it in also in the config file, where mail is served by ` +
+      "that name",
   )];
+}
+
+/** What no line can hold, or is no text, is found by its inode. */
+function removal(staging: string, names: readonly string[]): string {
+  // deno-lint-ignore no-control-regex -- control characters are what cannot be typed
+  const isTyped = (name: string) => !/[\x00-\x1f\x7f-\x9f\ufffd]/.test(name);
+  const typed = names.filter(isTyped).map((name) => shellWord(join(staging, name)));
+  const others = names.filter((name) => !isTyped(name));
+  const inodes = others.flatMap((name) =>
+    fs.lstatSync(join(staging, name), { throwIfNoEntry: false })?.ino ?? []
+  );
+  const where = `find ${shellWord(staging)} -mindepth 1 -maxdepth 1`;
+  return [
+    ...(typed.length === 0 ? [] : [`rm -r ${typed.join(" ")}`]),
+    ...inodes.map((inode) => `${where} -inum ${inode} -exec rm -r {} +`),
+    ...(inodes.length === others.length
+      ? []
+      : [`see what else is there: ls -lib ${shellWord(staging)}`]),
+  ].join("; ");
 }
 
 function hasPushUser(): boolean {

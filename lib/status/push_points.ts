@@ -44,6 +44,9 @@ export async function lookAtPush(
         : sources.map((source) => sourcePoint(source, config))),
       ...await keyPoints(config.to, context),
       ...statePoints("push state", config.state),
+      ...await allEnded(
+        config.to.filter(({ kind }) => kind === "local").map((one) => targetPoint(one, context)),
+      ),
       ...offline ? [] : await pointsOf("targets", () => targetPoints(config, context)),
     ],
     watches: sources instanceof Failure ? [] : watchedFor(sources, config),
@@ -179,8 +182,10 @@ export function statePoints(name: string, state: string): Point[] {
 }
 
 /** Under push's lock: rrsync takes one at a time, and a push must not find it taken. */
-async function targetPoints({ to, state }: PushConfig, context: RunContext): Promise<Point[]> {
-  const lock = await tryState(state);
+async function targetPoints(config: PushConfig, context: RunContext): Promise<Point[]> {
+  const to = config.to.filter(({ kind }) => kind === "ssh");
+  if (to.length === 0) return [];
+  const lock = await tryState(config.state);
   if (lock === "busy") {
     const again = "run certsync status again when that has ended";
     return to.map(({ text }) => point(`target ${text}`, "unknown", "a push is running", again));

@@ -45,11 +45,14 @@ const colours: Readonly<Record<State, Colour>> = {
 /** In lines: what is to be typed is never broken. */
 export function describeStatus(
   { roles, points, history }: StatusReport,
-  { paint, width, isTerminal }: Pick<Presentation, "paint" | "width" | "isTerminal">,
+  { paint, width, isTerminal, isQuiet }:
+    & Pick<Presentation, "paint" | "width" | "isTerminal">
+    & { readonly isQuiet: boolean },
 ): string[] {
   if (points.length === 0) return [];
   const indent = " ".repeat(9);
-  const lines = points.flatMap(({ point, state, words, mend }) => {
+  const told = isQuiet ? points.filter(({ state }) => state !== "ok") : points;
+  const lines = told.flatMap(({ point, state, words, mend }) => {
     const text = `${point}: ${words}`;
     const [first = "", ...rest] = isTerminal ? wrap(text, width, indent) : [indent + text];
     return [
@@ -58,6 +61,7 @@ export function describeStatus(
       ...(mend === undefined ? [] : [`${indent}mend: ${mend}`]),
     ];
   });
+  if (isQuiet) return [...lines, summary(points)];
   return [
     ...(roles.length === 0 ? [] : [`this host's part: ${roles.join(", ")}`]),
     ...lines,

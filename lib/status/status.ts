@@ -2,21 +2,21 @@
 
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { readHistory } from "../chain/history.ts";
 import type { Flags } from "../cli/command_line.ts";
 import { isOneMachine } from "../config/one_machine.ts";
 import type { Presentation } from "../cli/terminal.ts";
 import { type ConfigFile, STANDARD_FILE } from "../config/config_file.ts";
 import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
 import { type PushConfig, pushConfig } from "../config/push_config.ts";
-import { Failure, quote } from "../failure.ts";
+import { Failure, orFailure, quote } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
 import { isMissing } from "../files/read_file.ts";
 import { readUnits, type UnitState } from "../programs/systemctl.ts";
-import { readVersion } from "../programs/version.ts";
+import { readVersion, type VersionedProgram } from "../programs/version.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { shellWord } from "../values/shell_word.ts";
 import { lookAtDeploy } from "./deploy_points.ts";
+import { lookBack } from "./history_points.ts";
 import { failedPoint, type Point, point } from "./point.ts";
 import { lookAtPush, statePoints } from "./push_points.ts";
 import {
@@ -24,7 +24,6 @@ import {
   emptyStatusReport,
   endingOf,
   type Role,
-  type RoleEntry,
   type StatusReport,
 } from "./report.ts";
 import { sandboxPoints } from "./sandbox_points.ts";
@@ -36,25 +35,20 @@ export interface StatusConfig {
   readonly push: PushConfig | Failure;
   readonly deploy: DeployConfig | Failure;
   readonly offline: boolean;
+  /** Only what is not well is told. */
+  readonly quiet: boolean;
 }
 
 function statusConfig(file: ConfigFile, flags: Flags): StatusConfig {
   return {
     file,
     path: flags.value("config") ?? STANDARD_FILE,
-    push: attempt(() => pushConfig(file, flags)),
-    deploy: attempt(() => deployConfig(file, flags)),
+    // What is wrong with a local target is a point of its own.
+    push: orFailure(() => pushConfig(file, flags, () => {})),
+    deploy: orFailure(() => deployConfig(file, flags)),
     offline: flags.has("offline"),
+    quiet: flags.has("quiet"),
   };
-}
-
-function attempt<T>(make: () => T): T | Failure {
-  try {
-    return make();
-  } catch (error) {
-    if (error instanceof Failure) return error;
-    throw error;
-  }
 }
 
 const roleNames: readonly Role[] = ["push", "deploy", "verify"];
@@ -70,28 +64,38 @@ async function status(config: StatusConfig, context: RunContext): Promise<Status
     : { points: [], watches: [] };
   const deploy = isOf("deploy") && !(config.deploy instanceof Failure)
     ? [
-      ...await lookAtDeploy(config.deploy, context, config),
+      ...await lookAtDeploy(config.deploy, context, {
+        offline: config.offline,
+        setup: withKey(dutyOf("deploy", config).setup),
+      }),
       ...statePoints("deploy state", config.deploy.state),
     ]
     : [];
   const seen = duties.filter(({ role }) => isOf(role)).map((duty) =>
     duty.role === "push" ? { ...duty, watches: push.watches } : duty
   );
-  const { history, warnings } = readHistories(config, roles);
+  const { history, points, warnings } = lookBack(config, roles);
   return {
     roles,
     points: onceEach([
       ...configPoints(config, roles),
-      ...await programPoints(roles, context),
+      ...await programPoints(programsOf(roles, config), context),
       ...push.points,
       ...deploy,
       ...seen.flatMap((duty) => unitPoints(duty, units)),
-      ...seen.flatMap((duty) => sandboxPoints(duty, stateOf(duty.role, config))),
+      ...seen.filter((duty) => hasService(duty, units))
+        .flatMap((duty) => sandboxPoints(duty, stateOf(duty.role, config))),
+      ...points,
       ...(units === null ? [] : [alertPoint()]),
     ]),
     history,
     warnings,
   };
+}
+
+/** Else it was run by hand, and nothing had promised to lock it in. */
+function hasService({ role }: Duty, units: ReadonlyMap<string, UnitState> | null): boolean {
+  return units?.get(`mailcow-cert-${role}.service`)?.load === "loaded";
 }
 
 /** What two of them found is told once. */
@@ -125,9 +129,20 @@ function noRole(config: StatusConfig): Point {
     "error",
     "this host has no part in the chain yet",
     `on the NPM host: ${dutyOf("push", config).setup}; on the mail host: ` +
-      `${dutyOf("deploy", config).setup}; where both are on this machine: certsync setup local ` +
-      `--domain ${domainOf(config)} | sh`,
+      `${
+        withKey(dutyOf("deploy", config).setup)
+      }; where both are on this machine: certsync setup ` +
+      `local${told(config)} --domain ${domainOf(config)} | sh`,
   );
+}
+
+/** Where nobody is let in yet: with the line that setup push printed on the NPM host. */
+function withKey(setup: string): string {
+  return setup.replace(/^(certsync setup deploy)(.*) \| sh$/, "$1$2 --authorized-key '…' | sh");
+}
+
+function told({ path }: StatusConfig): string {
+  return path === STANDARD_FILE ? "" : ` --config ${shellWord(path)}`;
 }
 
 function domainOf({ file }: StatusConfig): string {
@@ -136,7 +151,7 @@ function domainOf({ file }: StatusConfig): string {
 
 function dutyOf(role: Role, config: StatusConfig): Duty {
   const { file, push, deploy } = config;
-  const told = config.path === STANDARD_FILE ? "" : ` --config ${shellWord(config.path)}`;
+  const given = told(config);
   const domain = domainOf(config);
   const to = push instanceof Failure
     ? [`certsync@${domain}:/home/certsync/incoming/`]
@@ -144,23 +159,23 @@ function dutyOf(role: Role, config: StatusConfig): Duty {
   const also = (file.also ?? []).map((name) => ` --also ${name}`).join("");
   const targets = to.map((text) => ` --to ${shellWord(text)}`).join("");
   const local = isOneMachine(file) || (role === "push" && to.every((text) => text.startsWith("/")))
-    ? `certsync setup local${told} --domain ${domain}${also} | sh`
+    ? `certsync setup local${given} --domain ${domain}${also} | sh`
     : null;
   switch (role) {
     case "push":
       return {
         role,
         watches: [],
-        setup: local ?? `certsync setup push${told} --domain ${domain}${also}${targets} | sh`,
+        setup: local ?? `certsync setup push${given} --domain ${domain}${also}${targets} | sh`,
       };
     case "deploy":
       return {
         role,
         watches: deploy instanceof Failure ? [] : [deploy.staging.replace(/(.)\/+$/, "$1")],
-        setup: local ?? `certsync setup deploy${told}${also} | sh`,
+        setup: local ?? `certsync setup deploy${given}${also} | sh`,
       };
     case "verify":
-      return { role, watches: null, setup: `certsync setup monitor${told} | sh` };
+      return { role, watches: null, setup: `certsync setup monitor${given} | sh` };
   }
 }
 
@@ -190,14 +205,20 @@ function configPoints(config: StatusConfig, roles: readonly Role[]): Point[] {
   ];
 }
 
-const needed = {
-  push: ["rsync", "ssh", "openssl"],
-  deploy: ["docker", "openssl"],
-  verify: ["openssl"],
-} as const;
+function programsOf(roles: readonly Role[], { push }: StatusConfig): VersionedProgram[] {
+  const isLocal = !(push instanceof Failure) && push.to.every(({ kind }) => kind === "local");
+  const needed: Record<Role, VersionedProgram[]> = {
+    push: isLocal ? ["rsync", "openssl"] : ["rsync", "ssh", "openssl"],
+    deploy: ["docker", "openssl"],
+    verify: ["openssl"],
+  };
+  return [...new Set(roles.flatMap((role) => needed[role]))];
+}
 
-async function programPoints(roles: readonly Role[], context: RunContext): Promise<Point[]> {
-  const programs = [...new Set(roles.flatMap((role) => [...needed[role]]))];
+async function programPoints(
+  programs: readonly VersionedProgram[],
+  context: RunContext,
+): Promise<Point[]> {
   return await allEnded(programs.map(async (program): Promise<Point> => {
     try {
       return point(program, "ok", await readVersion(program, context));
@@ -235,34 +256,12 @@ function fileAt(path: string): fs.Stats | null {
   }
 }
 
-const SHOWN = 5;
-
-function readHistories(
-  { push, deploy }: StatusConfig,
-  roles: readonly Role[],
-): Pick<StatusReport, "history" | "warnings"> {
-  const places = ([["push", push], ["deploy", deploy]] as const).filter(([role]) =>
-    roles.includes(role)
-  );
-  const warnings: string[] = [];
-  const entries = places.flatMap(([command, config]): RoleEntry[] => {
-    if (config instanceof Failure) return [];
-    const read = attempt(() => readHistory(config.state));
-    if (!(read instanceof Failure)) return read.map((entry) => ({ command, ...entry }));
-    warnings.push(`the history of ${command} cannot be read: ${read.message}`);
-    return [];
-  });
-  const latest = ({ time, last }: RoleEntry) => last ?? time;
-  entries.sort((a, b) => latest(a) < latest(b) ? -1 : latest(a) > latest(b) ? 1 : 0);
-  return { history: entries.slice(-SHOWN), warnings };
-}
-
 /** How main runs it. */
 export const statusCommand = {
   config: statusConfig,
   run: status,
   empty: emptyStatusReport,
-  words: (report: StatusReport, _config: StatusConfig | null, presentation: Presentation) =>
-    describeStatus(report, presentation),
+  words: (report: StatusReport, config: StatusConfig | null, presentation: Presentation) =>
+    describeStatus(report, { ...presentation, isQuiet: config?.quiet ?? false }),
   ending: endingOf,
 };

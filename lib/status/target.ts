@@ -2,21 +2,20 @@
 
 import type { Destination } from "../config/push_config.ts";
 import { Failure } from "../failure.ts";
+import { checkOwnDirectory } from "../files/own_directory.ts";
 import { forcedCommandLine } from "../programs/forced_command.ts";
 import { askServer, serverCommand } from "../programs/rsync.ts";
 import { explainTransfer } from "../programs/rsync_words.ts";
 import { readPeer } from "../programs/ssh_peer.ts";
 import type { RunContext } from "../run_context.ts";
+import type { LocalTarget } from "../values/push_target.ts";
 import { failedPoint, type Point, point } from "./point.ts";
 
 const TIMEOUT_MS = 10_000;
 
 export async function targetPoint(target: Destination, context: RunContext): Promise<Point> {
   const name = `target ${target.text}`;
-  // What is not root's alone is refused with the configuration.
-  if (target.kind === "local") {
-    return point(name, "ok", "a directory of this machine, root's alone");
-  }
+  if (target.kind === "local") return localPoint(name, target);
   const { ssh } = target;
   try {
     using _told = context.wait(`asking ${target.host}`, TIMEOUT_MS);
@@ -40,6 +39,16 @@ export async function targetPoint(target: Destination, context: RunContext): Pro
     );
   } catch (error) {
     if (error instanceof Failure && !context.stop.aborted) return failedPoint(name, error);
+    throw error;
+  }
+}
+
+function localPoint(name: string, { directory }: LocalTarget): Point {
+  try {
+    checkOwnDirectory(directory, "push.to");
+    return point(name, "ok", "a directory of this machine, root's alone");
+  } catch (error) {
+    if (error instanceof Failure) return failedPoint(name, error);
     throw error;
   }
 }

@@ -27,7 +27,10 @@ export function unitPoints(
       `${name}.timer`,
       "note",
       "systemd does not run here: nothing runs this by itself",
-      `have it run twice a day by what takes the place of systemd: certsync ${duty.role}`,
+      `have it run ${
+        duty.role === "verify" ? "daily" : "twice a day"
+      } by what takes the place of ` +
+        `systemd: certsync ${duty.role}`,
     )];
   }
   const [timer, service, path] = unitNames(duty).map((unit) => [unit, units.get(unit)] as const);
