@@ -26,6 +26,8 @@ export interface Work<Report> {
   run(context: RunContext): Promise<Report>;
   /** Whether there was nothing to do, it was done, or it failed. */
   ending(report: Report): "idle" | "done" | "failed";
+  /** Whether a failure is of something that was done, so that no later round comes to it again. */
+  hasFailedInDoing(report: Report): boolean;
   /** What is reported where nothing was begun. */
   idle(): Report;
   /** What is told of a round that another one follows. */
@@ -34,7 +36,10 @@ export interface Work<Report> {
 
 const ROUNDS = 3;
 
-/** What the last round came to; or if that had nothing to do, what was done before it. */
+/**
+ * What the last round came to; or if that had nothing to do, what was done before it. What was done and
+ * failed is told whatever came after it: nobody else would give the alarm.
+ */
 export async function runRounds<Report>(
   work: Work<Report>,
   pace: Pace,
@@ -42,11 +47,12 @@ export async function runRounds<Report>(
 ): Promise<Report> {
   const began = performance.now();
   let done: Report | null = null;
+  let failed: Report | null = null;
   for (let round = 1;; round++) {
     const seen = await awaitQuiet(work, pace, context);
     if (seen === null) {
       context.tell("stopped before anything was begun: the next run takes what is there then");
-      return done ?? work.idle();
+      return failed ?? done ?? work.idle();
     }
     const end = await attempt(work, {
       ...context,
@@ -59,11 +65,18 @@ export async function runRounds<Report>(
     }
     if (isLast || context.stop.aborted || work.look() === seen) {
       if (end instanceof Failure) throw end;
+      if (ending !== "failed" && failed !== null) {
+        if (ending === "done") work.words(end).forEach(context.tell);
+        return failed;
+      }
       return ending === "idle" && done !== null ? done : end;
     }
     if (end instanceof Failure) context.tell(end.message);
-    else [...work.words(end)].forEach(context.tell);
+    else work.words(end).forEach(context.tell);
     if (ending === "done" && !(end instanceof Failure)) done = end;
+    if (ending === "failed" && !(end instanceof Failure) && work.hasFailedInDoing(end)) {
+      failed = end;
+    }
     context.tell("something changed meanwhile: looking again");
   }
 }

@@ -1,6 +1,8 @@
 // A run that a unit started: it waits until nothing changes, looks again, and stays after a failure.
 
 import { deepEqual, equal, match, rejects } from "node:assert/strict";
+import { type CertificateReport, emptyCertificate } from "../lib/deploy/certificates.ts";
+import { hasFailedInDoing } from "../lib/deploy/started.ts";
 import { Failure } from "../lib/failure.ts";
 import { noteSandbox } from "../lib/files/sandbox.ts";
 import { type Pace, runRounds } from "../lib/started.ts";
@@ -19,7 +21,7 @@ const pace: Pace = { quietMs: 20, mostMs: 150, betweenMs: 2, stayMs: 600 };
 const FOR_EVER_MS = 3_600_000;
 
 interface Report {
-  outcome: "idle" | "done" | "failed";
+  outcome: "idle" | "done" | "failed" | "did and failed";
   saw: string;
 }
 
@@ -36,7 +38,8 @@ function work(outcomes: (Report["outcome"] | (() => Report["outcome"]))[]) {
         const next = outcomes.shift() ?? "idle";
         return Promise.resolve({ outcome: typeof next === "string" ? next : next(), saw });
       },
-      ending: ({ outcome }: Report) => outcome,
+      ending: ({ outcome }: Report) => outcome === "did and failed" ? "failed" : outcome,
+      hasFailedInDoing: ({ outcome }: Report) => outcome === "did and failed",
       words: ({ outcome, saw }: Report) => [`${outcome} ${saw}`],
       idle: (): Report => ({ outcome: "idle", saw: "nothing" }),
     },
@@ -127,6 +130,40 @@ Deno.test("a started run that failed stays, and what comes meanwhile is taken at
     outcome: "done",
     saw: "second",
   });
+});
+
+Deno.test("what a round did with a failure is what is told, however well the next one ends", async () => {
+  for (const next of ["idle", "done"] as const) {
+    const { world, work: alarming } = work(["did and failed", next]);
+    const { told, context } = recording(() => world.text = "second");
+    const end = await runRounds(alarming, { ...pace, stayMs: FOR_EVER_MS }, context);
+    deepEqual(end, { outcome: "did and failed", saw: "first" });
+    deepEqual(world.runs, ["first", "second"]);
+    // What the next one did is not kept back.
+    equal(told.includes(`${next} second`), next === "done");
+  }
+  const { world, work: failing } = work(["did and failed", "failed"]);
+  const { context } = recording(() => world.text = "second");
+  deepEqual(await runRounds(failing, pace, context), { outcome: "failed", saw: "second" });
+});
+
+Deno.test("a deploy that installed and failed is told after all, not one that merely refused", () => {
+  const fine = { outcome: "deployed", installed: ["cert.pem"], certificates: [] } as const;
+  const of = (name: string, outcome: CertificateReport["outcome"], error?: string) => ({
+    ...emptyCertificate(name),
+    ...{ outcome, ...(error !== undefined && { error }) },
+  });
+  deepEqual(
+    [
+      fine,
+      { ...fine, error: "no TLSA record fits" },
+      { ...fine, outcome: "stale" as const, error: "not serving it" },
+      { ...fine, certificates: [of("a.example", "refused", "expired")] },
+      { ...fine, certificates: [of("a.example", "rolled-back", "gone")] },
+      { ...fine, outcome: "refused" as const, installed: [], error: "expired" },
+    ].map(hasFailedInDoing),
+    [false, true, true, false, true, false],
+  );
 });
 
 Deno.test("who writes on and on cannot have a started run fail more often than it stays", async () => {

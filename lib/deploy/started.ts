@@ -24,16 +24,26 @@ export async function deployStarted(
       `nothing was ever pushed to ${quote(staging)}; on the NPM host: certsync push --force`,
     ]);
   }
-  const work = {
+  const work: Work<DeployReport> = {
     look: () => traceOf(whatIsStaged(staging, also)),
     words: (report: DeployReport) => [
       ...describeDeploy(report, config),
       ...complaints(report).map(({ message }) => message),
     ],
     idle: () => idle(config, []),
-    ...{ run, ending },
+    ...{ run, ending, hasFailedInDoing },
   };
   return await runRounds(work, deployPace, context);
+}
+
+/** Installed, and that went wrong: a refusal is of what the next round finds changed. Pure. */
+export function hasFailedInDoing(
+  { installed, ...report }: Pick<DeployReport, "installed" | "certificates" | "outcome" | "error">,
+): boolean {
+  return installed.length > 0 &&
+    [report, ...report.certificates].some(({ outcome, error }) =>
+      error !== undefined && outcome !== "refused"
+    );
 }
 
 function idle(config: DeployConfig, notes: readonly string[]): DeployReport {

@@ -24,6 +24,8 @@ export function pushStarted(
       ...complaints(report).map(({ message }) => message),
     ],
     ending,
+    // What could not be pushed is tried in each round.
+    hasFailedInDoing: () => false,
     idle: () =>
       reportOf(
         namesOf(config).map(({ name }) => ({ ...emptyOf(name), outcome: "unchanged" as const })),
