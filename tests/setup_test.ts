@@ -431,6 +431,19 @@ Deno.test("the script of deploy names what comes after it on either host, in tha
   });
 });
 
+Deno.test("what is to be typed for mailcow names its directory", async () => {
+  await using mailcow = await tempDir();
+  await Deno.writeTextFile(`${mailcow.path}/mailcow.conf`, "SKIP_LETS_ENCRYPT=n\n");
+  const { call } = await setup(DEPLOY);
+  const look = `look_at_mailcow deploy ${mailcow.path}`;
+  match(
+    await call(look),
+    new RegExp(`^ +SKIP_LETS_ENCRYPT=y\n +then: cd ${mailcow.path} && docker compose up -d$`, "m"),
+  );
+  await Deno.writeTextFile(`${mailcow.path}/mailcow.conf`, "SKIP_LETS_ENCRYPT=y\n");
+  equal(await call(look), "");
+});
+
 Deno.test("the config files say that deploy looks at what docker publishes", async () => {
   for (const args of [DEPLOY, ["local", "--domain", "mail.example.org"]]) {
     const file = (await setup(args)).fed("config /etc/certsync/config.yaml") ?? "";

@@ -292,7 +292,7 @@ look_at_mailcow() {
         todo "mailcow belongs here; if it is elsewhere, certsync setup $1 has --mailcow DIR:" "$2"
     elif ! grep -Eiq '^SKIP_LETS_ENCRYPT=(y|yes)[[:space:]]*$' "$conf"; then
         todo "leave the certificate to certsync: in $conf" SKIP_LETS_ENCRYPT=y \
-            'then: docker compose up -d'
+            "then: cd $2 && docker compose up -d"
     fi
 }
 
