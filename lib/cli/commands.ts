@@ -272,10 +272,6 @@ export function isCommandName(text: string): text is CommandName {
 /** Those that report what they did, in words or with --json; the others print a script. */
 export type ReportingCommand = Exclude<CommandName, "setup" | "completion">;
 
-export function isReporting(name: CommandName): name is ReportingCommand {
-  return commands[name].options.some((option: Option) => option === json);
-}
-
 /** What somebody types who has used other tools, and what does it here. */
 export const synonyms: Readonly<Record<string, CommandName>> = {
   list: "find-npm-dir",
