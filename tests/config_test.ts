@@ -196,6 +196,7 @@ Deno.test("--only stands beside --force or --rollback, with names or all", () =>
   equal(only("--rollback --only all"), "all");
   throws(() => only("--only all"), UsageFailure);
   throws(() => only("--force --only a/b"), UsageFailure);
+  throws(() => only("--force --rollback"), UsageFailure);
 });
 
 Deno.test("a list may be one item alone", () => {

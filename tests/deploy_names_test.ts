@@ -362,7 +362,7 @@ Deno.test("no directory is made while the running acme-mailcow would move it awa
   equal(result.code, 1);
   match(
     refusalOf(result.json(), SHOP),
-    /backups\/; hint: .*docker compose up -d acme-mailcow; then: certsync deploy/,
+    /backups\/; hint: .*with: cd \S+ && docker compose up -d acme-mailcow; then: certsync deploy/,
   );
   equal(await textOf(`${host.mailcow.ssl}/${SHOP}/domains`), "");
   deepEqual(restarts(host), []);
@@ -395,9 +395,11 @@ Deno.test("a name that is in also no more keeps its directory, and is told of wi
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
   equal(result.json().result, "unchanged");
+  const { warnings } = result.json();
+  equal(warnings.length, 1, warnings.join("\n"));
   match(
-    result.json().warnings.join("\n"),
-    /"shop\.example\.com" is in also no more.*rm -r ".*\/shop\.example\.com" && docker compose restart dovecot-mailcow nginx-mailcow postfix-mailcow/,
+    warnings.join("\n"),
+    /"shop\.example\.com" is in also no more.*rm -r ".*\/shop\.example\.com" && cd \S+ && docker compose restart dovecot-mailcow nginx-mailcow postfix-mailcow/,
   );
   await host.assertInstalled(shop, `${host.mailcow.ssl}/${SHOP}`);
   await Deno.remove(`${host.mailcow.ssl}/${SHOP}`, { recursive: true });

@@ -4,6 +4,7 @@ import { deepEqual, equal, match, notEqual } from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { parseRejected } from "../lib/chain/deploy_memory.ts";
 import { authority, type Leaf } from "./kit/authority.ts";
+import { historyIn } from "./kit/history.ts";
 import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
 import { need } from "./kit/programs.ts";
 import { run } from "./kit/run.ts";
@@ -56,7 +57,7 @@ Deno.test("a pair that a service cannot load is rolled back, and the old one ser
   const report = result.json();
   equal(report.outcome, "rolled-back");
   match(report.error, /no certificate any more with the new one: imaps:.*; rolled back to /);
-  match(report.hint, /^see why with: docker compose logs --tail=50 dovecot-mailcow; /);
+  match(report.hint, /^see why with: cd \S+ && docker compose logs --tail=50 dovecot-mailcow; /);
   match(report.notes[0], /^rolled back mail\.example\.org to [0-9A-F:]{11}, valid until \d{4}-/);
   match(report.error, new RegExp(old.fingerprint));
   await host.assertInstalled(old);
@@ -190,7 +191,13 @@ Deno.test("--rollback puts the previous pair back, and the timer does not undo i
   const timer = await host.assertUntouched(() => host.deploy(["--json"]));
   equal(timer.json().outcome, "refused");
   match(timer.json().error, /rolled back before/);
+  match(
+    timer.json().hint,
+    /^see whether certsync did that or somebody by --rollback, .*: certsync status;/,
+  );
   assertServed(host, old);
+  const outcomes = (await historyIn(host.state)).map(({ outcome, error }) => [outcome, error]);
+  deepEqual(outcomes.slice(0, 2), [["deployed", undefined], ["rolled-back", undefined]]);
 });
 
 Deno.test("--rollback twice is back where it began", async () => {
@@ -230,7 +237,10 @@ Deno.test("--rollback --dry-run says what would happen and changes nothing", asy
   await host.deploy();
   const result = await host.assertUntouched(() => host.deploy(["--rollback", "--dry-run"]));
   equal(result.code, 0, result.stderr);
-  match(result.stdout, new RegExp(`would deploy .*${old.fingerprint.slice(0, 11)}`));
+  match(
+    result.stdout,
+    new RegExp(`would roll back mail\\.example\\.org to ${old.fingerprint.slice(0, 11)}`),
+  );
 });
 
 /** What a crash between the renames leaves: the new key with the old certificate. */
@@ -627,7 +637,7 @@ Deno.test("a rollback is called one also where the staging is empty by then", as
   const report = json();
   deepEqual([code, report.outcome], [1, "rolled-back"]);
   match(report.error, /^no staged cert: .*; no certificate any more .*; rolled back to /);
-  match(report.hint, /^see why with: docker compose logs /);
+  match(report.hint, /^see why with: cd \S+ && docker compose logs /);
   await host.assertInstalled(old);
 });
 

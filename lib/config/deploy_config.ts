@@ -2,6 +2,7 @@
 
 import { resolve } from "node:path";
 import type { Flags } from "../cli/command_line.ts";
+import { UsageFailure } from "../failure.ts";
 import type { Endpoint } from "../values/endpoint_url.ts";
 import type { Resolver } from "../values/resolver.ts";
 import type { ConfigFile } from "./config_file.ts";
@@ -40,6 +41,11 @@ export interface DeployConfig {
 
 export function deployConfig(file: ConfigFile, flags: Flags): DeployConfig {
   const { resolver, deploy = {} } = file;
+  if (flags.has("force") && flags.has("rollback")) {
+    throw new UsageFailure("--force and --rollback were given together", {
+      hint: "give --rollback alone: it goes back to what --force installed too",
+    });
+  }
   const domain = flagDomain(flags) ?? file.domain;
   return {
     domain: domain ?? null,

@@ -28,6 +28,7 @@ import { changeRejected, writeAcme } from "./memory.ts";
 import { claimedDirectories, isPair, modesFor, type NameFacts, type NamePlan } from "./names.ts";
 import { acmeRefusal, isSettled, lostNames } from "./plan.ts";
 import { quietNames, rememberQuiet } from "./quiet.ts";
+import { inDirectory } from "./in_directory.ts";
 import { describeKey, describePlan } from "./plan_words.ts";
 import {
   changesOf,
@@ -48,8 +49,11 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
   using _lock = state === null ? null : await holdState(state, context);
   if (state !== null) rememberStaged(config, context.now);
   return await recorded(
-    async () => withCertificates(await deployOnce(config, context)),
-    { state, now: context.now, empty: emptyDeployReport(config), changes: changesOf },
+    async () => inDirectory(withCertificates(await deployOnce(config, context)), config.mailcow),
+    {
+      ...{ state, now: context.now, empty: emptyDeployReport(config) },
+      changes: (report) => changesOf(report, config),
+    },
   );
 }
 

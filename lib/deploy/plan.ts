@@ -135,8 +135,9 @@ export function rejectedRefusal(
   const time = rejected.get(leaf.fingerprint);
   if (time === undefined) return null;
   return new Failure(`this certificate was rolled back before: ${leaf.fingerprint}, at ${time}`, {
-    hint: "see what it was with: certsync status; and why in the log of the service; then push " +
-      `another one, or run: certsync deploy --force${only}`,
+    hint:
+      "see whether certsync did that or somebody by --rollback, and what it was with: certsync " +
+      `status; then push another one, or run: certsync deploy --force${only}`,
   });
 }
 

@@ -15,6 +15,7 @@ import {
   type Outcome,
   worstOutcome,
 } from "./certificates.ts";
+import { wishFor } from "./further.ts";
 import type { Plan } from "./plan.ts";
 import {
   type Check,
@@ -119,15 +120,21 @@ export function refusedAfter(done: DeployReport, refusal: Failure): DeployReport
 }
 
 /** What the history says of it; of what is wrong with all, once. Pure. */
-export function changesOf({ certificates, ...report }: DeployReport): Change[] {
+export function changesOf(
+  { certificates, ...report }: DeployReport,
+  config: Pick<DeployConfig, "force" | "rollback" | "only">,
+): Change[] {
   const own = { ...report, name: report.domain };
   const isCommon = own.error !== undefined &&
     certificates.every(({ error }) => error === undefined);
   return (isCommon ? [own] : [own, ...certificates.slice(1)]).flatMap(
-    ({ name, outcome, replaces, fingerprint, error }) => {
+    ({ name, outcome, replaces, fingerprint, error }, index) => {
       if (outcome === "would-deploy") return [];
       const words = error === undefined ? {} : { error };
-      return [{ name, outcome, old: replaces, new: fingerprint, ...words }];
+      const wish = wishFor(index === 0 ? null : name, config, report.domain ?? "");
+      const isBack = wish === "rollback" && outcome === "deployed";
+      const what = isBack ? "rolled-back" : outcome;
+      return [{ name, outcome: what, old: replaces, new: fingerprint, ...words }];
     },
   );
 }
@@ -152,7 +159,7 @@ function describeDomain(report: DeployReport, config: DeployConfig | null): stri
     ...wire,
     ...report.notes,
   ];
-  const isBack = config?.rollback && report.outcome === "deployed";
+  const isBack = config !== null && wishFor(null, config, report.domain ?? "") === "rollback";
   switch (report.outcome) {
     case "unchanged":
       if (report.fingerprint === null) return [...report.notes];
@@ -164,12 +171,20 @@ function describeDomain(report: DeployReport, config: DeployConfig | null): stri
         `not seen to be served by ${report.unseen.join(", ")}`,
       ];
     case "would-deploy":
-      return [headline(`would deploy ${report.domain}`, report), ...details];
+      return [
+        headline(
+          isBack ? `would roll back ${report.domain} to` : `would deploy ${report.domain}`,
+          report,
+        ),
+        ...details,
+      ];
     case "deployed":
     case "repaired":
       return [
         headline(
-          isBack ? `rolled back ${report.domain} to` : `${report.outcome} ${report.domain}`,
+          isBack && report.outcome === "deployed"
+            ? `rolled back ${report.domain} to`
+            : `${report.outcome} ${report.domain}`,
           report,
         ),
         ...details,

@@ -28,7 +28,9 @@ export function sniWarnings(facts: DeployFacts): string[] {
           describeBroken(directory.directory, problem),
         ];
       }
-      return isHidden(directory.name) ? [] : [keptWarning(directory, facts)];
+      const isLeft = facts.memory.made.has(directory.name) &&
+        directory.domains.includes(directory.name); // of which is told with how to be rid of it
+      return isHidden(directory.name) || isLeft ? [] : [keptWarning(directory, facts)];
     });
 }
 
