@@ -3,7 +3,8 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { parseChain } from "../lib/certificate/certificate.ts";
 import { explain } from "../lib/chain/mail_exchange.ts";
-import { foreseeDane, foretell, withForesight } from "../lib/deploy/dane.ts";
+import { comeTrue, foreseeDane, foretell, withForesight } from "../lib/deploy/dane.ts";
+import { emptyCertificate } from "../lib/deploy/certificates.ts";
 import { emptyDeployReport } from "../lib/deploy/report.ts";
 import { type Authority, authority, type Leaf, type LeafOptions, tlsa } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
@@ -782,4 +783,22 @@ Deno.test("what was foreseen of a pair that is not there is not told", () => {
     "old one; publish it",
     "look; keep it",
   ]);
+});
+
+Deno.test("of a name whose pair could not be put there, nothing has come true", () => {
+  const foresight = { error: "publish it", hint: "keep it", warnings: [], notes: [] };
+  const further = [
+    { name: "a.example", directory: "/ssl/a" },
+    { name: "b.example", directory: "/ssl/b" },
+    { name: "c.example", directory: null },
+    { name: "d.example", directory: "/ssl/d" },
+  ];
+  const failed = further.map(({ name }) => emptyCertificate(name));
+  const certificates = failed.map((one) =>
+    one.name === "d.example" ? { ...one, outcome: "deployed" as const } : one
+  );
+  const installed = ["/ssl/cert.pem", "/ssl/b/cert.pem"];
+  const foreseen = new Map(further.map(({ name }) => [name, foresight]));
+  const left = comeTrue(foreseen, { certificates, installed }, further);
+  deepEqual([...left.keys()], ["b.example", "c.example", "d.example"]);
 });

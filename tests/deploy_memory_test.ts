@@ -74,7 +74,8 @@ Deno.test("what was written is read again, for nobody else's eyes", async () => 
 });
 
 Deno.test("a name of a directory that certsync makes is a line; what can be no name is none", () => {
-  const text = "shop.example.com\nb.example.com\tanew\n../etc\n\tbegun\nA b\n";
+  const text = "shop.example.com\nb.example.com\tanew\n../etc\n\tbegun\nA b\n" +
+    `${"a".repeat(254)}\n`;
   deepEqual([...parseMade(text)], [["shop.example.com", "made"], ["b.example.com", "anew"]]);
 });
 

@@ -8,6 +8,7 @@ import { NothingStaged } from "../lib/chain/staging.ts";
 import { Failure } from "../lib/failure.ts";
 import { modesFor, type NameFacts, type NamePlan, planNames } from "../lib/deploy/names.ts";
 import { wishFor } from "../lib/deploy/further.ts";
+import { OlderThanDeployed } from "../lib/deploy/plan.ts";
 import { NAME, NOW, pair, sni, SSL } from "./deploy_facts.ts";
 
 const [SHOP, CLUB] = ["shop.example.com", "club.example.net"];
@@ -32,6 +33,7 @@ interface One {
   made?: NameFacts["made"];
   previous?: Pair;
   isForced?: boolean;
+  isReturning?: boolean;
 }
 
 function plan(
@@ -40,7 +42,8 @@ function plan(
   { top: at = top, rejected = [] }: { top?: Pair | null; rejected?: Pair[] } = {},
 ): NamePlan[] {
   const names = ones.map(({ name = SHOP, previous, ...one }): NameFacts => ({
-    ...{ name, own: ownDirectory(name, directories), place: "free", made: null, isForced: false },
+    ...{ name, own: ownDirectory(name, directories), place: "free", made: null },
+    ...{ isForced: false, isReturning: false },
     ...one,
     wasReplaced: previous !== undefined,
     previous: () => previous ?? null,
@@ -153,6 +156,26 @@ Deno.test("a directory of two names takes one pair for both, and without one kee
     "install both, in two, refused",
   ]);
   match(of(shop, club)[0]?.refusal?.message ?? "", /served for "club\.example\.net" too/);
+});
+
+Deno.test("the top-level pair takes no place of what is better, or was to be gone back from in vain", () => {
+  const at = [sni("own", [SHOP], shop)];
+  const kept = { top: wideTop };
+  const older = new OlderThanDeployed("it is older");
+  const noPrevious = { candidate: bad, isForced: true, isReturning: true };
+  equal(told(plan([{ candidate: older }], at, kept)), "none nothing, refused");
+  equal(told(plan([noPrevious], at, kept)), "none nothing, refused");
+  equal(told(plan([{ ...noPrevious, candidate: missing }], at, kept)), "none nothing, refused");
+  equal(told(plan([{ candidate: bad }], at, kept)), "install wideTop, in own, refused, warned");
+  equal(
+    told(plan([{ candidate: brief, isReturning: true }], [sni("own", [SHOP], shop)])),
+    "install brief, in own",
+  );
+  // Nor for another name of the same directory.
+  const wideBoth = { top: both };
+  const two = [sni("two", [SHOP, CLUB], both)];
+  const plans = plan([noPrevious, { name: CLUB, candidate: missing }], two, wideBoth);
+  deepEqual(plans.map((one) => told([one])), Array(2).fill("none nothing, refused"));
 });
 
 Deno.test("what no service could start with is healed: from what was kept, else taken out of service", () => {

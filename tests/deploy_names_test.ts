@@ -159,6 +159,21 @@ Deno.test("a renewal of one name touches no other's directory, restarts nothing,
   await assertUnchanged(host);
 });
 
+Deno.test("where a name has nothing to go back to, it keeps what it has, and that is not refused from then on", async () => {
+  const top = await issue([NAME, SHOP], -1, 60);
+  await using host = await namesHost({ [SHOP]: shop }, { deployed: top, staged: top });
+  equal((await host.deploy()).code, 0);
+  const before = await snapshot(host.mailcow.ssl);
+  for (const only of [SHOP, "all"]) {
+    const back = await host.deploy(["--rollback", "--only", only, "--json"]);
+    equal(back.code, 1);
+    match(refusalOf(back.json(), SHOP), /no previous certificate in ".*previous-names/);
+    assertSame(before, await snapshot(host.mailcow.ssl));
+    equal(await textOf(`${host.state}/rejected`), "");
+  }
+  await assertUnchanged(host);
+});
+
 Deno.test("bad pairs stop no good one, and each is told with its own cause, exit 1", async () => {
   const bad: Record<string, [RegExp, ((host: MailHost, name: string) => Promise<unknown>)?]> = {
     "a.example.com": [

@@ -91,7 +91,8 @@ export function parseMade(text: string): Map<string, Made> {
     linesOf(text).flatMap((line) => {
       const [name = "", state] = line.split("\t");
       const how: Made = state === "begun" || state === "anew" ? state : "made";
-      return /^[a-z0-9_][a-z0-9_.-]*$/.test(name) ? [[name, how] as const] : [];
+      // A longer one can be no host name, nor a directory.
+      return /^[a-z0-9_][a-z0-9_.-]{0,252}$/.test(name) ? [[name, how] as const] : [];
     }),
   );
 }

@@ -1,5 +1,6 @@
 // What senders that check DANE make of new certificates: foreseen before these are installed. RFC 7672
 
+import { dirname } from "node:path";
 import {
   type Chain,
   type ChainAt,
@@ -23,6 +24,7 @@ import type { DeployConfig } from "../config/deploy_config.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { formatAddress } from "../values/endpoint_url.ts";
 import { type DeployFacts, servedPlaces } from "./facts.ts";
+import type { NamePlan } from "./names.ts";
 import type { Plan } from "./plan.ts";
 import type { DeployReport } from "./report.ts";
 
@@ -231,6 +233,21 @@ export function withForesights(
     warnings: [...told.warnings, ...further.flatMap(({ more }) => more?.warnings ?? [])],
     notes: [...told.notes, ...further.flatMap(({ more }) => more?.notes ?? [])],
   };
+}
+
+/** Without those of the names whose pair could not be put where it belongs. Pure. */
+export function comeTrue(
+  foreseen: ReadonlyMap<string, Foresight>,
+  { certificates, installed }: Pick<DeployReport, "certificates" | "installed">,
+  further: readonly Pick<NamePlan, "name" | "directory">[],
+): ReadonlyMap<string, Foresight> {
+  const lacking = new Set(
+    further.filter(({ name, directory }) =>
+      directory !== null && !installed.some((path) => dirname(path) === directory) &&
+      certificates.some((one) => one.name === name && one.outcome === "failed")
+    ).map(({ name }) => name),
+  );
+  return new Map([...foreseen].filter(([name]) => !lacking.has(name)));
 }
 
 interface Told {

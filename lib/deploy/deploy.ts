@@ -27,6 +27,7 @@ import {
 import { changeRejected, writeAcme } from "./memory.ts";
 import { claimedDirectories, isPair, modesFor, type NameFacts, type NamePlan } from "./names.ts";
 import { acmeRefusal, isSettled, lostNames } from "./plan.ts";
+import { readPreviousOfName } from "./previous.ts";
 import { quietNames, rememberQuiet } from "./quiet.ts";
 import { inDirectory } from "./in_directory.ts";
 import { describeKey, describePlan } from "./plan_words.ts";
@@ -174,7 +175,7 @@ async function act(
   }
   const { carryOut } = await import("./carry_out.ts");
   const before = memory.rejected;
-  const now = clearForced(facts, plan, config);
+  const now = clearForced(facts, refusal === null ? plan : null, config);
   const deed = { plan, facts, rejected: { before, now }, scene: dane?.scene };
   const { error: _, hint: __, ...open } = report;
   const done = await carryOut(deed, open, config, context);
@@ -223,23 +224,28 @@ function namesAtStake(plans: readonly NamePlan[], { memory }: Situation): NamePl
   );
 }
 
-/** What is forced is tried whatever was said of it; what is gone back from is not taken again. */
+/** What is forced is tried whatever was said of it; what is gone back from is not taken again. Not where something else stood in. */
 function clearForced(
   facts: DeployFacts,
   plan: Decided["plan"],
   config: DeployConfig,
 ) {
   const { memory, mailcow, further, domain, candidate, now } = facts;
+  const isPrevious = (name: string, { leaf }: Pair) =>
+    readPreviousOfName(config.state, name)?.leaf.fingerprint === leaf.fingerprint;
   const all: { wish: string; to: Pair; from: Pair | null }[] = [
     ...(plan === null ? [] : [{
       wish: wishFor(null, config, domain),
       to: candidate,
       from: plan.changesLeaf ? mailcow.deployed.pair : null,
     }]),
-    ...further.flatMap(({ name, serving: to, former }) => {
-      const isOther = to?.leaf.fingerprint !== former?.leaf.fingerprint;
-      const from = isOther ? former : null;
-      return to === null ? [] : [{ wish: wishFor(name, config, domain), to, from }];
+    ...further.flatMap(({ name, serving: to, former, refusal }) => {
+      const wish = wishFor(name, config, domain);
+      if (to === null || refusal !== null || (wish === "rollback" && !isPrevious(name, to))) {
+        return [];
+      }
+      const isOther = to.leaf.fingerprint !== former?.leaf.fingerprint;
+      return [{ wish, to, from: isOther ? former : null }];
     }),
   ];
   return all.filter(({ wish }) => wish !== "take").reduce(
@@ -291,7 +297,7 @@ async function lookAtDane(
   config: DeployConfig,
   context: RunContext,
 ) {
-  const { foreseeDane, renewalsOf, withForesights } = await import("./dane.ts");
+  const { comeTrue, foreseeDane, renewalsOf, withForesights } = await import("./dane.ts");
   const renewals = renewalsOf(facts, plan ?? { directories: [] });
   if (renewals.length === 0) return null;
   const scene = await readScene();
@@ -299,7 +305,8 @@ async function lookAtDane(
   return {
     scene,
     beforehand: (report: DeployReport) => withForesights(report, foreseen, "before"),
-    afterwards: (report: DeployReport) => withForesights(report, foreseen, "after"),
+    afterwards: (report: DeployReport) =>
+      withForesights(report, comeTrue(foreseen, report, facts.further), "after"),
   };
 }
 

@@ -56,6 +56,7 @@ export function readNames(
     const own = ownDirectory(name, mailcow.sniDirectories);
     return {
       ...{ name, candidate: found, own, made, isForced: wish !== "take" },
+      isReturning: wish === "rollback",
       place: own.kind === "none" ? placeOf(name, mailcow, made !== null) : "free",
       wasReplaced: replaced.has(name),
       previous: () => replaced.has(name) ? readPreviousOfName(config.state, name) : null,

@@ -18,6 +18,7 @@ import { NothingStaged } from "../chain/staging.ts";
 import type { Failure } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
 import { describeBroken, problemIn } from "./broken.ts";
+import { OlderThanDeployed } from "./plan.ts";
 
 /** A further name, with all that is decided by. */
 export interface NameFacts {
@@ -36,6 +37,8 @@ export interface NameFacts {
   previous(): Pair | null;
   /** Whoever forces it has a directory made anew as often as it goes away. */
   readonly isForced: boolean;
+  /** It is to go back by hand to what it had, and to nothing else. */
+  readonly isReturning: boolean;
 }
 
 /** What all of them are decided by. */
@@ -184,6 +187,7 @@ function pairFor(
   const isTaken = holders.some(({ wasReplaced }) => wasReplaced);
   const fits = (pair: Pair) => belongs(pair, own, { wanted, hostname, isTaken, now });
   const [chosen] = pairs.filter(fits);
+  if (chosen === undefined && holders.some(keepsWhatItHas)) return null;
   const wholeTop = top !== null && covers(top, own.domains) ? top : null;
   if (wholeTop !== null && (chosen === undefined || endsSooner(chosen, wholeTop))) return wholeTop;
   if (chosen !== undefined) return chosen;
@@ -214,6 +218,11 @@ function belongs(
   if (pair === null || uncovered(needed, leaf.names).length > 0) return false;
   return timeState(pair.leaf, now) === "expired" ||
     (isTaken && uncovered(missing, pair.leaf.names).length > 0);
+}
+
+/** What it has is better than what would stand in, or was not asked to make room for that. */
+function keepsWhatItHas({ candidate, isReturning }: NameFacts): boolean {
+  return !isPair(candidate) && (isReturning || candidate instanceof OlderThanDeployed);
 }
 
 function refusalOf({ name, candidate }: NameFacts, own: SniDirectory): Failure {

@@ -92,6 +92,9 @@ export function isOlder(candidate: Pair, { pair }: Pick<Installed, "pair">): boo
   return pair !== null && candidate.leaf.notBefore < pair.leaf.notBefore;
 }
 
+/** What is deployed is good, and stays. */
+export class OlderThanDeployed extends Failure {}
+
 /**
  * Only certsync's own work is kept from an older one: what somebody else put there, or what signed
  * itself, is what it came to replace. Near its end it gives way to one that lasts longer.
@@ -111,7 +114,7 @@ export function ageRefusal(
   const isOurs = [...loaded.values()].includes(fingerprint) && subject !== issuer;
   const isOutlived = isOverdue(deployed.pair.leaf, now) && notAfter < candidate.leaf.notAfter;
   if (!isOurs || isOutlived) return null;
-  return new Failure(
+  return new OlderThanDeployed(
     `the staged certificate is older (${
       formatTime(candidate.leaf.notBefore)
     }) than the deployed one ` +
