@@ -619,4 +619,10 @@ Deno.test("what senders that check DANE make of a further name's new key is told
   match(further.hint, /reuse_key/);
   equal(host.services.serves("smtp", name), next.fingerprint);
   equal((await host.deploy([], { path })).code, 0);
+
+  // Also while the domain's own is refused.
+  await Promise.all([host.stage(wrong), host.stage(await issue([name]), name)]);
+  const refused = (await host.deploy(["--json"], { path })).json().certificates;
+  deepEqual([refused[0].outcome, refused[1].outcome], ["refused", "deployed"]);
+  match(refused[1].error, /no TLSA record fits/);
 });

@@ -140,7 +140,7 @@ async function installEverything(
   const keep = (those: typeof replaced) =>
     keepReplaced(those.flatMap(({ all }) => all), rejected.before, context);
   if (installations.length > 0 || further.some(({ deed }) => deed !== "none")) {
-    prepare(answered, facts, state);
+    prepare(answered, plan, facts, state);
     await keep(replaced.filter((one) => !isReturning(one)));
   }
   const own = installAll(installations);
@@ -166,9 +166,19 @@ function tellOfRestart(further: readonly NamePlan[], context: RunContext): void 
  * Before anything is installed: after a crash behind this line the next run must not take the new
  * files for served ones, nor an endpoint that fell silent for one that always was.
  */
-function prepare(answered: LastAnswers, { memory, further }: DeployFacts, state: string): void {
-  const names = new Set(further.map(({ name }) => name));
+function prepare(
+  answered: LastAnswers,
+  { directories }: Plan,
+  { memory, further, mailcow }: DeployFacts,
+  state: string,
+): void {
+  const isTopNew = directories.includes(mailcow.sslDirectory);
+  const changing = further.filter(({ deed, directory }) =>
+    deed !== "none" || (directory === null && isTopNew)
+  );
+  const names = new Set(changing.map(({ name }) => name));
   const loadedFor = new Map([...memory.loadedFor].filter(([name]) => !names.has(name)));
-  writeLoaded(state, { loaded: new Map(), loadedFor });
+  // What stays as it was is served as it was: it must not go back for what another one's pair does.
+  writeLoaded(state, { loaded: directories.length > 0 ? new Map() : memory.loaded, loadedFor });
   writeAnswered(state, [...answered.keys()]);
 }

@@ -143,7 +143,7 @@ async function act(
   context: RunContext,
 ): Promise<DeployReport> {
   const { further, domain, memory } = facts;
-  const dane = config.dane === "off" || refusal !== null
+  const dane = config.dane === "off"
     ? null
     : await lookAtDane({ facts, plan }, readScene, config, context);
   if (config.dryRun) {

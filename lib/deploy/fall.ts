@@ -113,7 +113,17 @@ export async function planReturns(
     const plan = facts.further.find((one) => one.name === name);
     return plan === undefined ? [] : await returnOf(plan, facts, state, context);
   }));
-  return { returns: returns.flat(), isEverything: isEverything && suspects.length > 1 };
+  // One leaf for several names is one suspect; what is new and cannot go back is one all the same.
+  const { candidate, mailcow: { deployed } } = facts;
+  const isTopNew = deployed.pair?.leaf.fingerprint !== candidate.leaf.fingerprint;
+  const blamed = [
+    ...returns.flat().map(({ refused }) => refused),
+    ...(suspects.includes(null) && isTopNew ? [candidate] : []),
+    ...facts.further.filter(({ name, deed }) => deed !== "none" && suspects.includes(name))
+      .flatMap(({ serving }) => serving ?? []),
+  ];
+  const different = new Set(blamed.map(({ leaf }) => leaf.fingerprint));
+  return { returns: returns.flat(), isEverything: isEverything && different.size > 1 };
 }
 
 async function returnOf(

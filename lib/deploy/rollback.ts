@@ -34,7 +34,7 @@ export async function rollBack(
   context: RunContext,
 ): Promise<DeployReport> {
   const silence = describeSilence(outcomes);
-  const isBlamed = !isEverything || returns.length === 1;
+  const isBlamed = !isEverything;
   context.tell(`${silence}; putting back what was there before`);
   // First: after a crash it must not be tried again.
   const now = isBlamed ? rejectAll(returns, rejected, facts, config.state) : rejected;

@@ -1,0 +1,127 @@
+// Several certificates: which of them go back when a service gives none any more, and what is said of each.
+
+import { deepEqual, equal, match } from "node:assert/strict";
+import { authority, type Leaf } from "./kit/authority.ts";
+import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
+import { textOf } from "./kit/text_of.ts";
+import { until } from "./kit/until.ts";
+
+const NAME = "mail.example.org";
+const [SHOP, CLUB] = ["shop.example.com", "club.example.net"];
+const DAY_MS = 86_400_000;
+
+const ca = await authority();
+Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
+
+const issue = (names: string[], from = -1, to = 90): Promise<Leaf> =>
+  ca.issue({
+    names,
+    notBefore: new Date(Date.now() + from * DAY_MS),
+    notAfter: new Date(Date.now() + to * DAY_MS),
+  });
+const [fresh, newTop, expired, shop, club, newClub] = await Promise.all([
+  issue([NAME]),
+  issue([NAME], -0.5),
+  issue([NAME], -90, -1),
+  issue([SHOP]),
+  issue([CLUB]),
+  issue([CLUB], -0.5),
+]);
+
+async function namesHost(
+  staged: Record<string, Leaf>,
+  options: Partial<MailHostOptions> = {},
+): Promise<MailHost> {
+  const host = await mailHost({
+    ...{ trust: ca.rootFile, deployed: fresh, staged: fresh, also: Object.keys(staged) },
+    endpoints: ["smtps", "imaps", "https"],
+    ...options,
+  });
+  for (const [name, leaf] of Object.entries(staged)) await host.stage(leaf, name);
+  return host;
+}
+
+type Certificate = { name: string; outcome: string; error?: string; hint?: string };
+
+async function deploy(host: MailHost): Promise<{ [name: string]: Certificate }> {
+  const { certificates } = (await host.deploy(["--json"])).json();
+  return Object.fromEntries(certificates.map((one: Certificate) => [one.name, one]));
+}
+
+/** What becomes of each name. */
+async function outcomes(host: MailHost): Promise<Record<string, string>> {
+  const all = Object.entries(await deploy(host));
+  return Object.fromEntries(all.map(([name, { outcome }]) => [name, outcome]));
+}
+
+/** The fingerprints of what is not to be tried again. */
+async function rejected(host: MailHost): Promise<string[]> {
+  const lines = (await textOf(`${host.state}/rejected`)).trim().split("\n");
+  return lines.map((line) => line.split(" ")[0] ?? "").filter((word) => word !== "");
+}
+
+Deno.test("one new leaf for two owners is to blame alone, and is not tried again", async (t) => {
+  const [both, newBoth] = await Promise.all([issue([SHOP, CLUB]), issue([SHOP, CLUB], -0.5)]);
+  const [wide, newWide] = await Promise.all([issue([NAME, SHOP]), issue([NAME, SHOP], -0.5)]);
+  const cases = {
+    "a directory of two names": {
+      ...{ before: both, next: newBoth, domains: [SHOP, CLUB], staged: [SHOP, CLUB], top: fresh },
+      fallen: { [NAME]: "unchanged", [SHOP]: "rolled-back", [CLUB]: "rolled-back" },
+    },
+    "the top level and a name's own directory": {
+      ...{ before: wide, next: newWide, domains: [SHOP], staged: [null, SHOP], top: wide },
+      fallen: { [NAME]: "rolled-back", [SHOP]: "rolled-back" },
+    },
+  };
+  for (const [what, { before, next, domains, staged, top, fallen }] of Object.entries(cases)) {
+    await t.step(what, async () => {
+      const further = staged.filter((name) => name !== null);
+      await using host = await namesHost(
+        Object.fromEntries(further.map((name) => [name, before])),
+        { deployed: top, staged: top },
+      );
+      await host.mailcow.putSni(SHOP, before, domains);
+      equal((await host.deploy()).code, 0);
+      for (const name of staged) await host.stage(next, name ?? undefined);
+      host.services.temper("nginx", { cannotLoad: [next.fingerprint] });
+      deepEqual(await outcomes(host), fallen);
+      deepEqual(await rejected(host), [next.fingerprint]);
+      host.docker.forget();
+      const again = await deploy(host);
+      match(again[SHOP]?.error ?? "", /rolled back before/);
+      deepEqual(host.calls(), []);
+    });
+  }
+});
+
+Deno.test("a good leaf is not blamed for one that cannot go back, and is tried again", async () => {
+  await using host = await namesHost({ [SHOP]: shop }, { deployed: expired, staged: newTop });
+  host.services.temper("nginx", { cannotLoad: [newTop.fingerprint] });
+  equal((await outcomes(host))[SHOP], "rolled-back");
+  deepEqual(await rejected(host), []);
+  host.services.temper("nginx", {});
+  equal((await outcomes(host))[SHOP], "deployed");
+});
+
+Deno.test("after a run that was cut off, what it did not change does not go back", async () => {
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+  equal((await host.deploy()).code, 0);
+  await host.stage(newClub, CLUB);
+  equal((await host.deploy()).code, 0);
+  await host.stage(newTop);
+  host.services.temper("nginx", { cannotLoad: [newTop.fingerprint] });
+  await host.configure({ settle: "30s" });
+  host.docker.forget();
+  const run = host.start();
+  await until(() => host.calls().some((call) => call.startsWith("exec -T nginx-mailcow nginx")));
+  run.kill("SIGTERM");
+  await run.result;
+  await host.configure({});
+  deepEqual(await outcomes(host), {
+    ...{ [NAME]: "rolled-back", [SHOP]: "unchanged", [CLUB]: "unchanged" },
+  });
+  deepEqual(await rejected(host), [newTop.fingerprint]);
+  equal(await textOf(`${host.mailcow.ssl}/${SHOP}/domains`), `${SHOP}\n`);
+  await host.assertInstalled(newClub, `${host.mailcow.ssl}/${CLUB}`);
+  equal(host.services.serves("https", CLUB), newClub.fingerprint);
+});
