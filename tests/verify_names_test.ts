@@ -178,10 +178,17 @@ async function chains(): Promise<Chains> {
         const also = JSON.parse(await Deno.readTextFile(config("mail host"))).also;
         return await configure(also, [...new Set([...there, ...names.split(" ")])]);
       }
+      if (where === "SSL directory of the mail host") {
+        const [, directory = ""] =
+          /^mend the pair in (\S+), or move that out of there$/.exec(command) ??
+            [];
+        return await Deno.rename(directory, await Deno.makeTempDir({ dir }));
+      }
       if (command.startsWith("certsync ")) {
         return await run(where === "NPM host" ? where : "mail host", command.split(" ").slice(1));
       }
       const { code, stderr } = await tryRun("/bin/sh", ["-c", command], {
+        cwd: host.mailcow.root,
         env: { PATH: `${host.docker.bin}:${Deno.env.get("PATH")}` },
       });
       equal(code, 0, `${command}: ${stderr}`);
@@ -199,6 +206,7 @@ function inShort({ host, command }: Step): string {
     }`;
   }
   if (host === "config file of the NPM host") return "also";
+  if (host === "SSL directory of the mail host") return "mend";
   if (command.includes("docker compose restart")) return "restart";
   if (command.startsWith("rm ")) return "rm";
   return command.replace("certsync ", "").replaceAll(/--only (\w+)\S*/g, "--only $1");
@@ -215,10 +223,17 @@ interface State {
   readonly status?: VerifyReport["status"];
   /** What the last line says of the names. */
   readonly words?: RegExp;
+  /** Where no command begins the way out: what a person does, before the commands that the hint goes on with. */
+  byHand?(all: Chains): Promise<unknown>;
 }
 
 const sslOf = ({ host }: Chains, name: string) => `${host.mailcow.ssl}/${name}`;
 const stagedOf = ({ host }: Chains, name: string) => `${host.staging}/${name}`;
+const moveOut = async ({ host }: Chains, name: string) =>
+  await Deno.rename(
+    `${host.mailcow.ssl}/${name}`,
+    await Deno.makeTempDir({ dir: host.root }) + "/it",
+  );
 const rejected = (leaf: Leaf | undefined) => `${leaf?.fingerprint} 2026-01-01T00:00:00Z`;
 const leafFor = (leaves: Record<string, Leaf>, name: string): Leaf => {
   const leaf = leaves[name];
@@ -399,6 +414,81 @@ const states: State[] = [
     ...{ stale: { [SHOP]: "staged" }, status: "warning" },
     steps: "also, push --force, deploy",
   },
+  // Where deploy would refuse it, its own way out is the step.
+  {
+    name: "a file stands where a name's directory belongs",
+    view: "mail host",
+    arrange: async (all) => {
+      await Deno.remove(sslOf(all, SHOP), { recursive: true });
+      await all.restart();
+      await Deno.writeTextFile(sslOf(all, SHOP), "");
+    },
+    ...{ stale: { [SHOP]: "deployed" }, steps: "", status: "critical" },
+    words:
+      /; shop\.example\.net stale at deployed: certsync did not make it; see what it is, and move /,
+    byHand: (all) => moveOut(all, SHOP),
+  },
+  {
+    name: "a directory called like a name is for a wildcard alone",
+    view: "mail host",
+    arrange: async (all) => {
+      const wide = await all.issue(SHOP, { names: ["*.example.net"] });
+      await all.put(SHOP, wide, ["*.example.net"]);
+      await all.restart();
+    },
+    ...{ stale: { [SHOP]: "deployed" }, steps: "", status: "critical" },
+    words:
+      /; shop\.example\.net stale at deployed: certsync did not make it; see what it is, and move /,
+    byHand: (all) => moveOut(all, SHOP),
+  },
+  {
+    name: "the running acme-mailcow would move a new directory away",
+    view: "mail host",
+    arrange: async (all) => {
+      await Deno.remove(sslOf(all, SHOP), { recursive: true });
+      await all.restart();
+      all.host.docker.acme = "n";
+    },
+    ...{ stale: { [SHOP]: "deployed" }, steps: "", status: "critical" },
+    words:
+      /; shop\.example\.net stale at deployed: make it anew with: docker compose up -d acme-mailcow; /,
+    byHand: (all) => Promise.resolve(all.host.docker.acme = "y"),
+  },
+  {
+    name: "a directory went away again, after it had been made anew",
+    view: "mail host",
+    arrange: async (all) => {
+      await Deno.remove(sslOf(all, SHOP), { recursive: true });
+      await all.restart();
+      await all.remember("names", `${SHOP}\tanew`);
+    },
+    ...{ stale: { [SHOP]: "deployed" }, steps: "", status: "critical" },
+    words: /; shop\.example\.net stale at deployed: see who removes it .* --force --only shop\.ex/,
+    byHand: () => Promise.resolve(),
+  },
+  {
+    name: "a name's staging directory is another user's",
+    view: "mail host",
+    arrange: async (all) => {
+      await Deno.remove(sslOf(all, SHOP), { recursive: true });
+      await all.restart();
+      await Deno.chown(stagedOf(all, SHOP), 1234, 1234);
+    },
+    stale: { [SHOP]: "deployed" },
+    steps: "rm, push --force, deploy",
+  },
+  {
+    name: "a directory of other names holds no pair, and a name was never deployed",
+    view: "mail host",
+    arrange: async (all) => {
+      await Deno.remove(sslOf(all, SHOP), { recursive: true });
+      await all.restart();
+      const { fullchainPem } = await all.issue(OTHER);
+      await all.host.mailcow.putSni(OTHER, { ...leafFor(all.next, WWW), fullchainPem }, [OTHER]);
+    },
+    stale: { [MAIL]: null, [SHOP]: "deployed" },
+    steps: "mend, deploy",
+  },
   // What needs a person, or nobody.
   {
     name: "a name is covered by the top-level certificate, and has no directory",
@@ -469,8 +559,8 @@ const states: State[] = [
       await all.restart();
     },
     ...{ stale: { [SHOP]: null }, steps: "", status: "critical" },
-    words:
-      /; shop\.example\.net: not served alike: take it out of the file domains of all but one, and restart p/,
+    words: /; shop\.example\.net: not served alike: take it out of all of them but one, then: /,
+    byHand: (all) => Deno.writeTextFile(sslOf(all, "other/domains"), `${OTHER}\n`),
   },
   {
     name: "the services do not read a directory's domains alike",
@@ -479,7 +569,8 @@ const states: State[] = [
       await Deno.writeTextFile(`${sslOf(all, SHOP)}/domains`, `${SHOP}.\n`);
     },
     ...{ stale: { [SHOP]: null }, steps: "", status: "critical" },
-    words: /: let it hold this one line, and restart .*: shop\.example\.net$/,
+    words: /: it must be one line: printf '%s\\n' "shop\.example\.net" >"\S+"; then: /,
+    byHand: (all) => Deno.writeTextFile(`${sslOf(all, SHOP)}/domains`, `${SHOP}\n`),
   },
   {
     name: "Nginx Proxy Manager has no certificate for one name",
@@ -514,7 +605,7 @@ const states: State[] = [
 Deno.test("who follows the one next step of three names finds that all match", async (t) => {
   await using all = await chains();
   const former = { ...all.current };
-  for (const { name, view, arrange, stale, steps, status, words } of states) {
+  for (const { name, view, arrange, stale, steps, status, words, byHand } of states) {
     await t.step(`${view}: ${name}`, async () => {
       Object.assign(all.current, former);
       await all.settle();
@@ -531,7 +622,11 @@ Deno.test("who follows the one next step of three names finds that all match", a
         // Then deploy has nothing to do here either.
         const lies = await snapshot(all.host.mailcow.ssl);
         await all.follow({ host: "mail host", command: "certsync deploy" });
-        return assertSame(lies, await snapshot(all.host.mailcow.ssl));
+        assertSame(lies, await snapshot(all.host.mailcow.ssl));
+        if (byHand === undefined) return;
+        await byHand(all);
+        const [, ...commands] = (verifyLines(before).at(-1) ?? "").split(/[;,] then: /);
+        for (const command of commands) await all.follow({ host: "mail host", command });
       }
       for (const step of before.next) await all.follow(step);
       const after = await all.verify(view);

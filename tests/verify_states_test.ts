@@ -9,6 +9,7 @@ import type { LegName } from "../lib/config/verify_config.ts";
 import { Failure } from "../lib/failure.ts";
 import { formatSteps, type Knowledge } from "../lib/verify/next_step.ts";
 import { type Status, statuses } from "../lib/verify/finding.ts";
+import type { VerifyReport } from "../lib/verify/report.ts";
 import { type Expectations, judgeLegs } from "../lib/verify/verdict.ts";
 import { reportSight, verifyCommand } from "../lib/verify/verify.ts";
 
@@ -1235,9 +1236,45 @@ Deno.test("of a further name it counts what its own directory is served for, by 
     ["ok", true],
     ["that of the domain: nginx passes over the directory", null],
   ]);
+  // Who asks nginx for a name that the domain's does not cover gets a wrong one.
+  const passedOver = [leg("deployed", own, placed), served(renewed, "nginx-mailcow")];
+  const verdict = judgeLegs(passedOver, around);
+  deepEqual([verdict.status, verdict.staleAt], ["critical", null]);
+  match(
+    verdict.legs[1]?.findings[0]?.advice ?? "",
+    /that holds mail\.example\.org: take that out of \/ssl\/own\/domains, restart /,
+  );
+  const wide = certificate({ fingerprint: "NEW", names: [NAME, name] });
+  equal(judgeLegs([...passedOver.slice(0, 1), served(wide, "nginx-mailcow")], around).status, "ok");
   // To those that do serve the directory, the domain's is another one.
   deepEqual(judge(served(renewed, "dovecot-mailcow"))[1], ["another one", false]);
   deepEqual(judge(served(former, "nginx-mailcow"))[1], ["another one", false]);
+});
+
+Deno.test("where of the legs that were named one kind alone is there to be compared, nothing is", () => {
+  const report = (legs: Leg[], further: Leg[] = []) =>
+    reportSight(
+      { ...expectations, legs: ["sni", "deployed"] },
+      {
+        strands: [
+          { name: NAME, isFurther: false, legs },
+          { name: SHOP, isFurther: true, legs: further },
+        ],
+        ...{ mailcow: null, furtherDirectories: new Set(), doubts: [], warnings: [] },
+      },
+      [],
+      knowledge,
+    );
+  const deployed = leg("deployed", renewed);
+  const last = (report: VerifyReport) =>
+    verifyCommand.words(report, null, {
+      ...{ paint: (text: string) => text, width: 80, isTerminal: false, all: true, now },
+      format: "text",
+    }).at(-1);
+  const alone = report([leg("sni", shops, ofOthers), deployed], [leg("deployed", shops)]);
+  deepEqual([alone.status, last(alone)], ["ok", "not compared"]);
+  deepEqual(alone.legs.map(({ match }) => match), [null, null, null]);
+  equal(last(report([leg("sni", renewed), deployed], [leg("deployed", shops)])), "all 2 match");
 });
 
 Deno.test("match is measured against the first leg that can be read", () => {

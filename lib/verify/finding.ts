@@ -10,7 +10,7 @@ export type Status = typeof statuses[number];
 
 /**
  * `behind`, `newer`: holds another certificate than the first leg that can be read; `stead`: that of
- * another name, which ends later.
+ * another name, which ends later; `passed-over`: that of another name, which does not cover this one.
  */
 export type FindingKind =
   | "behind"
@@ -26,6 +26,7 @@ export type FindingKind =
   | "not-yet-valid"
   | "own"
   | "stead"
+  | "passed-over"
   | "dane"
   | "abandoned";
 

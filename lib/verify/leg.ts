@@ -43,6 +43,8 @@ export interface Leg {
   /** The obstacle in words, and what to do about it. */
   readonly error: string | null;
   readonly hint: string | null;
+  /** Whether deploy would refuse to put there what is staged: `error` and `hint` are its own. */
+  readonly isRefused?: boolean;
   /** Whether somebody asked for this leg, or it is only looked at because it may be there. */
   readonly isConfigured: boolean;
   readonly sni?: string | null;

@@ -3,7 +3,7 @@
 import type { DeployMemory } from "../chain/deploy_memory.ts";
 import { readMemory } from "../chain/deploy_memory.ts";
 import type { Mailcow } from "../chain/mailcow.ts";
-import { readScene } from "../chain/scene.ts";
+import { readScene, type Scene } from "../chain/scene.ts";
 import { type LegName, legNames, type VerifyConfig } from "../config/verify_config.ts";
 import { Failure, orFailure } from "../failure.ts";
 import type { Compose } from "../programs/compose.ts";
@@ -53,11 +53,17 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
   const domain = config.domain ?? ours?.conf.hostname ?? null;
   const subjects = subjectsOf(domain, config);
   const lineages = lineagesOnce(config.push, context.now);
+  const memory = orFailure(() => readMemory(config.deploy.state));
+  const made = memory instanceof Failure ? null : memory.made;
+  let read: Promise<Scene> | null = null;
+  const sceneOf = (mailcow: Mailcow) => read ??= readScene(mailcow, { endpoints: null }, context);
+  const isAcmeBehind = async () => ours && (await sceneOf(ours)).isAcmeBehind;
   const readers = {
     source: (subject: Subject) => sourceLegs(subject, config, lineages, context),
     pushed: (subject: Subject) => pushedLegs(subject, config),
     staged: (subject: Subject) => stagedLegs(subject, config, context),
-    deployed: (subject: Subject) => deployedLegs(subject, config, mailcow, context),
+    deployed: (subject: Subject) =>
+      deployedLegs(subject, config, mailcow, { made, isAcmeBehind }, context),
     sni: (subject: Subject) => sniLegs(subject, config.also, mailcow, context),
   };
   const wanted = config.legs ?? legNames;
@@ -77,9 +83,7 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
       : await readers[leg](subject);
   };
   const isAsked = (config.endpoints ?? config.deploy.endpoints) === null;
-  const scene = ours !== null && isAsked && wanted.includes("served")
-    ? await readScene(ours, { endpoints: null }, context)
-    : null;
+  const scene = ours !== null && isAsked && wanted.includes("served") ? await sceneOf(ours) : null;
   const compose = scene?.compose.version ?? ours?.conf.composeVersion ?? "native";
   const [served, tlsa] = await allEnded([
     wanted.includes("served")
@@ -96,8 +100,8 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
         ),
         mailcow: ours && { directory: ours.directory, version: compose },
         ports: async () =>
-          ((scene ?? (ours && await readScene(ours, { endpoints: null }, context)))?.published ??
-            []).filter(({ protocol }) => protocol === "smtp"),
+          (ours === null ? [] : (await sceneOf(ours)).published)
+            .filter(({ protocol }) => protocol === "smtp"),
       }, context)
       : new Map<string, readonly Leg[]>(),
   ]);
@@ -113,7 +117,6 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
   const { judged, failures } = await judgeChains(all, config.trust, context);
   const has = (name: LegName) => all.some(({ leg }) => leg === name);
   const { push, deploy } = config;
-  const memory = orFailure(() => readMemory(deploy.state));
   return {
     domain,
     strands: seen.map((strand) => ({ ...strand, legs: strand.legs.map(judged) })),

@@ -1,19 +1,16 @@
 // What lies on the mail host: staged, deployed, and in the directories that are served ahead of that.
 
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { deliveredPaths, installedPaths, isMixed, type Pair } from "../certificate/pair.ts";
-import {
-  type Installed,
-  type Mailcow,
-  readMailcow,
-  serviceNames,
-  type SniDirectory,
-} from "../chain/mailcow.ts";
+import type { DeployMemory } from "../chain/deploy_memory.ts";
+import { type Installed, type Mailcow, readMailcow, type SniDirectory } from "../chain/mailcow.ts";
+import { placeOf, refusePlace, servedByTop } from "../chain/name_place.ts";
+import { refuseAcme, refuseHidden, refuseSeveral, refuseUnlike } from "../chain/name_refusals.ts";
 import { ownDirectory } from "../chain/sni.ts";
 import { readStaged, stagedDirectory } from "../chain/staging.ts";
 import type { VerifyConfig } from "../config/verify_config.ts";
-import { Failure, orFailure, quote, quoteAll } from "../failure.ts";
+import { Failure, orFailure } from "../failure.ts";
 import { isMissing } from "../files/read_file.ts";
 import type { RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
@@ -47,9 +44,16 @@ export async function stagedLegs(
 }
 
 /** What push puts the pair in the place of, where it is none: rsync makes way for a directory. */
-function whatStands(directory: string, name: string | null): Pick<LegFacts, "obstacle"> {
+function whatStands(
+  directory: string,
+  name: string | null,
+): Pick<LegFacts, "obstacle" | "directory"> {
   if (name !== null && isMissing(directory)) return { obstacle: "unasked" };
-  if (name !== null && statOf(directory)?.isDirectory() === false) return { obstacle: "spoilt" };
+  const stat = name === null ? null : statOf(directory);
+  if (stat?.isDirectory() === false) return { obstacle: "spoilt" };
+  // Nor could push write into it.
+  const owner = statOf(dirname(directory))?.uid;
+  if (stat && owner !== undefined && stat.uid !== owner) return { obstacle: "blocked", directory };
   return isMissing(deliveredPaths(directory).chain) ? { obstacle: "empty" } : {};
 }
 
@@ -70,10 +74,19 @@ function keyErrorOf(
   return isReadable ? problem ?? null : null;
 }
 
+/** What deploy goes by besides files. */
+export interface DeployFacts {
+  /** What it remembers of the directories that it made; null where this user cannot see it. */
+  readonly made: DeployMemory["made"] | null;
+  /** Whether the running acme-mailcow would move a new directory away; null where docker did not tell. */
+  isAcmeBehind(): Promise<boolean | null>;
+}
+
 export async function deployedLegs(
   subject: Subject,
   config: VerifyConfig,
   mailcow: Mailcow | Failure | null,
+  facts: DeployFacts,
   context: RunContext,
 ): Promise<Leg[]> {
   if (config.deployed !== null) {
@@ -89,7 +102,9 @@ export async function deployedLegs(
     return [leg.obstacle === "forbidden" ? leg : { ...leg, obstacle: "unknown" }];
   }
   const name = furtherName(subject);
-  return [name === null ? await topLeg(mailcow, context) : await ownLeg(name, mailcow, context)];
+  if (name === null) return [await topLeg(mailcow, context)];
+  const { staging } = config.deploy;
+  return [await ownLeg(name, mailcow, { ...facts, staging }, context)];
 }
 
 function topLeg({ deployed, sslDirectory }: Mailcow, context: RunContext): Promise<Leg> {
@@ -97,53 +112,70 @@ function topLeg({ deployed, sslDirectory }: Mailcow, context: RunContext): Promi
 }
 
 /** That of the name's own directory, or the top-level pair where that is what is served for it. */
-async function ownLeg(name: string, mailcow: Mailcow, context: RunContext): Promise<Leg> {
-  const { sslDirectory, sniDirectories } = mailcow;
-  const own = ownDirectory(name, sniDirectories);
+async function ownLeg(
+  name: string,
+  mailcow: Mailcow,
+  facts: DeployFacts & { readonly staging: string },
+  context: RunContext,
+): Promise<Leg> {
+  const own = ownDirectory(name, mailcow.sniDirectories);
   switch (own.kind) {
     case "own":
       return await readLeg(sniFacts("deployed", own.directory, mailcow), own.directory, context);
     case "several":
-      return unclear(
-        sslDirectory,
-        `the directories ${quoteAll(own.directories.map((each) => each.directory))} all hold ${
-          quote(name)
-        }`,
-        `take it out of the file domains of all but one, and ${ANEW}`,
-      );
+      return unclear(mailcow.sslDirectory, refuseSeveral(name, own.directories));
     case "unlike":
-      return unclear(
-        own.directory.directory,
-        `the services do not read its file "domains" alike`,
-        `let it hold this one line, and ${ANEW}: ${own.line}`,
-      );
+      return unclear(own.directory.directory, refuseUnlike(own.directory, own.line));
     case "hidden":
-      return unclear(
-        own.directory.directory,
-        "nginx alone serves a directory whose name begins with a dot",
-        `give it another name, and ${ANEW}`,
-      );
+      return unclear(own.directory.directory, refuseHidden(name, own.directory));
+    case "none":
+      return await legWithout(name, mailcow, facts, context);
   }
-  const top = await topLeg(mailcow, context);
-  const isCovered = top.certificate !== null && namesCover(top.certificate.names, name) !== null;
-  if (isCovered || top.obstacle === "forbidden") return top;
-  const where = installedPaths(join(sslDirectory, name)).chain;
-  const other = sniDirectories.find((directory) => directory.name === name);
-  if (other !== undefined) {
-    return unclear(
-      other.directory,
-      `its file "domains" does not hold ${quote(name)}`,
-      `write the name into it, and ${ANEW}`,
-    );
-  }
-  return makeLeg({ leg: "deployed", where, obstacle: "empty", error: "does not exist" });
 }
 
-const ANEW = `restart ${serviceNames.join(" ")}`;
+/** Where no directory is the name's own, with why deploy would make none. */
+async function legWithout(
+  name: string,
+  mailcow: Mailcow,
+  facts: DeployFacts & { readonly staging: string },
+  context: RunContext,
+): Promise<Leg> {
+  const top = await topLeg(mailcow, context);
+  if (top.obstacle === "forbidden") return top;
+  const isCovered = top.certificate !== null && namesCover(top.certificate.names, name) !== null;
+  const staged = orFailure(() => readStaged(facts.staging, name));
+  const isEnough = staged instanceof Failure
+    ? isCovered
+    : servedByTop(name, staged, mailcow.deployed.pair) !== null;
+  const isStaged = !(staged instanceof Failure);
+  const refusal = isEnough ? null : await refusalToMake({ name, isStaged }, mailcow, facts);
+  const refused = refusal === null
+    ? {}
+    : { isRefused: true, error: refusal.message, hint: refusal.hint ?? null };
+  if (isCovered) return { ...top, ...refused };
+  const where = installedPaths(join(mailcow.sslDirectory, name)).chain;
+  const missing = { leg: "deployed", where, obstacle: "empty", error: "does not exist" } as const;
+  return makeLeg({ ...missing, ...refused });
+}
 
-function unclear(directory: string, error: string, hint: string): Leg {
+async function refusalToMake(
+  { name, isStaged }: { readonly name: string; readonly isStaged: boolean },
+  mailcow: Mailcow,
+  { made, isAcmeBehind }: DeployFacts,
+): Promise<Failure | null> {
+  if (made === null) return null;
+  const own = made.get(name) ?? null;
+  const place = placeOf(name, mailcow, own !== null);
+  const refusal = refusePlace({ name, place, made: own, isForced: false }, mailcow.sslDirectory);
+  // Where mailcow.conf does not say it either, deploy asks for that first.
+  if (refusal !== null || !isStaged || !mailcow.conf.skipsLetsEncrypt) return refusal;
+  const isBehind = await isAcmeBehind();
+  return isBehind === false ? null : refuseAcme(name, isBehind);
+}
+
+function unclear(directory: string, { message: error, hint }: Failure): Leg {
   const where = installedPaths(directory).chain;
-  return makeLeg({ leg: "deployed", where, obstacle: "unclear", error, hint });
+  return makeLeg({ leg: "deployed", where, obstacle: "unclear", error, hint: hint ?? null });
 }
 
 /**

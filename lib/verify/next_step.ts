@@ -3,6 +3,7 @@
 import { timeState } from "../certificate/certificate.ts";
 import { type Service, serviceNames } from "../chain/mailcow.ts";
 import { type Deed, type NameKnowledge, planRepair, type RepairPlan } from "./repair_plan.ts";
+import { isForeign } from "./leg.ts";
 import type { Subject } from "./subject.ts";
 import { adviseBeforehand } from "./tlsa_leg.ts";
 import type { LegVerdict, Verdict } from "./verdict.ts";
@@ -13,11 +14,12 @@ export interface Step {
     | "NPM host"
     | "config file of the NPM host"
     | "mail host"
+    | "SSL directory of the mail host"
     /** Which is both of them, where it is one. */
     | "this machine"
     | "DNS"
     | "this host, as root";
-  /** In words where no command does it: in Nginx Proxy Manager, in a file, and in the DNS. */
+  /** In words where no command does it: in Nginx Proxy Manager, in a file or directory, and in the DNS. */
   readonly command: string;
 }
 
@@ -66,7 +68,7 @@ export function nextSteps(all: readonly NamedVerdict[], knowledge: Knowledge): r
     // A new key's record must be there before the key; what is yet to be issued has none.
     ...repairs.filter(({ plan }) => plan.renew === null)
       .flatMap(({ verdict }) => recordSteps(verdict, "mended", knowledge)),
-    ...repairSteps(repairs, knowledge),
+    ...repairSteps(repairs, legs, knowledge),
     ...reviveSteps(left, legs, knowledge),
     ...clearSteps(left, legs, knowledge),
     ...others.flatMap(({ verdict }) => recordSteps(verdict, "left", knowledge)),
@@ -113,7 +115,11 @@ function planOf(
 type Repair = Subject & { readonly plan: RepairPlan };
 
 /** Once for all names: push and deploy look after each of them. */
-function repairSteps(repairs: readonly Repair[], knowledge: Knowledge): Step[] {
+function repairSteps(
+  repairs: readonly Repair[],
+  all: readonly LegVerdict[],
+  knowledge: Knowledge,
+): Step[] {
   const { roles, added } = knowledge;
   const plans = repairs.map(({ plan }) => plan);
   const push = harder(plans.map(({ push }) => push));
@@ -140,7 +146,7 @@ function repairSteps(repairs: readonly Repair[], knowledge: Knowledge): Step[] {
         command: `certsync push${also(roles.push)}${push === "force" ? " --force" : ""}`,
       } as const,
     ]),
-    ...(deploy === null ? [] : permission(knowledge)),
+    ...(deploy === null ? [] : [...permission(knowledge), ...unbreakSteps(all)]),
     ...(deploy === null ? [] : [
       {
         host: "mail host",
@@ -171,6 +177,20 @@ function permission({ mailcow }: Knowledge): Step[] {
     { host: "mail host", command: `${cd} ${edit}` },
     { host: "mail host", command: `${cd} ${mailcow.compose} up -d` },
   ];
+}
+
+/** While a directory that deploy leaves alone holds no pair, nothing is restarted, nor does nginx reload. */
+function unbreakSteps(all: readonly LegVerdict[]): Step[] {
+  const broken = all.filter(({ leg, findings }) =>
+    leg.leg === "sni" && findings.some(({ kind }) => kind === "key") &&
+    (isForeign(leg) || findings.some(({ kind }) => kind === "own"))
+  );
+  return broken.flatMap(({ leg: { directory } }) =>
+    directory === undefined ? [] : [{
+      host: "SSL directory of the mail host",
+      command: `mend the pair in ${word(directory)}, or move that out of there`,
+    }]
+  );
 }
 
 /** A service none of whose endpoints answers, here where it runs, and where it has what to serve. */
@@ -237,6 +257,7 @@ export function formatSteps(steps: readonly Step[]): string {
 const PLACES_OF_WORDS: readonly Step["host"][] = [
   "Nginx Proxy Manager",
   "config file of the NPM host",
+  "SSL directory of the mail host",
   "DNS",
 ];
 
@@ -247,6 +268,7 @@ function describeHost(host: Step["host"]): string {
     case "Nginx Proxy Manager":
       return `in ${host}`;
     case "config file of the NPM host":
+    case "SSL directory of the mail host":
     case "DNS":
       return `in the ${host}`;
     case "this host, as root":

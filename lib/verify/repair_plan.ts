@@ -38,6 +38,8 @@ export interface NameKnowledge extends Subject {
 /** Null where nothing along the chain needs repair, or where deploy would refuse it. */
 export function planRepair({ legs, reference }: Verdict, known: NameKnowledge): RepairPlan | null {
   if (reference === null || legs.some(({ leg }) => leg.obstacle === "unclear")) return null;
+  if (legs.some(({ leg, isStale }) => leg.isRefused && isStale)) return null;
+  if (has(legs, "passed-over")) return null;
   const of = (...names: LegName[]) => legs.filter(({ leg }) => names.includes(leg.leg));
   const isBad = (...names: LegName[]) => of(...names).some((each) => needsRepair(each, known));
   const isSeen = (...names: LegName[]) =>
@@ -176,7 +178,8 @@ function renewal(
   return `${what}${unless}`;
 }
 
-/** A rename puts nothing in the place of a directory. */
+/** A rename puts nothing in the place of a directory, and nothing into that of another user. */
 function blocked(verdicts: readonly LegVerdict[]): string[] {
-  return verdicts.filter(({ leg }) => leg.obstacle === "blocked").map(({ leg }) => leg.where);
+  return verdicts.filter(({ leg }) => leg.obstacle === "blocked")
+    .map(({ leg }) => leg.leg === "staged" ? leg.directory ?? leg.where : leg.where);
 }

@@ -67,7 +67,10 @@ export function summarize(report: VerifyReport): string {
   const leg = legs.find(({ stale }) => stale) ?? legs.find((leg) => leg.status === status);
   if (status === "ok" || leg === undefined) return count;
 
-  const steps = formatSteps(next) || leg.hint || leg.error || "see above";
+  // What keeps deploy from helping may be said at another leg of the name.
+  const others = legs.filter((other) => other.name === leg.name && other.status === status);
+  const hint = others.find(({ hint }) => hint !== undefined)?.hint;
+  const steps = formatSteps(next) || leg.hint || leg.error || hint || "see above";
   if (certificates.length > 1) return `${count}; ${describeNames(report)}: ${steps}`;
   return staleAt === null
     ? `${count}; ${leg.where}: ${leg.verdict}: ${steps}`

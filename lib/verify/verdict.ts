@@ -1,5 +1,6 @@
 // What the legs, held against each other, say about the chain. Pure.
 
+import { serviceNames } from "../chain/mailcow.ts";
 import type { LegName } from "../config/verify_config.ts";
 import { brokenChain, describeIncompleteChain, lacksIssuer } from "./chain_finding.ts";
 import {
@@ -105,6 +106,7 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
     const nothing = { match: null, isNoted: true, isStale: false, findings: [] };
     return { leg, ...nothing, status: "ok", words: noted };
   }
+  if (isPassedOver(leg, chain)) return judgePassedOver(leg, chain);
   const { reference, isComparing } = chain;
   const other = explainOwn(leg, chain, chain.kept);
   // Of a spoilt record nobody can tell what was pushed.
@@ -162,8 +164,20 @@ function passedOver(leg: Leg, chain: Chain): string | null {
   if (isSwitchedOff) return "switched off";
   const isAnother = leg.mayBeAnother === true && isComparing && leg.certificate !== null &&
     leg.fingerprint !== reference?.fingerprint;
-  if (isAnother) return "another site, without SNI";
-  return isPassedOver(leg, chain) ? "that of the domain: nginx passes over the directory" : null;
+  return isAnother ? "another site, without SNI" : null;
+}
+
+/** nginx has nothing else to give, and deploy cannot change that: it matters where it does not cover the name. */
+function judgePassedOver(leg: Leg, { name, legs }: Chain): LegVerdict {
+  const words = "that of the domain: nginx passes over the directory";
+  const isCovered = leg.certificate === null || foreignName(leg.certificate, name) === null;
+  const unmatched = { leg, match: null, isStale: false, words } as const;
+  if (isCovered) return { ...unmatched, isNoted: true, status: "ok", findings: [] };
+  const { directory, hostname } = legs.find((each) => each.leg === "deployed") ?? {};
+  const advice = `nginx passes over a directory that holds ${hostname}: take that out of ` +
+    `${directory}/domains, restart ${serviceNames.join(" ")}; then: certsync deploy`;
+  const finding = { kind: "passed-over", status: "critical", words, advice } as const;
+  return { ...unmatched, isNoted: false, status: "critical", findings: [finding] };
 }
 
 function watch(leg: Leg, chain: Chain): Finding[] {

@@ -6,6 +6,7 @@ import { composeCommand } from "../programs/compose.ts";
 import { type InstalledTimer, readTimers } from "../programs/systemctl.ts";
 import type { RunContext } from "../run_context.ts";
 import { readLegs, type Sight } from "./legs.ts";
+import { isForeign, type Leg } from "./leg.ts";
 import { formatNagios } from "./nagios.ts";
 import { type Knowledge, type NamedVerdict, nextSteps } from "./next_step.ts";
 import { formatPrometheus } from "./prometheus.ts";
@@ -27,8 +28,7 @@ export function reportSight(
   timers: readonly InstalledTimer[],
   known: Knowledge,
 ): VerifyReport {
-  const isComparing = config.legs === null || new Set(config.legs).size > 1;
-  const judged = judgeStrands(config, sight, known, isComparing);
+  const judged = judgeStrands(config, sight, known);
   const [{ verdict }] = judged;
   const status = worst(judged.map(({ verdict }) => verdict.status));
   // A fault of this host's own takes nothing from what is critical, and is worse than all else.
@@ -58,15 +58,24 @@ export function reportSight(
     ...(doubt !== undefined
       ? { error: doubt.message, ...(doubt.hint && { hint: doubt.hint }) }
       : status === "unknown" && unseen !== undefined &&
-        nothingSeen(unseen.verdict, isComparing ? "compared" : "seen")),
+        nothingSeen(
+          unseen.verdict,
+          isComparing(config, unseen.verdict.legs.map(({ leg }) => leg)) ? "compared" : "seen",
+        )),
   };
 }
 
+/** Where somebody named legs and there is one kind of them, it is compared with nothing. */
+function isComparing({ legs: named }: Pick<VerifyConfig, "legs">, legs: readonly Leg[]): boolean {
+  if (named === null) return true;
+  const kinds = legs.filter((leg) => !isForeign(leg)).map(({ leg }) => leg);
+  return new Set(named).size > 1 && new Set(kinds).size !== 1;
+}
+
 function judgeStrands(
-  { warn, critical }: Pick<VerifyConfig, "warn" | "critical">,
+  { legs: named, warn, critical }: Pick<VerifyConfig, "legs" | "warn" | "critical">,
   { strands, mailcow, furtherDirectories }: Parameters<typeof reportSight>[1],
   { now, unhelped, made }: Knowledge,
-  isComparing: boolean,
 ): readonly [NamedVerdict, ...NamedVerdict[]] {
   const holders = strands.flatMap(({ name, isFurther, legs }) => {
     const reference = referenceIn(legs);
@@ -80,7 +89,8 @@ function judgeStrands(
   const judged = strands.map(({ name, isFurther, legs }): NamedVerdict => ({
     ...{ name, isFurther },
     verdict: judgeLegs(legs, {
-      ...{ name, isFurther, warn, critical, now, isComparing, unhelped, made, furtherDirectories },
+      ...{ name, isFurther, warn, critical, now, unhelped, made, furtherDirectories },
+      isComparing: isComparing({ legs: named }, legs),
       sniDirectories: mailcow?.sniDirectories ?? [],
       // What lies at the top is the domain's, whoever else is covered by it.
       others: new Map([
