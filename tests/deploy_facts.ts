@@ -80,6 +80,7 @@ export function facts(circumstances: Circumstances = {}): DeployFacts {
       directory: "/opt/mailcow-dockerized",
       conf: parseMailcowConf(conf, "mailcow.conf"),
       sslDirectory: SSL,
+      closedDirectories: [],
       problems: [],
       deployed: circumstances.deployed ?? installed(fresh),
       sniDirectories: circumstances.sniDirectories ?? [],

@@ -53,6 +53,8 @@ export interface Mailcow {
   readonly sslDirectory: string;
   readonly deployed: Installed;
   readonly sniDirectories: readonly SniDirectory[];
+  /** Those that could not be looked into: nobody can tell what they make services serve. */
+  readonly closedDirectories: readonly string[];
   /** What of the SSL directory needs a person, whatever is deployed. */
   readonly problems: readonly string[];
 }
@@ -89,13 +91,14 @@ export function readMailcow(directory: string): Mailcow {
   const sslDirectory = join(directory, "data/assets/ssl");
   const conf = readMailcowConf(directory);
   try {
-    const served = readSniDirectories(sslDirectory);
+    const { served, closed } = readSniDirectories(sslDirectory);
     return {
       directory,
       conf,
       sslDirectory,
       deployed: readInstalled(sslDirectory),
       sniDirectories: served,
+      closedDirectories: closed,
       problems: [...unreadableNames(sslDirectory), ...halfDirectories(sslDirectory, served)],
     };
   } catch (error) {
@@ -182,7 +185,9 @@ function isOurs(path: string, mode: number): boolean {
  * As mailcow's services find them, hidden ones included, which nginx takes. A link counts where it
  * leads to a directory that can be seen from inside the containers, and that is not listed itself.
  */
-function readSniDirectories(sslDirectory: string): SniDirectory[] {
+function readSniDirectories(
+  sslDirectory: string,
+): { readonly served: SniDirectory[]; readonly closed: readonly string[] } {
   const entries = fs.readdirSync(sslDirectory, { withFileTypes: true });
   const places = [
     ...entries.filter((entry) => entry.isDirectory())
@@ -191,9 +196,14 @@ function readSniDirectories(sslDirectory: string): SniDirectory[] {
       .map(({ name }) => ({ name, directory: readLink(name, sslDirectory) })),
   ];
   const seen = new Set<string>();
-  return places
+  const closed: string[] = [];
+  const served = places
     .flatMap(({ name, directory }) => {
       const entries = entriesOf(directory);
+      if (entries === null) {
+        closed.push(directory);
+        return [];
+      }
       const isServed = SERVED_FILES.every((file) => isThere(file, directory, entries));
       return isServed ? [{ name, directory, entries }] : [];
     })
@@ -203,6 +213,7 @@ function readSniDirectories(sslDirectory: string): SniDirectory[] {
     })
     .map(({ name, directory, entries }) => readSniDirectory(name, directory, entries))
     .sort((a, b) => a.name < b.name ? -1 : 1);
+  return { served, closed };
 }
 
 const SERVED_FILES = [...Object.values(installedPaths("")), "domains"].map((path) =>
@@ -211,14 +222,14 @@ const SERVED_FILES = [...Object.values(installedPaths("")), "domains"].map((path
 
 type Entries = ReadonlyMap<string, fs.Dirent>;
 
-/** None where it cannot be looked into: nothing is served from there, as far as this user can tell. */
-function entriesOf(directory: string): Entries {
+/** None where it is no directory for anybody; null where it cannot be looked into. */
+function entriesOf(directory: string): Entries | null {
   try {
     const entries = fs.readdirSync(directory, { withFileTypes: true });
     return new Map(entries.map((entry) => [entry.name, entry]));
   } catch (error) {
-    if (error instanceof Error && "code" in error) return new Map();
-    throw error;
+    if (!(error instanceof Error && "code" in error)) throw error;
+    return ["ENOENT", "ENOTDIR", "ELOOP"].includes(`${error.code}`) ? new Map() : null;
   }
 }
 

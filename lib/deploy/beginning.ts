@@ -56,7 +56,13 @@ function memoryFor(config: DeployConfig): DeployMemory {
 }
 
 /** What cannot be read now may be good: it must neither be replaced by older nor be lost. */
-function checkReadable({ deployed, sniDirectories }: Mailcow): void {
+function checkReadable({ deployed, sniDirectories, closedDirectories }: Mailcow): void {
+  const [closed] = closedDirectories;
+  if (closed !== undefined) {
+    throw new Failure(`cannot look into ${quote(closed)}, from which certificates may be served`, {
+      hint: `nothing was changed; ${asRoot("look at the disk, and at lsattr: dmesg tells more")}`,
+    });
+  }
   const unreadable = [deployed, ...sniDirectories].find(({ isReadable }) => !isReadable);
   if (unreadable === undefined) return;
   const { directory, problem } = unreadable;
