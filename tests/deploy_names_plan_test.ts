@@ -34,6 +34,7 @@ interface One {
   previous?: Pair;
   isForced?: boolean;
   isReturning?: boolean;
+  standing?: NameFacts["standing"];
 }
 
 function plan(
@@ -43,7 +44,7 @@ function plan(
 ): NamePlan[] {
   const names = ones.map(({ name = SHOP, previous, ...one }): NameFacts => ({
     ...{ name, own: ownDirectory(name, directories), place: "free", made: null },
-    ...{ isForced: false, isReturning: false },
+    ...{ isForced: false, isReturning: false, standing: null },
     ...one,
     wasReplaced: previous !== undefined,
     previous: () => previous ?? null,
@@ -95,6 +96,32 @@ Deno.test("without a directory: one is made, unless the top level serves the nam
     [told(plan([{ candidate: shop }], [], { top: null })), `make shop, in ${SHOP}`],
   ];
   cases.forEach(([is, shall], index) => equal(is, shall, `case ${index}`));
+});
+
+Deno.test("a directory that lacks its pair alone is judged as one that is served", () => {
+  const at = (domainsText: string) => ({
+    place: "ours" as const,
+    standing: {
+      directory: `${SSL}/${SHOP}`,
+      domainsText,
+      domains: domainsText.trim().split(/\s+/),
+    },
+  });
+  const why = (plans: NamePlan[]) => plans[0]?.refusal?.message ?? "";
+  equal(told(plan([{ candidate: shop, ...at(`${SHOP}\n`) }])), `make shop, in ${SHOP}`);
+  const wider = plan([{ candidate: shop, ...at(`${SHOP} www.elsewhere.example\n`) }]);
+  equal(told(wider), "none nothing, refused");
+  match(why(wider), /served for "www\.elsewhere\.example" too/);
+  const unlike = plan([{ candidate: wide, ...at(`${SHOP}\n${HTTPS_ONLY}\n`) }]);
+  equal(told(unlike), "none nothing, refused");
+  match(why(unlike), /do not read .* alike/);
+  // Of two names that it holds, the other one has a directory, or would get one.
+  const two = { candidate: both, ...at(`${SHOP} ${CLUB}`) };
+  const rival = plan([two, { name: CLUB, candidate: club }], [sni("club", [CLUB], club)]);
+  equal(told(rival), "none nothing, refused");
+  match(why(rival), /"club\.example\.net" is in several files/);
+  const shared = plan([two, { name: CLUB, candidate: club }]);
+  deepEqual(shared.map((one) => told([one])), Array(2).fill(`make both, in ${SHOP}`));
 });
 
 Deno.test("the name's own directory takes its pair where that covers all, or nothing good lies there", () => {

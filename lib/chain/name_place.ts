@@ -7,7 +7,7 @@ import type { Failure } from "../failure.ts";
 import { FileProblem, readFileIfAny } from "../files/read_file.ts";
 import { namesCover } from "../values/host_name.ts";
 import type { Made } from "./deploy_memory.ts";
-import type { Mailcow } from "./mailcow.ts";
+import type { Mailcow, SniDirectory } from "./mailcow.ts";
 import { refuseForeignPlace, refuseForgotten } from "./name_refusals.ts";
 
 /** What stands there: nothing, what certsync began, or somebody else's. */
@@ -25,6 +25,22 @@ export function placeOf(
   const domains = wordsIn(join(directory, "domains"));
   // One that lacks its pair is the name's nevertheless.
   return (domains === null ? wasBegun : domains.includes(name)) ? "ours" : "foreign";
+}
+
+/** A directory that would be served, for whom its file says, once it holds a pair. */
+export type Standing = Pick<SniDirectory, "directory" | "domains" | "domainsText">;
+
+/** What stands at the name's own place and has its `domains` already; null where nothing does. */
+export function standingAt(
+  name: string,
+  { sslDirectory }: Pick<Mailcow, "sslDirectory">,
+): Standing | null {
+  const directory = join(sslDirectory, name);
+  const file = readFileIfAny(join(directory, "domains"), { follow: true });
+  if (file === null) return null;
+  const domainsText = new TextDecoder().decode(file.bytes);
+  const domains = domainsText.toLowerCase().split(/\s+/).filter((word) => word !== "");
+  return { directory, domainsText, domains };
 }
 
 /** Null where there is no such file. */

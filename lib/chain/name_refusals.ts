@@ -14,7 +14,7 @@ const RESTART = `docker compose restart ${
 
 export function refuseUncovered(
   name: string,
-  { directory, domains }: SniDirectory,
+  { directory, domains }: Pick<SniDirectory, "directory" | "domains">,
   { leaf }: Pair,
 ): Failure {
   const missing = uncovered(domains, leaf.names);
@@ -31,7 +31,10 @@ export function refuseUncovered(
   );
 }
 
-export function refuseSeveral(name: string, directories: readonly SniDirectory[]): Failure {
+export function refuseSeveral(
+  name: string,
+  directories: readonly Pick<SniDirectory, "directory">[],
+): Failure {
   const where = directories.map(({ directory }) => `${directory}/domains`);
   return new Failure(
     `${quote(name)} is in several files, of which each service takes another: ${quoteAll(where)}`,
@@ -39,7 +42,10 @@ export function refuseSeveral(name: string, directories: readonly SniDirectory[]
   );
 }
 
-export function refuseUnlike({ directory }: SniDirectory, line: string): Failure {
+export function refuseUnlike(
+  { directory }: Pick<SniDirectory, "directory">,
+  line: string,
+): Failure {
   const file = `${directory}/domains`;
   return new Failure(`mailcow's services do not read ${quote(file)} alike`, {
     hint: `it must be one line: printf '%s\\n' ${shellWord(line)} >${shellWord(file)}; then: ` +

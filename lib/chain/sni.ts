@@ -141,7 +141,9 @@ export function ownDirectory(name: string, sniDirectories: readonly SniDirectory
 }
 
 /** Whether the three services find the same names in the file: one line, single words, no other space. */
-function isReadAlike({ domainsText, domains }: Pick<SniDirectory, "domainsText" | "domains">) {
+export function isReadAlike(
+  { domainsText, domains }: Pick<SniDirectory, "domainsText" | "domains">,
+) {
   const [first = "", ...rest] = domainsText.split("\n");
   const isOneLine = rest.every((line) => line.trim() === "");
   return isOneLine && !/[^\S ]/.test(first) && domains.every((word) => !word.endsWith("."));

@@ -17,6 +17,7 @@ import { reportName } from "./certificates.ts";
 import { type Decided, decideDomain } from "./domain.ts";
 import { type DeployFacts, directoriesLacking, type Situation } from "./facts.ts";
 import {
+  areQuiet,
   decideNames,
   readNames,
   refuseReturned,
@@ -124,7 +125,9 @@ async function deployAll(
   const hasFault = [done, ...done.certificates].some(({ error }) => error !== undefined);
   if (!config.dryRun && !config.rollback && isWell && !hasFault) {
     try {
-      rememberQuiet(config, begin(config, context.now), done.certificates);
+      const now = begin(config, context.now);
+      const { further } = lookAtStaged(config.staging, config.also);
+      if (areQuiet(further, top, now, config)) rememberQuiet(config, now, done.certificates);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       return { ...done, error: error.message, ...(error.hint && { hint: error.hint }) };

@@ -4,7 +4,7 @@ import { timeState } from "../certificate/certificate.ts";
 import { deliveredPaths, installedPaths, keyFits, type Pair } from "../certificate/pair.ts";
 import type { DeployMemory, Loaded } from "../chain/deploy_memory.ts";
 import { type Service, serviceNames } from "../chain/mailcow.ts";
-import { placeOf } from "../chain/name_place.ts";
+import { placeOf, standingAt } from "../chain/name_place.ts";
 import { refuseAcme, refuseTurn } from "../chain/name_refusals.ts";
 import type { Scene } from "../chain/scene.ts";
 import { ownDirectory } from "../chain/sni.ts";
@@ -54,10 +54,12 @@ export function readNames(
       : staged.get(name);
     if (found === undefined) throw new TypeError("a name that was not looked for");
     const own = ownDirectory(name, mailcow.sniDirectories);
+    const place = own.kind === "none" ? placeOf(name, mailcow, made !== null) : "free";
     return {
+      standing: place === "ours" ? standingAt(name, mailcow) : null,
       ...{ name, candidate: found, own, made, isForced: wish !== "take" },
       isReturning: wish === "rollback",
-      place: own.kind === "none" ? placeOf(name, mailcow, made !== null) : "free",
+      place,
       wasReplaced: replaced.has(name),
       previous: () => replaced.has(name) ? readPreviousOfName(config.state, name) : null,
     };
@@ -120,6 +122,27 @@ function isSettled(
     namesCover(candidate.leaf.names, name) !== null && keyFits(candidate);
 }
 
+function circumstancesOf(
+  top: Pair | null,
+  situation: Pick<Situation, "mailcow" | "memory" | "domain" | "now">,
+): NameCircumstances {
+  const { mailcow: { sslDirectory }, memory: { rejected }, now } = situation;
+  return { top, sslDirectory, hostname: mailHostname(situation), rejected, now };
+}
+
+/** Whether nothing is left to be done or told for any name, by the files as they are now. */
+export function areQuiet(
+  staged: ReadonlyMap<string, Pair | Failure>,
+  top: Pair | null,
+  beginning: Pick<Situation, "mailcow" | "memory" | "domain" | "now">,
+  config: DeployConfig,
+): boolean {
+  const names = refuseReturned(readNames(staged, beginning, config), beginning, null);
+  return planNames(names, circumstancesOf(top, beginning)).every((plan) =>
+    plan.deed === "none" && plan.refusal === null && plan.warnings.length === 0
+  );
+}
+
 /** Decides of each name; those alone are judged that are not as they should be. */
 export async function decideNames(
   names: readonly NameFacts[],
@@ -129,13 +152,7 @@ export async function decideNames(
   config: DeployConfig,
   context: RunContext,
 ): Promise<NamePlan[]> {
-  const circumstances: NameCircumstances = {
-    top,
-    sslDirectory: situation.mailcow.sslDirectory,
-    hostname: mailHostname(situation),
-    rejected: situation.memory.rejected,
-    now: situation.now,
-  };
+  const circumstances = circumstancesOf(top, situation);
   const draft = planNames(names, circumstances);
   const judged: NameFacts[] = [];
   for (const [index, one] of names.entries()) {

@@ -5,7 +5,7 @@ import { timeState } from "../certificate/certificate.ts";
 import { keyIsAnothers, type Pair, samePair } from "../certificate/pair.ts";
 import type { Made } from "../chain/deploy_memory.ts";
 import { type Installed, type Service, serviceNames, type SniDirectory } from "../chain/mailcow.ts";
-import { type Place, refusePlace, servedByTop } from "../chain/name_place.ts";
+import { type Place, refusePlace, servedByTop, type Standing } from "../chain/name_place.ts";
 import {
   describeFallback,
   refuseHidden,
@@ -13,7 +13,14 @@ import {
   refuseUncovered,
   refuseUnlike,
 } from "../chain/name_refusals.ts";
-import { belongsInto, isHttpsOnly, type OwnDirectory, uncovered } from "../chain/sni.ts";
+import {
+  belongsInto,
+  domainsLine,
+  isHttpsOnly,
+  isReadAlike,
+  type OwnDirectory,
+  uncovered,
+} from "../chain/sni.ts";
 import { NothingStaged } from "../chain/staging.ts";
 import type { Failure } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
@@ -29,6 +36,8 @@ export interface NameFacts {
   readonly own: OwnDirectory;
   /** What stands where its own would be made: nothing, what certsync began, or somebody else's. */
   readonly place: Place;
+  /** What would be served there with a pair: it is judged as one that is served. */
+  readonly standing: Standing | null;
   /** Whether certsync made its directory, and how far it came. */
   readonly made: Made | null;
   /** Whether certsync replaced a pair of it before. */
@@ -79,7 +88,7 @@ export function planNames(
       case "own":
         return planOwn(one, one.own.directory, holdersOf(one.own.directory, names), circumstances);
       case "none":
-        return planWithout(one, circumstances);
+        return planWithout(one, names, circumstances);
       case "several":
         return leftAlone(one, refuseSeveral(one.name, one.own.directories));
       case "unlike":
@@ -106,7 +115,11 @@ function nothing(name: string): NamePlan {
 }
 
 /** The top-level pair serves a name that it covers, where nothing lies ahead of it. */
-function planWithout(one: NameFacts, circumstances: NameCircumstances): NamePlan {
+function planWithout(
+  one: NameFacts,
+  names: readonly NameFacts[],
+  circumstances: NameCircumstances,
+): NamePlan {
   const { name, candidate } = one;
   const { top, sslDirectory } = circumstances;
   const byTop: NamePlan = { ...nothing(name), serving: covers(top, [name]) ? top : null };
@@ -122,10 +135,44 @@ function planWithout(one: NameFacts, circumstances: NameCircumstances): NamePlan
     case "longer":
       return { ...byTop, warnings: [describeFallback(name, candidate.leaf.notAfter)] };
   }
-  const refusal = refusePlace(one, sslDirectory);
+  const refusal = refusePlace(one, sslDirectory) ??
+    refuseStanding(one, candidate, names, circumstances);
   if (refusal !== null) return { ...byTop, refusal };
+  const host = one.standing === null && names.find(({ standing }) => holds(standing, name));
+  const made = host ? planWithout(host, names, circumstances) : null;
+  if (made?.deed === "make") return { ...made, name };
   const directory = `${sslDirectory}/${name}`;
   return { ...nothing(name), serving: candidate, directory, deed: "make" };
+}
+
+/** Why what stands there must not be served with the pair. */
+function refuseStanding(
+  { name, standing }: NameFacts,
+  candidate: Pair,
+  names: readonly NameFacts[],
+  { hostname, now }: NameCircumstances,
+): Failure | null {
+  if (standing === null) return null;
+  if (!isReadAlike(standing)) return refuseUnlike(standing, domainsLine(standing));
+  for (const other of names.filter((one) => standing.domains.includes(one.name))) {
+    const elsewhere = [
+      ...(other.own.kind === "own" ? [other.own.directory] : []),
+      ...(other.own.kind === "several" ? other.own.directories : []),
+      ...names.flatMap((one) =>
+        one.name !== name && one.standing !== null && holds(one.standing, other.name)
+          ? [one.standing]
+          : []
+      ),
+    ];
+    if (elsewhere.length > 0) return refuseSeveral(other.name, [standing, ...elsewhere]);
+  }
+  const place = { domains: standing.domains, pair: null };
+  const fits = belongs(candidate, place, { wanted: [name], hostname, isTaken: false, now });
+  return fits ? null : refuseUncovered(name, standing, candidate);
+}
+
+function holds(standing: Standing | null, name: string): boolean {
+  return standing !== null && standing.domains.includes(name);
 }
 
 function planOwn(
@@ -202,7 +249,7 @@ function pairFor(
  */
 function belongs(
   { leaf }: Pair,
-  { domains, pair }: SniDirectory,
+  { domains, pair }: Pick<SniDirectory, "domains" | "pair">,
   { wanted, hostname, isTaken, now }: {
     readonly wanted: readonly string[];
     readonly hostname: string;
