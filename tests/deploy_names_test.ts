@@ -315,6 +315,17 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
       words:
         /do not read .* alike; hint: .*printf '%s\\n' 'shop\.example\.com www\.shop\.example\.com'/,
     },
+    "a directory of its own that lacks its pair, and is for somebody else too": {
+      prepare: async (host) => {
+        await Deno.mkdir(`${host.mailcow.ssl}/${SHOP}`);
+        await Deno.writeTextFile(
+          `${host.mailcow.ssl}/${SHOP}/domains`,
+          `${SHOP} www.elsewhere.example\n`,
+        );
+      },
+      outcomes: { [SHOP]: "refused" },
+      words: /is served for "www\.elsewhere\.example" too/,
+    },
     "something else under its name": {
       prepare: (host) => Deno.mkdir(`${host.mailcow.ssl}/${SHOP}`),
       outcomes: { [SHOP]: "refused" },
@@ -568,6 +579,21 @@ Deno.test("a directory in which nothing can be installed is its name's failure, 
   const after = await host.deploy(["--json"]);
   equal(after.code, 0, after.stderr);
   assertServes(host, { [SHOP]: newShop, [CLUB]: club });
+});
+
+Deno.test("what keeps the top level from being written is told of each name that waited for it", async () => {
+  await using host = await namesHost({ [SHOP]: shop });
+  const key = `${host.mailcow.ssl}/key.pem`;
+  await Deno.remove(key);
+  await Deno.mkdir(key);
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 1);
+  deepEqual(outcomes(result.json()), { [NAME]: "failed", [SHOP]: "failed" });
+  match(refusalOf(result.json(), SHOP), /a directory where a file belongs: ".*key\.pem"/);
+  await Deno.remove(key);
+  const after = await host.deploy(["--json"]);
+  equal(after.code, 0, after.stderr);
+  assertServes(host, { [SHOP]: shop });
 });
 
 Deno.test("deploy --dry-run tells of directories that it would make, and makes none", async () => {

@@ -111,7 +111,18 @@ export async function carryOut(
       ? "it is installed, but not seen to be served yet: run certsync deploy again"
       : undefined;
     const hint = error.hint ?? undone ?? soFar.hint;
-    return failed(soFar, "failed", { message: words.join("; "), hint });
+    const begun = new Set(
+      decided.further.filter(({ deed }) => deed !== "none").map(({ name }) => name),
+    );
+    const told = {
+      ...soFar,
+      certificates: soFar.certificates.map((one) =>
+        one.outcome === "unchanged" && begun.has(one.name)
+          ? withFailure(one, { message: error.message, hint })
+          : one
+      ),
+    };
+    return failed(told, "failed", { message: words.join("; "), hint });
   }
 }
 
