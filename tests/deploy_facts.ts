@@ -97,6 +97,7 @@ export function facts(circumstances: Circumstances = {}): DeployFacts {
       unpublished: new Set(),
       isAcmeBehind: false,
       directories: new Set(),
+      owed: new Map(),
     },
     taken: new Set(circumstances.taken),
     claimed: new Set(),

@@ -25,7 +25,12 @@ export interface DeployMemory {
   readonly isAcmeBehind: boolean;
   /** The SNI directories that there were, by their names. */
   readonly directories: ReadonlySet<string>;
+  /** The restarts that are still to be made. */
+  readonly owed: Owed;
 }
+
+/** By service the names whose directories came or went since its last start. */
+export type Owed = ReadonlyMap<Service, ReadonlySet<string>>;
 
 export type Loaded = ReadonlyMap<Service, string>;
 
@@ -51,6 +56,7 @@ export function readMemory(state: string): DeployMemory {
     unpublished: servicesIn(unseen.filter(([, why]) => why === UNPUBLISHED)),
     isAcmeBehind: readStateOrNothing(state, "acme") !== "",
     directories: new Set(linesOf(readStateOrNothing(state, "directories"))),
+    owed: parseOwed(readStateOrNothing(state, "owed")),
   };
 }
 
@@ -79,6 +85,17 @@ export function parseLoaded(text: string): Map<string, Map<Service, string>> {
     loaded.set(name, own.set(service, fingerprint));
   }
   return loaded;
+}
+
+/** `<service> <name>` a line. */
+export function parseOwed(text: string): Map<Service, Set<string>> {
+  const owed = new Map<Service, Set<string>>();
+  for (const line of linesOf(text)) {
+    const [service = "", name = "", ...more] = line.split(" ");
+    if (!isService(service) || name === "" || more.length > 0) continue;
+    owed.set(service, (owed.get(service) ?? new Set<string>()).add(name));
+  }
+  return owed;
 }
 
 export function readMade(state: string): Map<string, Made> {

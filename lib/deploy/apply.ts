@@ -25,14 +25,16 @@ import {
 
 export interface Application {
   readonly compose: Compose;
-  /** `revive` restarts whatever has become of the container. */
-  readonly mode: "reload" | "restart" | "revive";
+  /** `revive` restarts whatever has become of the container; `look` leaves it as it is. */
+  readonly mode: "reload" | "restart" | "revive" | "look";
   readonly hasSniDirectories: boolean;
   readonly settleMs: number;
   readonly restartTimeoutMs: number;
   readonly expectations: readonly Expectation[];
   /** What would keep the service from coming up again, whatever the certificate. */
   readonly obstacle: string | null;
+  /** Why the restart that it owes is not made. */
+  readonly withheld: string | null;
   /** What is to be begun before it, where there is an order. */
   readonly turn?: Promise<void>;
   /** Tells those whose turn is after it. */
@@ -44,13 +46,30 @@ export interface Application {
 /** For how long Postfix's master starts no server of a kind that has just died, and a little more. */
 const THROTTLED_MS = 75_000;
 
-/** Reloads, waits for the new leaf, and restarts where the reload did not bring it. */
 export async function applyTo(
   service: Service,
   application: Application,
   context: RunContext,
 ): Promise<ServiceOutcome> {
+  const { withheld } = application;
+  const outcome = await tell(service, application, context);
+  return withheld === null ? outcome : { ...outcome, hasStarted: false, withheld };
+}
+
+/** Reloads, waits for the new leaf, and restarts where the reload did not bring it. */
+async function tell(
+  service: Service,
+  application: Application,
+  context: RunContext,
+): Promise<ServiceOutcome> {
   const { compose, mode, settleMs, restartTimeoutMs, obstacle } = application;
+  if (mode === "look") {
+    const seen = await look(application, 0, context);
+    application.hasBegun?.();
+    return outcome({
+      ...{ service, action: "none", last: DONE, said: [], hadItsRestart: false, ...seen },
+    });
+  }
   await application.turn;
   const { result: first, said } = await begin(service, application, context)
     .finally(application.hasBegun);
@@ -160,9 +179,10 @@ async function leaveAlone(
   const fallen = outcome({
     ...{ service, action: "none", last: DONE, said: [], hadItsRestart: true, ...seen },
   });
-  if (expectations.some(({ answered }) => answered !== "never")) return fallen;
+  const started = { ...fallen, hasStarted: true };
+  if (expectations.some(({ answered }) => answered !== "never")) return started;
   const warning = `${service} ends again and again; see why: ${log}`;
-  return { ...fallen, isConfirmed: false, warnings: [warning, ...fallen.warnings] };
+  return { ...started, isConfirmed: false, warnings: [warning, ...fallen.warnings] };
 }
 
 const DONE: ComposeResult = { kind: "done", stderr: "" };
@@ -173,6 +193,7 @@ function leftAlone(service: Service, state: ContainerState): ServiceOutcome {
     : `${service} is not running; it reads the certificate when it starts`;
   return {
     ...{ service, action: "none", checks: [], isConfirmed: false, hadItsRestart: false },
+    ...{ hasStarted: state === "stopped", withheld: null },
     ...{ wasAway: true, trouble: null, obstacle: null, warnings: [warning] },
   };
 }
@@ -193,6 +214,8 @@ function outcome(
   return {
     ...{ service, checks, ...more },
     action: failure === null ? action : "none",
+    hasStarted: failure === null && action === "restarted",
+    withheld: null,
     isConfirmed: isServed || (isUnseen && failure === null),
     trouble: isServed ? null : failure,
     obstacle: null,

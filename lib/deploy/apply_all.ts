@@ -30,6 +30,7 @@ export async function applyAll(
   );
   // All are to be restarted, or none: nginx alone would not come up.
   const isForAll = changesDirectories(facts.further);
+  const { owed } = facts.memory;
   const anyObstacle = [...obstacles.values()].find((words) => words !== null) ?? null;
   const [dovecotBegan, dovecotEnded] = [
     Promise.withResolvers<void>(),
@@ -55,6 +56,8 @@ export async function applyAll(
   for (const [service, mode] of modes) {
     const expectations = probesFor([service], facts, scene)
       .map((probe) => expect(probe, facts, answered));
+    const isStart = isForAll || owed.has(service);
+    const withheld = isStart && mode !== "revive" ? anyObstacle : null;
     running.set(
       service,
       applyTo(service, {
@@ -62,10 +65,11 @@ export async function applyAll(
         // Not to be restarted again for what a restart did not help.
         mode: mode === "restart" &&
             (anyObstacle !== null ||
-              (!isForAll && expectations.some(({ unhelped }) => unhelped !== null)))
-          ? "reload"
+              (!isStart && expectations.some(({ unhelped }) => unhelped !== null)))
+          ? withheld === null || hasOther(service, facts) ? "reload" : "look"
           : mode,
-        ...(isForAll && modes.has("dovecot-mailcow") && turns[service]),
+        withheld,
+        ...((isForAll || owed.size > 0) && modes.has("dovecot-mailcow") && turns[service]),
         hasSniDirectories: facts.mailcow.sniDirectories.some(({ name }) => !isHidden(name)),
         settleMs: isDirectoryGone(facts) ? 0 : config.settleMs,
         restartTimeoutMs: config.restartTimeoutMs,
@@ -76,6 +80,29 @@ export async function applyAll(
     );
   }
   return await allEnded([...running.values()]);
+}
+
+/** Whether there is anything that a reload could bring, besides what a restart would. */
+function hasOther(
+  service: Service,
+  { memory, candidate, further }: DeployFacts,
+): boolean {
+  return memory.loaded.get(service) !== candidate.leaf.fingerprint ||
+    further.some(({ name, deed, serving }) =>
+      memory.owed.get(service)?.has(name) !== true &&
+      (deed === "install" ||
+        memory.loadedFor.get(name)?.get(service) !== serving?.leaf.fingerprint)
+    );
+}
+
+/** A word about what keeps a service from being restarted; null where nothing does. */
+export async function obstacleToStart(
+  facts: DeployFacts,
+  context: RunContext,
+): Promise<string | null> {
+  const unusable = await unusableDirectories(facts, context);
+  return serviceNames.map((service) => obstacleFor(service, unusable, facts))
+    .find((words) => words !== null) ?? null;
 }
 
 /** Whether Dovecot answered before anything was installed, as far as it was asked. */

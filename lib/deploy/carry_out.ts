@@ -1,12 +1,12 @@
 // Carries out what deploy decided: installs, has it loaded, looks at the wire, and goes back.
 
-import type { Rejected } from "../chain/deploy_memory.ts";
-import { readMailcow, serviceNames } from "../chain/mailcow.ts";
+import { type Owed, readMemory, type Rejected } from "../chain/deploy_memory.ts";
+import { readMailcow, type Service } from "../chain/mailcow.ts";
 import { ACME_WARNING, readScene, type Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
-import { applyAll } from "./apply_all.ts";
+import { applyAll, obstacleToStart } from "./apply_all.ts";
 import { reportName, summarizeName, withFailure } from "./certificates.ts";
 import type { DeployFacts } from "./facts.ts";
 import { failingServices, planReturns } from "./fall.ts";
@@ -20,7 +20,8 @@ import {
   replacedByName,
 } from "./install.ts";
 import { writeAcme, writeAnswered, writeLoaded } from "./memory.ts";
-import { changesDirectories, modesFor, type NamePlan } from "./names.ts";
+import { modesFor } from "./names.ts";
+import { owe, settleOwed } from "./owed.ts";
 import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import { askBefore, type LastAnswers, outcomesFor } from "./questions.ts";
@@ -64,7 +65,8 @@ export async function carryOut(
     );
     if (installed.length > 0) context.tell(`installed ${installed.join(" ")}`);
     const further = decided.further.filter(({ name }) => !failures.has(name));
-    const facts: DeployFacts = { ...decided, further };
+    const { owed } = readMemory(config.state);
+    const facts: DeployFacts = { ...decided, further, memory: { ...decided.memory, owed } };
     soFar = {
       ...soFar,
       installed,
@@ -74,9 +76,10 @@ export async function carryOut(
     };
 
     const current: DeployFacts = { ...facts, mailcow: readMailcow(config.mailcow) };
-    tellOfRestart(further, context);
-    const modes = modesFor(services, further, config.apply);
+    const modes = modesFor(services, further, config.apply, owed);
+    if (await obstacleToStart(current, context) === null) tellOfRestart(modes, owed, context);
     const outcomes = await applyAll(modes, current, answered, scene, config, context);
+    settleOwed(outcomes, config.state);
     const done = soFar;
     const changesTop = plan.changesLeaf;
     const seen = new Map(
@@ -152,6 +155,7 @@ async function installEverything(
     keepReplaced(those.flatMap(({ all }) => all), rejected.before, context);
   if (installations.length > 0 || further.some(({ deed }) => deed !== "none")) {
     prepare(answered, plan, facts, state);
+    owe(further, facts.memory.owed, state);
     await keep(replaced.filter((one) => !isReturning(one)));
   }
   const own = installAll(installations);
@@ -162,14 +166,20 @@ async function installEverything(
 }
 
 /** As mailcow does it itself where the number of directories changes. */
-function tellOfRestart(further: readonly NamePlan[], context: RunContext): void {
-  if (!changesDirectories(further)) return;
-  const names = further.filter(({ deed }) => deed === "make" || deed === "unmake")
-    .map(({ name }) => name);
-  const [first, ...others] = [...serviceNames].sort((a, b) => a < b ? -1 : 1);
+function tellOfRestart(
+  modes: ReadonlyMap<Service, unknown>,
+  owed: Owed,
+  context: RunContext,
+): void {
+  const [first, ...others] = [...modes.keys()].filter((service) => owed.has(service))
+    .sort((a, b) => a < b ? -1 : 1);
+  if (first === undefined) return;
+  const names = [...new Set([...owed.values()].flatMap((names) => [...names]))].join(", ");
   context.tell(
-    `restarting ${first}, then ${others.join(" and ")}, once: they find the directories of ` +
-      `${names.join(", ")} at a start alone`,
+    others.length === 0
+      ? `restarting ${first} once: it finds the directories of ${names} at a start alone`
+      : `restarting ${first}, then ${others.join(" and ")}, once: they find the directories of ` +
+        `${names} at a start alone`,
   );
 }
 

@@ -7,6 +7,7 @@ import type { Failure } from "../failure.ts";
 import { formatTime } from "../values/time.ts";
 import type { DeployFacts } from "./facts.ts";
 import { leafOfPlan, type NamePlan } from "./names.ts";
+import { isOwed } from "./owed.ts";
 import { outcomesFor } from "./questions.ts";
 import { judgeOutcomes } from "./report.ts";
 import type { ServiceOutcome } from "./wire.ts";
@@ -110,7 +111,10 @@ export function summarizeName(
   const isLoadedNow = own.some(({ service }) =>
     facts.memory.loadedFor.get(plan.name)?.get(service) !== plan.serving?.leaf.fingerprint
   );
-  const isMended = plan.deed !== "none" || (isSeen && isLoadedNow);
+  const hasRestarted = own.some(({ service, hasStarted }) =>
+    hasStarted && isOwed(service, plan.name, facts)
+  );
+  const isMended = plan.deed !== "none" || hasRestarted || (isSeen && isLoadedNow);
   return { ...report, outcome: isOther ? "deployed" : isMended ? "repaired" : "unchanged" };
 }
 

@@ -116,7 +116,8 @@ async function deployAll(
   };
 
   const further = namesAtStake(plans, situation);
-  if (first.facts === null || (first.plan === null && further.length === 0)) {
+  const isIdle = first.plan === null && further.length === 0 && situation.memory.owed.size === 0;
+  if (first.facts === null || isIdle) {
     return await withAcmeWarning(report, situation, readScene, config);
   }
   const facts: DeployFacts = { ...first.facts, further };
@@ -158,6 +159,7 @@ async function act(
           servicesToTell(plan ?? { directories: [], services: [] }, facts),
           further,
           config.apply,
+          memory.owed,
         ),
       ),
       ...(plan === null || refusal !== null ? [] : describeKey(facts, "will be")),

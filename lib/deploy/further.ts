@@ -93,11 +93,13 @@ export function isLoaded({ leaf }: Pick<Pair, "leaf">, loaded: Loaded | undefine
 /** The services that were not seen to serve what they are to. */
 export function servicesLacking(
   { name, serving }: NamePlan,
-  { loadedFor }: Pick<DeployMemory, "loadedFor">,
+  { loadedFor, owed }: Pick<DeployMemory, "loadedFor" | "owed">,
 ): Service[] {
-  if (serving === null) return [];
   const loaded = loadedFor.get(name);
-  return serviceNames.filter((service) => loaded?.get(service) !== serving.leaf.fingerprint);
+  return serviceNames.filter((service) =>
+    owed.get(service)?.has(name) === true ||
+    (serving !== null && loaded?.get(service) !== serving.leaf.fingerprint)
+  );
 }
 
 /** Whatever is written is told to all; else those are that were not seen to serve it. */
@@ -107,7 +109,9 @@ export function servicesToTell(
 ): readonly Service[] {
   if (directories.length > 0 || further.some(({ deed }) => deed !== "none")) return serviceNames;
   const lacking = new Set(further.flatMap((plan) => servicesLacking(plan, memory)));
-  return serviceNames.filter((service) => services.includes(service) || lacking.has(service));
+  return serviceNames.filter((service) =>
+    services.includes(service) || lacking.has(service) || memory.owed.has(service)
+  );
 }
 
 /** Whether the name is as it should be, so that no outside program need be asked about it. */

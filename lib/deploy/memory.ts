@@ -5,6 +5,7 @@ import {
   type DeployMemory,
   type Loaded,
   type Made,
+  type Owed,
   type Rejected,
   type Unhelped,
   UNPUBLISHED,
@@ -60,6 +61,13 @@ export function changeRejected(
 export function writeUnhelped(state: string, unhelped: readonly Unhelped[]): void {
   const lines = unhelped.map(({ service, probe, leaf }) => [service, probe, leaf].join("\t"));
   writeLines(state, "unhelped", lines);
+}
+
+export function writeOwed(state: string, owed: Owed): void {
+  const lines = [...owed].flatMap(([service, names]) =>
+    Array.from(names, (name) => `${service} ${name}`)
+  );
+  writeLines(state, "owed", lines);
 }
 
 export function writeDirectories(state: string, names: readonly string[]): void {

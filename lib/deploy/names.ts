@@ -3,7 +3,7 @@
 import type { Certificate } from "../certificate/certificate.ts";
 import { timeState } from "../certificate/certificate.ts";
 import { keyIsAnothers, type Pair, samePair } from "../certificate/pair.ts";
-import type { Made } from "../chain/deploy_memory.ts";
+import type { Made, Owed } from "../chain/deploy_memory.ts";
 import { type Installed, type Service, serviceNames, type SniDirectory } from "../chain/mailcow.ts";
 import { type Place, refusePlace, servedByTop, type Standing } from "../chain/name_place.ts";
 import {
@@ -328,8 +328,11 @@ export function modesFor(
   services: readonly Service[],
   plans: readonly NamePlan[],
   apply: "reload" | "restart",
+  owed: Owed = new Map(),
 ): ReadonlyMap<Service, "reload" | "restart"> {
-  if (!changesDirectories(plans)) return new Map(services.map((service) => [service, apply]));
+  if (!changesDirectories(plans)) {
+    return new Map(services.map((service) => [service, owed.has(service) ? "restart" : apply]));
+  }
   return new Map(serviceNames.map((service) => [service, "restart"]));
 }
 

@@ -9,6 +9,7 @@ import type { DeployConfig } from "../config/deploy_config.ts";
 import type { RunContext } from "../run_context.ts";
 import { ask } from "./look.ts";
 import type { NamePlan } from "./names.ts";
+import { hasRead, isOwed } from "./owed.ts";
 import { type DeployFacts, mailHostname, servedPlaces } from "./facts.ts";
 import {
   type Answered,
@@ -41,9 +42,14 @@ export function outcomesFor(
   facts: DeployFacts,
 ): ServiceOutcome[] {
   const own = [mailHostname(facts), null];
-  return outcomes.map((outcome) =>
-    seenFor(outcome, ({ sni }) => name === null ? own.includes(sni) : sni === name)
-  );
+  if (name === null) {
+    return outcomes.map((outcome) => seenFor(outcome, ({ sni }) => own.includes(sni)));
+  }
+  return outcomes.map((outcome) => {
+    const seen = seenFor(outcome, ({ sni }) => sni === name);
+    if (!isOwed(outcome.service, name, facts) || hasRead(name, outcome)) return seen;
+    return { ...seen, isConfirmed: false, obstacle: outcome.withheld ?? seen.obstacle };
+  });
 }
 
 /** Pure. */

@@ -28,6 +28,7 @@ export function quietNames(
   beginning: Beginning,
 ): readonly CertificateReport[] | null {
   if (config.also.length === 0 || config.force || config.rollback) return null;
+  if (beginning.memory.owed.size > 0) return null;
   const known = parseQuiet(readStateOrNothing(config.state, FILE));
   if (known === null || new Date(known.until) < beginning.now) return null;
   return known.digest === digestOf(config, beginning) ? known.certificates : null;
@@ -39,7 +40,7 @@ export function rememberQuiet(
   beginning: Beginning,
   certificates: readonly CertificateReport[],
 ): void {
-  if (config.also.length === 0) return;
+  if (config.also.length === 0 || beginning.memory.owed.size > 0) return;
   const digest = digestOf(config, beginning);
   const ends = certificates.map(({ notAfter }) => notAfter ?? "").sort();
   if (digest === null || ends[0] === undefined || ends[0] === "") return;

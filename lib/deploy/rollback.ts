@@ -17,6 +17,7 @@ import type { Fall, Return } from "./fall.ts";
 import { installAll, installNames } from "./install.ts";
 import { changeRejected, writeLoaded, writeSuspects } from "./memory.ts";
 import type { NamePlan } from "./names.ts";
+import { owe, settleOwed } from "./owed.ts";
 import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import { outcomesFor } from "./questions.ts";
@@ -54,6 +55,7 @@ export async function rollBack(
     }),
   );
   const returned = await applyAll(modes, current, answered, scene, config, context);
+  settleOwed(returned, config.state);
   // What is as silent with the former certificate is not owed one any more.
   const run = { outcomes: returned, failing: [], wrongs: ["stale", "unhelped"], answered } as const;
   remember(run, { ...back, mailcow: current.mailcow }, scene, config.state);
@@ -144,17 +146,19 @@ function putBack(
       : { ...plan, deed: "install", serving: one.former };
   });
   const candidate: Pair = own?.former ?? facts.candidate;
-  const back: DeployFacts = { ...facts, candidate, further };
+  const before: DeployFacts = { ...facts, candidate, further };
   if (own !== undefined) {
     const kept = (name: string) => readPrevious(config.state, name);
-    installAll(planInstallations(back, carriers(back), kept));
+    installAll(planInstallations(before, carriers(before), kept));
   }
   const fallen = new Set(returns.map(({ name }) => name));
+  const owed = owe(further, facts.memory.owed, config.state);
   installNames(further.filter(({ name }) => fallen.has(name)), config.state);
   const unmade = further.map((plan): NamePlan =>
     plan.deed === "unmake" ? { ...plan, directory: null } : plan
   );
   const mailcow = readMailcow(config.mailcow);
+  const back: DeployFacts = { ...before, memory: { ...facts.memory, owed } };
   return { back: { ...back, further: unmade }, current: { ...back, further: unmade, mailcow } };
 }
 

@@ -66,12 +66,16 @@ export interface ServiceOutcome {
   readonly isConfirmed: boolean;
   /** It was restarted, or it ended by itself and started again, or tried to. */
   readonly hadItsRestart: boolean;
+  /** It has been started since the run began, or will be before it serves anything again. */
+  readonly hasStarted: boolean;
   /** It gave no certificate for a while. */
   readonly wasAway: boolean;
   /** Why docker could not do what it was asked, in its words. */
   readonly trouble: Trouble | null;
   /** Why it was not restarted, although it might have helped. */
   readonly obstacle: string | null;
+  /** Why the restart that it owes was not made. */
+  readonly withheld: string | null;
   readonly warnings: readonly string[];
 }
 

@@ -1,0 +1,118 @@
+// The one restart for a directory that is new or gone: owed until it was made, whatever came between.
+
+import { deepEqual, equal, match } from "node:assert/strict";
+import { authority, type Leaf } from "./kit/authority.ts";
+import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
+import { textOf } from "./kit/text_of.ts";
+import { until } from "./kit/until.ts";
+
+const NAME = "mail.example.org";
+const [SHOP, CLUB] = ["shop.example.com", "club.example.net"];
+
+const ca = await authority();
+Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
+const [fresh, shop, club] = await Promise.all(
+  [NAME, SHOP, CLUB].map((name) => ca.issue({ names: [name] })),
+) as [Leaf, Leaf, Leaf];
+
+/** nginx is not asked on the wire, so that a restart alone tells. */
+async function blindHost(options: Partial<MailHostOptions> = {}): Promise<MailHost> {
+  const host = await mailHost({
+    ...{ trust: ca.rootFile, deployed: fresh, staged: fresh, also: [SHOP] },
+    endpoints: ["imaps"],
+    ...options,
+  });
+  await host.stage(shop, SHOP);
+  return host;
+}
+
+const FOREIGN = "foreign.example.org";
+const restarts = (host: MailHost) => host.calls().filter((call) => call.startsWith("restart "));
+const isNginxRestart = ({ argv }: { argv: readonly string[] }) =>
+  argv.includes("restart") && argv.includes("nginx-mailcow");
+
+Deno.test("the restart for a new directory is owed until it was made, also where nobody asks the service", async (t) => {
+  const cases: Record<string, (host: MailHost) => Promise<{ code?: number; by?: string }>> = {
+    "docker's restart fails once": async (host) => {
+      host.docker.intercept = (call) =>
+        isNginxRestart(call) ? { code: 1, stderr: "Error response from daemon: no\n" } : undefined;
+      const { code } = await host.deploy();
+      return { code };
+    },
+    "docker's restart hangs once": async (host) => {
+      host.docker.intercept = (call) => isNginxRestart(call) ? "hang" : undefined;
+      const { code } = await host.deploy();
+      return { code };
+    },
+    "the run is killed before the restart": async (host) => {
+      let isThere = false;
+      host.docker.intercept = ({ argv }) => {
+        isThere ||= argv.includes("restart");
+        return argv.includes("restart") ? "hang" : undefined;
+      };
+      const run = host.start();
+      await until(() => Promise.resolve(isThere));
+      run.kill("SIGKILL");
+      await run.result;
+      return {};
+    },
+    "nginx is paused": async (host) => {
+      host.docker.containers.nginx = "paused";
+      const { code } = await host.deploy();
+      host.docker.containers.nginx = undefined;
+      return { code: code + 1 };
+    },
+    "a foreign directory holds no pair that fits": async (host) => {
+      const mixed = { ...club, keyPem: shop.keyPem };
+      await host.mailcow.putSni(FOREIGN, mixed, [FOREIGN]);
+      const { code } = await host.deploy();
+      await host.mailcow.putSni(FOREIGN, club, [FOREIGN]);
+      return { code };
+    },
+  };
+  for (const [what, spoil] of Object.entries(cases)) {
+    await t.step(what, async () => {
+      await using host = await blindHost();
+      const { code } = await spoil(host);
+      host.docker.intercept = () => undefined;
+      if (code !== undefined) equal(code, 1);
+      equal(host.services.serves("https", SHOP), fresh.fingerprint);
+      host.docker.forget();
+      const next = await host.deploy(["--json"]);
+      equal(next.code, 0, next.stderr);
+      equal(next.json().certificates[1].outcome, "repaired");
+      equal(restarts(host).includes("restart nginx-mailcow"), true, next.stderr);
+      equal(host.services.serves("https", SHOP), shop.fingerprint);
+      equal(await textOf(`${host.state}/owed`), "");
+      const last = await host.assertUntouched(() => host.deploy());
+      match(last.stdout, /nothing to do/);
+    });
+  }
+});
+
+Deno.test("while a foreign directory holds no pair that fits, each run says so, whatever the services do", async () => {
+  for (const container of ["exited", undefined] as const) {
+    await using host = await blindHost();
+    await host.mailcow.putSni(FOREIGN, { ...club, keyPem: shop.keyPem }, [FOREIGN]);
+    for (const service of ["postfix", "dovecot", "nginx"] as const) {
+      host.docker.containers[service] = container;
+    }
+    for (const isFirst of [true, false]) {
+      host.docker.forget();
+      const result = await host.deploy(["--json"]);
+      equal(result.code, 1, result.stderr);
+      const { outcome, error, hint } = result.json().certificates[1];
+      equal(outcome, "stale");
+      match(
+        error,
+        /was not restarted, for it might not come up: ".*foreign\.example\.org" holds no/,
+      );
+      match(hint, /mend that pair, or move its directory out of data\/assets\/ssl/);
+      equal(/restarting/.test(result.stderr), false, result.stderr);
+      deepEqual(restarts(host), []);
+      // What a reload can bring, it has brought to those that run.
+      const told = host.calls().filter((call) => call.startsWith("exec "));
+      if (container === undefined && !isFirst) deepEqual(told, []);
+    }
+  }
+});
