@@ -194,7 +194,7 @@ push:
   );
   match(
     await host.run("systemctl", "show", "-p", "ExecStart", "mailcow-cert-push.service"),
-    /argv\[\]=certsync push ;/,
+    /argv\[\]=certsync push --started ;/,
   );
 });
 
