@@ -125,3 +125,55 @@ Deno.test("after a run that was cut off, what it did not change does not go back
   await host.assertInstalled(newClub, `${host.mailcow.ssl}/${CLUB}`);
   equal(host.services.serves("https", CLUB), newClub.fingerprint);
 });
+
+Deno.test("the turn of those that are tried one a run passes on from what is installed or refused", async (t) => {
+  const cases = {
+    "the first is installed, and a service that does not run keeps it from being confirmed": async (
+      host: MailHost,
+    ) => {
+      await host.services.stop("nginx");
+      equal((await outcomes(host))[CLUB], "refused");
+    },
+    "the first is refused for another cause": async (host: MailHost) => {
+      await Deno.mkdir(`${host.mailcow.ssl}/${SHOP}`);
+    },
+  };
+  for (const [what, prepare] of Object.entries(cases)) {
+    await t.step(what, async () => {
+      await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+      await Deno.mkdir(host.state, { recursive: true, mode: 0o700 });
+      const suspects = `${shop.fingerprint}\n${club.fingerprint}\n`;
+      await Deno.writeTextFile(`${host.state}/suspects`, suspects);
+      await prepare(host);
+      const after = await outcomes(host);
+      equal(after[CLUB], "deployed", JSON.stringify(after));
+      await host.assertInstalled(club, `${host.mailcow.ssl}/${CLUB}`);
+    });
+  }
+});
+
+Deno.test("a pair that cannot be put back is its name's failure, and not told as rolled back", async () => {
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+  equal((await host.deploy()).code, 0);
+  await host.stage(newClub, CLUB);
+  host.services.temper("nginx", { cannotLoad: [newClub.fingerprint] });
+  const path = `${host.mailcow.ssl}/${CLUB}/cert.pem`;
+  host.docker.intercept = ({ argv }) => {
+    if (argv.includes("restart") && !Deno.statSync(path).isDirectory) {
+      Deno.removeSync(path);
+      Deno.mkdirSync(path);
+    }
+    return undefined;
+  };
+  const one = (await deploy(host))[CLUB];
+  equal(one?.outcome, "failed");
+  match(
+    `${one?.error}; hint: ${one?.hint}`,
+    /could not be put back: a directory where a file belongs: ".*cert\.pem"; hint: remove it/,
+  );
+  host.docker.intercept = () => undefined;
+  await Deno.remove(path);
+  await deploy(host);
+  await host.assertInstalled(club, `${host.mailcow.ssl}/${CLUB}`);
+  equal(host.services.serves("https", CLUB), club.fingerprint);
+});

@@ -26,7 +26,7 @@ import {
   wishFor,
 } from "./further.ts";
 import { changeRejected, writeAcme } from "./memory.ts";
-import { claimedDirectories, isPair, modesFor, type NameFacts, type NamePlan } from "./names.ts";
+import { claimedDirectories, isPair, modesFor, type NamePlan } from "./names.ts";
 import { acmeRefusal, isSettled, lostNames } from "./plan.ts";
 import { readPreviousOfName } from "./previous.ts";
 import { quietNames, rememberQuiet } from "./quiet.ts";
@@ -98,11 +98,16 @@ async function deployAll(
   const warnings = placeWarnings(config, beginning);
   const first = await decideDomain(situation, staged.top, warnings, config, context);
   const top = first.facts?.candidate ?? situation.mailcow.deployed.pair;
-  const names = refuseReturned(found, situation, turnOf(first, found, situation));
   const blocked = acmeRefusal(situation.mailcow) ?? (first.facts === null ? first.refusal : null);
-  const plans = blocked === null
-    ? await decideNames(names, top, situation, readScene, config, context)
-    : names.map(({ name }) => refusedAll(name, blocked));
+  const decide = async (turn: string | null) => {
+    const names = refuseReturned(found, situation, turn);
+    return blocked === null
+      ? await decideNames(names, top, situation, readScene, config, context)
+      : names.map(({ name }) => refusedAll(name, blocked));
+  };
+  const draft = await decide(null);
+  const turn = turnOf(first, draft, situation);
+  const plans = turn === null ? draft : await decide(turn);
   const report: DeployReport = {
     ...first.report,
     certificates: plans.map((plan) => reportName(plan, context.now)),
@@ -195,19 +200,23 @@ async function act(
   return refusal === null ? told : refusedAfter(told, refusal);
 }
 
-/** Which of the leaves that were rolled back together is tried in this run; null where none is left. */
+/**
+ * Which of the leaves that were rolled back together is tried in this run; null where none is left. What
+ * is refused, or lies there already, would keep the turn for ever.
+ */
 function turnOf(
   { plan, facts }: Decided,
-  names: readonly NameFacts[],
+  draft: readonly NamePlan[],
   { memory: { suspects } }: Situation,
 ): string | null {
-  if (suspects.size === 0) return null;
   const own = plan !== null && facts !== null && directoriesLacking(facts).length > 0
     ? [facts.candidate]
     : [];
   const waiting = [
     ...own,
-    ...names.flatMap(({ candidate }) => isPair(candidate) ? [candidate] : []),
+    ...draft.flatMap(({ serving, deed, refusal }) =>
+      serving === null || deed === "none" || refusal !== null ? [] : [serving]
+    ),
   ];
   return waiting.find(({ leaf }) => suspects.has(leaf.fingerprint))?.leaf.fingerprint ?? null;
 }

@@ -79,7 +79,8 @@ export function refuseReturned(
     const { fingerprint } = candidate.leaf;
     if (lies === fingerprint && isLoaded(candidate, memory.loadedFor.get(name))) return one;
     const why = rejectedRefusal(candidate, memory, ` --only ${name}`) ??
-      (memory.suspects.has(fingerprint) && turn !== null && turn !== fingerprint
+      (memory.suspects.has(fingerprint) && turn !== null && turn !== fingerprint &&
+          lies !== fingerprint
         ? refuseTurn(name)
         : null);
     return why === null ? one : { ...one, candidate: why };

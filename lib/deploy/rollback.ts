@@ -11,10 +11,10 @@ import type { RunContext } from "../run_context.ts";
 import { formatTime } from "../values/time.ts";
 import { applyAll } from "./apply_all.ts";
 import type { CertificateReport } from "./certificates.ts";
-import { summarizeName } from "./certificates.ts";
+import { summarizeName, withFailure } from "./certificates.ts";
 import { carriers, type DeployFacts } from "./facts.ts";
 import type { Fall, Return } from "./fall.ts";
-import { installAll, installNames } from "./install.ts";
+import { installAll, type Installed, installNames } from "./install.ts";
 import { changeRejected, writeLoaded, writeSuspects } from "./memory.ts";
 import type { NamePlan } from "./names.ts";
 import { owe, settleOwed } from "./owed.ts";
@@ -42,7 +42,11 @@ export async function rollBack(
   const refused = new Set(returns.map(({ refused }) => refused.leaf.fingerprint));
   const { suspects } = facts.memory;
   writeSuspects(config.state, isBlamed ? suspects.difference(refused) : suspects.union(refused));
-  const { back, current } = putBack(returns, { ...facts, memory: forget(facts, now) }, config);
+  const { back, current, failures } = putBack(
+    returns,
+    { ...facts, memory: forget(facts, now) },
+    config,
+  );
   const isDirectoryLost = returns.some(({ former }) => former === null);
   const modes = new Map(
     serviceNames.map((service) => {
@@ -81,6 +85,12 @@ export async function rollBack(
     }),
     certificates: report.certificates.map((before): CertificateReport => {
       const one = back.further.find(({ name }) => name === before.name);
+      const failure = failures.get(before.name);
+      if (failure !== undefined) {
+        const message = `${silence}; but what was there before could not be put back: ` +
+          failure.message;
+        return withFailure(before, { message, hint: failure.hint });
+      }
       if (one === undefined) return before;
       const fallen = returns.find(({ name }) => name === one.name);
       const known = { ...current, memory: facts.memory };
@@ -135,7 +145,7 @@ function putBack(
   returns: readonly Return[],
   facts: DeployFacts,
   config: DeployConfig,
-): { back: DeployFacts; current: DeployFacts } {
+): { back: DeployFacts; current: DeployFacts } & Pick<Installed, "failures"> {
   writeLoaded(config.state, facts.memory);
   const own = returns.find(({ name }) => name === null);
   const further = facts.further.map((plan): NamePlan => {
@@ -153,13 +163,14 @@ function putBack(
   }
   const fallen = new Set(returns.map(({ name }) => name));
   const owed = owe(further, facts.memory.owed, config.state);
-  installNames(further.filter(({ name }) => fallen.has(name)), config.state);
-  const unmade = further.map((plan): NamePlan =>
+  const returning = further.filter(({ name }) => fallen.has(name));
+  const { failures } = installNames(returning, config.state);
+  const unmade = further.filter(({ name }) => !failures.has(name)).map((plan): NamePlan =>
     plan.deed === "unmake" ? { ...plan, directory: null } : plan
   );
   const mailcow = readMailcow(config.mailcow);
-  const back: DeployFacts = { ...before, memory: { ...facts.memory, owed } };
-  return { back: { ...back, further: unmade }, current: { ...back, further: unmade, mailcow } };
+  const back: DeployFacts = { ...before, further: unmade, memory: { ...facts.memory, owed } };
+  return { back, current: { ...back, mailcow }, failures };
 }
 
 function describeReturn(
