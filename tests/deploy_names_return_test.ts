@@ -169,7 +169,7 @@ Deno.test("a pair that cannot be put back is its name's failure, and not told as
   equal(one?.outcome, "failed");
   match(
     `${one?.error}; hint: ${one?.hint}`,
-    /could not be put back: a directory where a file belongs: ".*cert\.pem"; hint: remove it/,
+    /could not be put back: there is a directory where a file belongs: ".*cert\.pem"; hint: remove it/,
   );
   host.docker.intercept = () => undefined;
   await Deno.remove(path);
