@@ -173,6 +173,7 @@ Deno.test("a pair that cannot be put back is its name's failure, and not told as
   );
   host.docker.intercept = () => undefined;
   await Deno.remove(path);
+  await Deno.writeTextFile(path, newClub.fullchainPem);
   await deploy(host);
   await host.assertInstalled(club, `${host.mailcow.ssl}/${CLUB}`);
   equal(host.services.serves("https", CLUB), club.fingerprint);
