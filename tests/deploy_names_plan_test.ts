@@ -214,7 +214,15 @@ Deno.test("what no service could start with is healed: from what was kept, else 
     `install older, in ${SHOP}, refused`,
   );
   equal(told(plan([{ candidate: bad, previous: past }], at)), "none nothing, refused, warned");
-  equal(told(plan([{ candidate: bad, made: "made" }], at)), `unmake nothing, in ${SHOP}, refused`);
+  // Only what certsync made there, with the `domains` that it wrote.
+  const made = (place: string, domainsText: string) =>
+    told(plan([{ candidate: bad, made: "made" }], [{
+      ...sni(place, [SHOP], mixed),
+      domainsText,
+    }]));
+  equal(made(SHOP, `${SHOP}\n`), `unmake nothing, in ${SHOP}, refused`);
+  equal(made("by-hand", `${SHOP}\n`), "none nothing, refused, warned");
+  equal(made(SHOP, `${SHOP}`), "none nothing, refused, warned");
   equal(
     told(plan([{ candidate: bad, made: "made" }], [sni(SHOP, [SHOP], older)])),
     "none nothing, refused",

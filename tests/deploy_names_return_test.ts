@@ -178,3 +178,13 @@ Deno.test("a pair that cannot be put back is its name's failure, and not told as
   await host.assertInstalled(club, `${host.mailcow.ssl}/${CLUB}`);
   equal(host.services.serves("https", CLUB), club.fingerprint);
 });
+
+Deno.test("a domains that certsync did not write is never taken away", async () => {
+  await using host = await namesHost({ [SHOP]: shop });
+  const directory = `${host.mailcow.ssl}/${SHOP}`;
+  await Deno.mkdir(directory);
+  await Deno.writeTextFile(`${directory}/domains`, `${SHOP}\n`); // its pair is missing
+  host.services.temper("nginx", { cannotLoad: [shop.fingerprint] });
+  equal((await deploy(host))[SHOP]?.outcome, "stale");
+  equal(await textOf(`${directory}/domains`), `${SHOP}\n`);
+});

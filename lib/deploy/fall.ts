@@ -1,5 +1,6 @@
 // What fell: which services give no certificate with what is new, and which pairs are to go back for it.
 
+import { join } from "node:path";
 import { keyMatches } from "../certificate/judgement.ts";
 import type { Pair } from "../certificate/pair.ts";
 import type { Rejected } from "../chain/deploy_memory.ts";
@@ -10,6 +11,7 @@ import { readContainerState } from "../programs/containers.ts";
 import { TimedOut } from "../programs/run.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import type { DeployFacts } from "./facts.ts";
+import { hasWritten } from "./make.ts";
 import type { NamePlan } from "./names.ts";
 import { readPrevious, readPreviousOfName } from "./previous.ts";
 import { type LastAnswers, outcomesFor } from "./questions.ts";
@@ -128,16 +130,17 @@ export async function planReturns(
 
 async function returnOf(
   { name, serving, directory, deed }: NamePlan,
-  { memory, now }: DeployFacts,
+  { mailcow: { sslDirectory }, now }: DeployFacts,
   state: string,
   context: RunContext,
 ): Promise<Return[]> {
   if (serving === null || directory === null) return [];
-  if (deed === "make") return [{ name, refused: serving, former: null }];
+  const isMade = directory === join(sslDirectory, name) && hasWritten(name, directory, state);
+  if (deed === "make") return isMade ? [{ name, refused: serving, former: null }] : [];
   const former = readPreviousOfName(state, name);
   if (await isUsable(former, serving, now, context)) return [{ name, refused: serving, former }];
   // Made by a run that was cut off before it saw what came of it.
-  return former === null && memory.made.has(name) ? [{ name, refused: serving, former: null }] : [];
+  return former === null && isMade ? [{ name, refused: serving, former: null }] : [];
 }
 
 /** Whether it can be gone back to: never to an expired one. */

@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { installPair, type Pair } from "../certificate/pair.ts";
 import { type Made, readMade } from "../chain/deploy_memory.ts";
 import { explain, quote } from "../failure.ts";
+import { FileProblem, readFile } from "../files/read_file.ts";
 import { removeFile, replaceFile, syncDirectory } from "../files/write_file.ts";
 import { writeMade } from "./memory.ts";
 
@@ -42,6 +43,17 @@ export function makeDirectory(
 export function confirmMade(name: string, state: string): void {
   const before = readMade(state).get(name);
   if (before !== undefined && before !== "made") remember(name, "made", state);
+}
+
+/** Whether `domains` there is certsync's own, as it wrote it: no other may be taken away. */
+export function hasWritten(name: string, directory: string, state: string): boolean {
+  try {
+    const { bytes } = readFile(join(directory, "domains"), { follow: false });
+    return readMade(state).has(name) && new TextDecoder().decode(bytes) === `${name}\n`;
+  } catch (error) {
+    if (error instanceof FileProblem) return false;
+    throw error;
+  }
 }
 
 /** No service serves it from its next start on. */

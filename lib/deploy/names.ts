@@ -216,7 +216,9 @@ function planOwn(
   // Nobody knew it before certsync made it, so nobody misses it.
   const problem = problemIn(own);
   const warnings = problem === null ? [] : [describeBroken(own.directory, problem)];
-  return one.made === null ? { ...base, ...refused, warnings } : {
+  const isMade = one.made !== null && own.domainsText === `${name}\n` &&
+    own.directory === `${circumstances.sslDirectory}/${name}`;
+  return !isMade ? { ...base, ...refused, warnings } : {
     ...{ ...base, ...refused },
     ...{ deed: "unmake", directory: own.directory },
   };
