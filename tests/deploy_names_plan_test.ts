@@ -14,7 +14,7 @@ import { NAME, NOW, pair, sni, SSL } from "./deploy_facts.ts";
 const [SHOP, CLUB] = ["shop.example.com", "club.example.net"];
 const HTTPS_ONLY = `autoconfig.${SHOP}`;
 
-const [top, wideTop, shop, club, both, brief, past, older, wide] = await Promise.all([
+const [top, wideTop, shop, club, both, brief, past, older, wide, longer] = await Promise.all([
   pair(),
   pair({ names: [NAME, SHOP] }),
   pair({ names: [SHOP], notAfter: new Date("2026-09-30T00:00:00Z") }),
@@ -24,6 +24,7 @@ const [top, wideTop, shop, club, both, brief, past, older, wide] = await Promise
   pair({ names: [SHOP], notAfter: new Date("2026-05-20T00:00:00Z") }),
   pair({ names: [SHOP], notBefore: new Date("2026-04-01T00:00:00Z") }),
   pair({ names: [SHOP, HTTPS_ONLY] }),
+  pair({ names: [SHOP, CLUB], notAfter: new Date("2027-06-01T00:00:00Z") }),
 ]);
 
 interface One {
@@ -182,6 +183,8 @@ Deno.test("a directory of two names takes one pair for both, and without one kee
     "install both, in two",
     "install both, in two, refused",
   ]);
+  deepEqual(of(both, longer).map(({ serving }) => serving), [longer, longer]);
+  deepEqual(of(longer, both).map(({ serving }) => serving), [longer, longer]);
   match(of(shop, club)[0]?.refusal?.message ?? "", /served for "club\.example\.net" too/);
 });
 
@@ -216,13 +219,15 @@ Deno.test("what no service could start with is healed: from what was kept, else 
   equal(told(plan([{ candidate: bad, previous: past }], at)), "none nothing, refused, warned");
   // Only what certsync made there, with the `domains` that it wrote.
   const made = (place: string, domainsText: string) =>
-    told(plan([{ candidate: bad, made: "made" }], [{
-      ...sni(place, [SHOP], mixed),
-      domainsText,
-    }]));
-  equal(made(SHOP, `${SHOP}\n`), `unmake nothing, in ${SHOP}, refused`);
-  equal(made("by-hand", `${SHOP}\n`), "none nothing, refused, warned");
-  equal(made(SHOP, `${SHOP}`), "none nothing, refused, warned");
+    plan([{ candidate: bad, made: "made" }], [{ ...sni(place, [SHOP], mixed), domainsText }]);
+  const unmade = made(SHOP, `${SHOP}\n`);
+  equal(told(unmade), `unmake nothing, in ${SHOP}, refused, warned`);
+  match(
+    unmade[0]?.warnings[0] ?? "",
+    /shop\.example\.com" holds no pair: its key does not match.*it goes out of service/,
+  );
+  equal(told(made("by-hand", `${SHOP}\n`)), "none nothing, refused, warned");
+  equal(told(made(SHOP, `${SHOP}`)), "none nothing, refused, warned");
   equal(
     told(plan([{ candidate: bad, made: "made" }], [sni(SHOP, [SHOP], older)])),
     "none nothing, refused",

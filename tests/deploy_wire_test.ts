@@ -8,6 +8,7 @@ import {
   judgeAnswers,
   type Probe,
 } from "../lib/deploy/wire.ts";
+import { judgeOutcomes } from "../lib/deploy/report.ts";
 import { endpointsOf } from "../lib/chain/scene.ts";
 import { formatEndpoint, parseEndpoint } from "../lib/values/endpoint_url.ts";
 import { parseMailcowConf } from "../lib/chain/mailcow_conf.ts";
@@ -50,6 +51,19 @@ function question(url: string, sni: string | null, given: string, more: Partial<
     served: served as Served, // all that is looked at
   };
 }
+
+Deno.test("a restart that nobody made is not said to have been no help", () => {
+  const check = { ...question("https://h", NAME, ""), verdict: "unhelped" as const };
+  const outcome = {
+    ...{ service: "nginx-mailcow", action: "none", checks: [check], isConfirmed: false } as const,
+    ...{ hadItsRestart: true, hasStarted: true, wasAway: true, warnings: [] },
+    ...{ trouble: null, obstacle: null, withheld: null },
+  };
+  const compose = { directory: "/opt/mailcow-dockerized", version: "native" } as const;
+  const judged = judgeOutcomes([outcome], { compose, foreignMounts: new Map() }, "new");
+  equal(judged?.outcome, "stale");
+  match(judged?.error ?? "", /; nginx-mailcow gave none after its last start either, and is not/);
+});
 
 Deno.test("what an answer means depends on what others of the service give to the same question", () => {
   const never = { answered: "never" } as const;

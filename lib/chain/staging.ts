@@ -14,6 +14,7 @@ import { asRoot, explain, Failure, quote } from "../failure.ts";
 import { formatMode } from "../files/exposure.ts";
 import { FileProblem, isMissing, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 import { pause, type RunContext } from "../run_context.ts";
+import { shellWord } from "../values/shell_word.ts";
 
 /** Something is missing, or changes: there as it is while a push is under way. */
 class Unfinished extends Failure {
@@ -257,7 +258,13 @@ function identify({ staging, name }: Place, lookAtTop: (staging: string) => fs.S
   const what = `no staged cert for ${quote(name)}: ${quote(directory)}`;
   const stat = lookAt(directory);
   if (stat === null) throw new NothingStaged(`${what} does not exist`, ALSO_THERE);
-  if (!stat.isDirectory()) throw new Failure(`${what} is not a real directory`, REMOVE);
+  if (!stat.isDirectory()) {
+    // Followed with -r and a slash behind it, a link would have what it leads to removed.
+    throw new Failure(`${what} is not a real directory`, {
+      hint: `remove that alone, and not what a link leads to: rm ${shellWord(directory)}; then ` +
+        "run on the NPM host: certsync push --force",
+    });
+  }
   if (stat.uid === top.uid) return stat;
   throw new Failure(
     `${what} belongs to uid ${stat.uid}, not to the owner of the staging directory`,

@@ -9,6 +9,13 @@ export function describeBroken(directory: string, problem: string): string {
     "mend it, or move it out of data/assets/ssl";
 }
 
+/** What certsync made, and for what nothing good is left. */
+export function describeUnmade(directory: string, problem: string | null): string {
+  const what = problem === null ? "what was rolled back" : `no pair: ${problem}`;
+  return `${quote(directory)} holds ${what}, and nothing that is staged or kept can take its ` +
+    "place: it goes out of service (its file domains is removed) until there is a good pair";
+}
+
 /** Null where there is a pair that fits, as far as it can be seen without a process. */
 export function problemIn({ pair, problem }: Pick<Installed, "pair" | "problem">): string | null {
   if (pair === null) return problem;

@@ -1,7 +1,7 @@
 // Carries out what deploy decided: installs, has it loaded, looks at the wire, and goes back.
 
 import { type Owed, readMemory, type Rejected } from "../chain/deploy_memory.ts";
-import { readMailcow, type Service } from "../chain/mailcow.ts";
+import { readMailcow, type Service, serviceNames } from "../chain/mailcow.ts";
 import { ACME_WARNING, readScene, type Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure } from "../failure.ts";
@@ -21,7 +21,7 @@ import {
 } from "./install.ts";
 import { writeAcme, writeAnswered, writeLoaded } from "./memory.ts";
 import { modesFor } from "./names.ts";
-import { owe, settleOwed } from "./owed.ts";
+import { goneDirectories, owe, oweGone, settleOwed } from "./owed.ts";
 import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import { askBefore, type LastAnswers, outcomesFor } from "./questions.ts";
@@ -46,16 +46,23 @@ const NOTHING: Plan = {
 
 /** Installs what the plan says, has it loaded, looks at the wire, and goes back where it must. */
 export async function carryOut(
-  { plan: own, facts: decided, rejected, scene: known }: Deed,
+  { plan: own, facts: found, rejected, scene: known }: Deed,
   report: DeployReport,
   config: DeployConfig,
   context: RunContext,
 ): Promise<DeployReport> {
-  const plan = own ?? NOTHING;
-  const certificates = decided.further.map((one) => reportName(one, decided.now));
+  const certificates = found.further.map((one) => reportName(one, found.now));
   let soFar: DeployReport = { ...report, certificates };
   try {
-    const scene = known ?? await readScene(decided.mailcow, config, context);
+    const scene = known ?? await readScene(found.mailcow, config, context);
+    const gone = goneDirectories(found, config.also);
+    const debt = await oweGone(gone, found, scene, config.state, context);
+    const decided: DeployFacts = { ...found, memory: { ...found.memory, owed: debt } };
+    const isBeside = (service: Service) => {
+      const names = debt.get(service) ?? new Set();
+      return !names.isSubsetOf(new Set(found.further.map(({ name }) => name)));
+    };
+    const plan = own ?? { ...NOTHING, services: serviceNames.filter(isBeside) };
     const isAcmeBehind = scene.isAcmeBehind ?? decided.memory.isAcmeBehind;
     writeAcme(config.state, scene.isAcmeBehind);
     const services = servicesToTell(plan, decided);
@@ -115,7 +122,7 @@ export async function carryOut(
       : undefined;
     const hint = error.hint ?? undone ?? soFar.hint;
     const begun = new Set(
-      decided.further.filter(({ deed }) => deed !== "none").map(({ name }) => name),
+      found.further.filter(({ deed }) => deed !== "none").map(({ name }) => name),
     );
     const told = {
       ...soFar,

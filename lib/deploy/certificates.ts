@@ -119,14 +119,25 @@ export function summarizeName(
 }
 
 /** In lines: those of which there is something to tell, and how many others there are. Pure. */
-export function describeCertificates(certificates: readonly CertificateReport[]): string[] {
+export function describeCertificates(
+  certificates: readonly CertificateReport[],
+  isBack: (name: string) => boolean,
+): string[] {
   const quiet = certificates.filter(({ outcome }) => outcome === "unchanged");
-  const told = certificates.filter(({ outcome }) =>
-    outcome === "deployed" || outcome === "repaired" || outcome === "would-deploy"
+  const told = certificates.filter(({ outcome, error }) =>
+    outcome === "deployed" || outcome === "repaired" || outcome === "would-deploy" ||
+    outcome === "rolled-back" && error === undefined
   );
-  const verbs = { deployed: "deployed", repaired: "repaired", "would-deploy": "would deploy" };
+  const words = ({ name, outcome }: CertificateReport) =>
+    outcome === "rolled-back"
+      ? `rolled back ${name} to`
+      : outcome !== "would-deploy"
+      ? `${outcome} ${name}`
+      : isBack(name)
+      ? `would roll back ${name} to`
+      : `would deploy ${name}`;
   return [
-    ...told.map((one) => headline(`${verbs[one.outcome as keyof typeof verbs]} ${one.name}`, one)),
+    ...told.map((one) => headline(words(one), one)),
     ...(quiet.length === 0 ? [] : [
       quiet.length === 1
         ? headline(

@@ -25,6 +25,7 @@ import {
   servicesToTell,
   wishFor,
 } from "./further.ts";
+import { goneDirectories } from "./owed.ts";
 import { changeRejected, writeAcme } from "./memory.ts";
 import { claimedDirectories, isPair, modesFor, type NamePlan } from "./names.ts";
 import { acmeRefusal, isSettled, lostNames } from "./plan.ts";
@@ -121,7 +122,8 @@ async function deployAll(
   };
 
   const further = namesAtStake(plans, situation);
-  const isIdle = first.plan === null && further.length === 0 && situation.memory.owed.size === 0;
+  const isIdle = first.plan === null && further.length === 0 &&
+    situation.memory.owed.size === 0 && goneDirectories(situation, config.also).length === 0;
   if (first.facts === null || isIdle) {
     return await withAcmeWarning(report, situation, readScene, config);
   }
@@ -196,8 +198,20 @@ async function act(
     ),
     domain,
   };
-  const told = dane?.afterwards(all) ?? all;
+  const told = withReturns(dane?.afterwards(all) ?? all, config);
   return refusal === null ? told : refusedAfter(told, refusal);
+}
+
+/** What somebody went back to by hand is no deployment; the top level's own outcome is as ever. */
+function withReturns(report: DeployReport, config: DeployConfig): DeployReport {
+  const isBack = ({ name, outcome }: { name: string; outcome: string }) =>
+    outcome === "deployed" && wishFor(name, config, report.domain ?? "") === "rollback";
+  return {
+    ...report,
+    certificates: report.certificates.map((one) =>
+      isBack(one) ? { ...one, outcome: "rolled-back" } : one
+    ),
+  };
 }
 
 /**

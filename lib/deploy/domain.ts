@@ -14,7 +14,7 @@ import { wishFor } from "./further.ts";
 import { planHealing, planRecovery } from "./healing.ts";
 import { changeRejected } from "./memory.ts";
 import { isOlder, isSettled, type Plan, planDeploy } from "./plan.ts";
-import { previousDirectory, readPrevious } from "./previous.ts";
+import { noWayBack, previousDirectory, readPrevious } from "./previous.ts";
 import { describeHealing } from "./plan_words.ts";
 import { type DeployReport, emptyDeployReport, failed, replacedBy } from "./report.ts";
 import { standingWarnings } from "./warnings.ts";
@@ -117,14 +117,6 @@ async function judge(
   const deployedIsFit = pair !== null && isOlder(candidate, mailcow.deployed) &&
     await judgePair(pair, installedPaths(directory), demands, state, context) === null;
   return { unfit, deployedIsFit, force: wish !== "take" };
-}
-
-/** Nothing is renewed or pushed there, whatever the hint says for where that is so. */
-function noWayBack({ message }: Failure): Failure {
-  return new Failure(message, {
-    hint: "there is no good pair to go back to: what is deployed stays; certsync deploy, without " +
-      "--rollback, takes what is staged",
-  });
 }
 
 /**

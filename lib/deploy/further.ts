@@ -22,7 +22,13 @@ import {
   planNames,
 } from "./names.ts";
 import { ageRefusal, isOlder, type Plan, rejectedRefusal } from "./plan.ts";
-import { noPrevious, previousNames, previousOfName, readPreviousOfName } from "./previous.ts";
+import {
+  noPrevious,
+  noWayBack,
+  previousNames,
+  previousOfName,
+  readPreviousOfName,
+} from "./previous.ts";
 
 /** What the run is to do about a name: as ever, whatever speaks against it, or back to what it had. */
 export type Wish = "take" | "force" | "rollback";
@@ -189,7 +195,7 @@ function notMade(plan: NamePlan, refusal: Failure): NamePlan {
 async function judgeName(
   one: NameFacts,
   top: Pair | null,
-  { memory, now }: Situation,
+  { memory, domain, now }: Situation,
   config: DeployConfig,
   context: RunContext,
 ): Promise<NameFacts> {
@@ -203,9 +209,14 @@ async function judgeName(
     trustKey: "deploy.trust",
     mismatchHint: mixedHint(config.staging, name, now),
   } as const;
-  const paths = deliveredPaths(stagedDirectory(config.staging, name));
+  const isBack = wishFor(name, config, domain) === "rollback";
+  const paths = isBack
+    ? installedPaths(previousOfName(config.state, name))
+    : deliveredPaths(stagedDirectory(config.staging, name));
   const unfit = await judgePair(candidate, paths, demands, state, context);
-  if (unfit !== null) return { ...one, candidate: unfit };
+  if (unfit !== null) {
+    return { ...one, candidate: isBack ? noWayBack(unfit, ` --only ${name}`) : unfit };
+  }
   const lying = own.kind === "own" ? own.directory : null;
   const isTops = lying?.pair?.leaf.fingerprint === top?.leaf.fingerprint;
   if (lying === null || lying.pair === null || isForced || isTops) return one;

@@ -85,7 +85,7 @@ export function installNames(plans: readonly NamePlan[], state: string): Install
 
 function installName({ name, serving, directory, deed }: NamePlan, state: string): string[] {
   if (directory === null) return [];
-  if (deed === "unmake") unmakeDirectory(directory);
+  if (deed === "unmake") unmakeDirectory(name, directory, state);
   if (serving === null || deed === "unmake") return [];
   if (deed === "make") return makeDirectory(name, serving, directory, state);
   const installed = installAll([{ pair: serving, directories: [directory] }]);

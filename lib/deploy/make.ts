@@ -56,9 +56,10 @@ export function hasWritten(name: string, directory: string, state: string): bool
   }
 }
 
-/** No service serves it from its next start on. */
-export function unmakeDirectory(directory: string): void {
+/** No service serves it from its next start on; when it comes again, that is for the first time. */
+export function unmakeDirectory(name: string, directory: string, state: string): void {
   removeFile(join(directory, "domains"));
+  if (readMade(state).has(name)) remember(name, "begun", state);
 }
 
 function remember(name: string, how: Made, state: string): void {

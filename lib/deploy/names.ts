@@ -24,7 +24,7 @@ import {
 import { NothingStaged } from "../chain/staging.ts";
 import type { Failure } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
-import { describeBroken, problemIn } from "./broken.ts";
+import { describeBroken, describeUnmade, problemIn } from "./broken.ts";
 import { OlderThanDeployed } from "./plan.ts";
 
 /** A further name, with all that is decided by. */
@@ -221,6 +221,7 @@ function planOwn(
   return !isMade ? { ...base, ...refused, warnings } : {
     ...{ ...base, ...refused },
     ...{ deed: "unmake", directory: own.directory },
+    warnings: [describeUnmade(own.directory, problem)],
   };
 }
 
@@ -235,7 +236,8 @@ function pairFor(
   const wanted = holders.map(({ name }) => name);
   const isTaken = holders.some(({ wasReplaced }) => wasReplaced);
   const fits = (pair: Pair) => belongs(pair, own, { wanted, hostname, isTaken, now });
-  const [chosen] = pairs.filter(fits);
+  const fitting = pairs.filter(fits);
+  const [chosen] = latestFirst(fitting.filter((pair) => covers(pair, own.domains))).concat(fitting);
   if (chosen === undefined && holders.some(keepsWhatItHas)) return null;
   const wholeTop = top !== null && covers(top, own.domains) ? top : null;
   if (wholeTop !== null && (chosen === undefined || endsSooner(chosen, wholeTop))) return wholeTop;
@@ -298,6 +300,10 @@ export function lacks(installed: Installed, pair: Pair): boolean {
 
 function covers(pair: Pair | null, names: readonly string[]): pair is Pair {
   return pair !== null && uncovered(names, pair.leaf.names).length === 0;
+}
+
+function latestFirst(pairs: readonly Pair[]): Pair[] {
+  return pairs.toSorted((one, other) => Number(other.leaf.notAfter) - Number(one.leaf.notAfter));
 }
 
 function endsSooner(one: Pair, other: Pair): boolean {

@@ -2,11 +2,15 @@
 // reload, and no silence, tells that it has read of one that is new or gone.
 
 import { type Owed, readMemory } from "../chain/deploy_memory.ts";
-import { type Service, serviceNames } from "../chain/mailcow.ts";
-import type { DeployFacts } from "./facts.ts";
+import { type Service, serviceNames, serviceOf } from "../chain/mailcow.ts";
+import type { Scene } from "../chain/scene.ts";
+import { rightLeaves } from "../chain/sni.ts";
+import type { RunContext } from "../run_context.ts";
+import { type DeployFacts, servedPlaces } from "./facts.ts";
+import { ask } from "./look.ts";
 import { writeOwed } from "./memory.ts";
 import type { NamePlan } from "./names.ts";
-import type { ServiceOutcome } from "./wire.ts";
+import { leafOf, type ServiceOutcome } from "./wire.ts";
 
 /** Written before a directory comes or goes, so that a run that is cut off leaves it to the next one. */
 export function owe(further: readonly NamePlan[], before: Owed, state: string): Owed {
@@ -20,6 +24,51 @@ export function owe(further: readonly NamePlan[], before: Owed, state: string): 
   );
   writeOwed(state, owed);
   return owed;
+}
+
+/**
+ * The directories that were there after the last run and are gone, of names that nobody asks for: who
+ * took them out of service was to restart all. Their names are the hosts', as everybody makes them.
+ */
+export function goneDirectories(
+  { mailcow, memory }: Pick<DeployFacts, "mailcow" | "memory">,
+  also: readonly string[],
+): string[] {
+  const there = new Set(mailcow.sniDirectories.map(({ name }) => name));
+  return [...memory.directories].filter((name) =>
+    !there.has(name) && !also.includes(name) && /^[a-z0-9_-]+(\.[a-z0-9_-]+)+$/.test(name)
+  );
+}
+
+/** Owed by those that go on to serve such a name from what is gone, and by those that nobody can ask. */
+export async function oweGone(
+  gone: readonly string[],
+  facts: DeployFacts,
+  { endpoints }: Pick<Scene, "endpoints">,
+  state: string,
+  context: RunContext,
+): Promise<Owed> {
+  const { owed: before } = facts.memory;
+  if (gone.length === 0) return before;
+  const answers = await ask(
+    endpoints.flatMap((endpoint) => gone.map((sni) => ({ endpoint, sni }))),
+    context,
+  );
+  const hasStarted = (service: Service, name: string) => {
+    const given = answers.filter(({ probe, served }) =>
+      serviceOf(probe.endpoint.protocol) === service && probe.sni === name &&
+      served.kind === "certificate"
+    );
+    const right = rightLeaves({ service, name }, servedPlaces(facts), facts.now);
+    return given.length > 0 && given.every((answer) => right.includes(leafOf(answer)));
+  };
+  const owed = new Map(serviceNames.map((service) => {
+    const names = gone.filter((name) => !hasStarted(service, name));
+    return [service, new Set([...before.get(service) ?? [], ...names])] as const;
+  }));
+  const left = new Map([...owed].filter(([, names]) => names.size > 0));
+  if (left.size > 0) writeOwed(state, left);
+  return left;
 }
 
 /** What a service has started with since, or was seen to serve, is owed no more. */

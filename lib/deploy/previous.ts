@@ -90,6 +90,14 @@ export function keepPrevious(pair: Pair, directory: string): void {
   }
 }
 
+/** Nothing is renewed or pushed there, whatever the hint says for where that is so. */
+export function noWayBack({ message }: Failure, only = ""): Failure {
+  return new Failure(message, {
+    hint: "there is no good pair to go back to: what is deployed stays; certsync deploy, without " +
+      `--rollback${only}, takes what is staged`,
+  });
+}
+
 /** There is nothing that can be put back. */
 export function noPrevious(directory: string): Failure {
   const { problem } = readInstalled(directory);

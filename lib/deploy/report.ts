@@ -143,7 +143,10 @@ export function changesOf(
 export function describeDeploy(report: DeployReport, config: DeployConfig | null): string[] {
   return [
     ...describeDomain(report, config),
-    ...describeCertificates(report.certificates.slice(1)),
+    ...describeCertificates(
+      report.certificates.slice(1),
+      (name) => config !== null && wishFor(name, config, report.domain ?? "") === "rollback",
+    ),
   ];
 }
 
@@ -276,7 +279,11 @@ function describeStale(stale: readonly ServiceOutcome[], which: "new" | "former"
   const found = wrong.length > 0 ? describeChecks(wrong).join("; ") : services;
   const unhelped = stale.filter(({ checks }) =>
     checks.some(({ verdict }) => verdict === "unhelped")
-  ).map(({ service }) => `a restart of ${service} did not help before, and is not tried again`);
+  ).map(({ service, checks }) =>
+    checks.every((check) => leafOf(check) === NO_LEAF)
+      ? `${service} gave none after its last start either, and is not restarted for that`
+      : `a restart of ${service} did not help before, and is not tried again`
+  );
   const obstacles = stale.flatMap(({ service, obstacle }) =>
     obstacle === null ? [] : [`${service} was not restarted, for it might not come up: ${obstacle}`]
   );
