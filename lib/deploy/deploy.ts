@@ -24,6 +24,7 @@ import {
   servicesLacking,
   servicesToTell,
   wishFor,
+  withReturns,
 } from "./further.ts";
 import { goneDirectories } from "./owed.ts";
 import { changeRejected, writeAcme } from "./memory.ts";
@@ -198,20 +199,9 @@ async function act(
     ),
     domain,
   };
-  const told = withReturns(dane?.afterwards(all) ?? all, config);
+  const judged = dane?.afterwards(all) ?? all;
+  const told = { ...judged, certificates: withReturns(judged.certificates, domain, config) };
   return refusal === null ? told : refusedAfter(told, refusal);
-}
-
-/** What somebody went back to by hand is no deployment; the top level's own outcome is as ever. */
-function withReturns(report: DeployReport, config: DeployConfig): DeployReport {
-  const isBack = ({ name, outcome }: { name: string; outcome: string }) =>
-    outcome === "deployed" && wishFor(name, config, report.domain ?? "") === "rollback";
-  return {
-    ...report,
-    certificates: report.certificates.map((one) =>
-      isBack(one) ? { ...one, outcome: "rolled-back" } : one
-    ),
-  };
 }
 
 /**
