@@ -15,7 +15,7 @@ import type { RunContext } from "../run_context.ts";
 import { begin, type Beginning, placeWarnings, readCandidates } from "./beginning.ts";
 import { reportName } from "./certificates.ts";
 import { type Decided, decideDomain } from "./domain.ts";
-import { type DeployFacts, directoriesLacking, type Situation } from "./facts.ts";
+import type { DeployFacts, Situation } from "./facts.ts";
 import {
   areQuiet,
   decideNames,
@@ -44,6 +44,7 @@ import {
   withCertificates,
 } from "./report.ts";
 import { deployStarted, rememberStaged } from "./started.ts";
+import { turnOf } from "./turn.ts";
 
 /** Throws a Failure where it does not come to a decision. */
 export async function deploy(config: DeployConfig, context: RunContext): Promise<DeployReport> {
@@ -202,27 +203,6 @@ async function act(
   const judged = dane?.afterwards(all) ?? all;
   const told = { ...judged, certificates: withReturns(judged.certificates, domain, config) };
   return refusal === null ? told : refusedAfter(told, refusal);
-}
-
-/**
- * Which of the leaves that were rolled back together is tried in this run; null where none is left. What
- * is refused, or lies there already, would keep the turn for ever.
- */
-function turnOf(
-  { plan, facts }: Decided,
-  draft: readonly NamePlan[],
-  { memory: { suspects } }: Situation,
-): string | null {
-  const own = plan !== null && facts !== null && directoriesLacking(facts).length > 0
-    ? [facts.candidate]
-    : [];
-  const waiting = [
-    ...own,
-    ...draft.flatMap(({ serving, deed, refusal }) =>
-      serving === null || deed === "none" || refusal !== null ? [] : [serving]
-    ),
-  ];
-  return waiting.find(({ leaf }) => suspects.has(leaf.fingerprint))?.leaf.fingerprint ?? null;
 }
 
 function refusedAll(name: string, refusal: Failure): NamePlan {
