@@ -233,7 +233,9 @@ function makeRunContext(flags: Flags): RunContext {
     Deno.addSignalListener(signal, () => stop.abort(new Failure(`stopped by ${signal}`)));
   }
   return {
-    now,
+    get now() {
+      return new Date();
+    },
     environment: {
       PATH: Deno.env.get("PATH"),
       HOME: Deno.env.get("HOME"),

@@ -4,7 +4,7 @@
 import { setTimeout } from "node:timers/promises";
 
 export interface RunContext {
-  /** The moment by which this run judges validity. */
+  /** The moment by which validity is judged: the present one, since NPM may renew while a run looks. */
   readonly now: Date;
   readonly environment: Readonly<Record<"PATH" | "HOME" | "SSH_AUTH_SOCK", string | undefined>>;
   /** Aborted by SIGTERM and SIGINT; its reason is a Failure that says so. */

@@ -45,7 +45,6 @@ export async function runRounds<Report>(
   pace: Pace,
   context: RunContext,
 ): Promise<Report> {
-  const began = performance.now();
   let done: Report | null = null;
   let failed: Report | null = null;
   for (let round = 1;; round++) {
@@ -54,10 +53,7 @@ export async function runRounds<Report>(
       context.tell("stopped before anything was begun: the next run takes what is there then");
       return failed ?? done ?? work.idle();
     }
-    const end = await attempt(work, {
-      ...context,
-      now: new Date(context.now.getTime() + performance.now() - began),
-    });
+    const end = await attempt(work, context);
     const ending = end instanceof Failure ? "failed" : work.ending(end);
     const isLast = round === ROUNDS;
     if (ending === "failed") {
