@@ -136,8 +136,11 @@ Deno.test("where Dovecot is away Postfix ends whoever logs in, which is Dovecot'
   });
   await lab.configure({ endpoints: "[smtps://127.0.0.1, imaps://127.0.0.1]" });
   await lab.compose("stop", "dovecot-mailcow");
-  // The first one still gets through, and takes its server with it.
-  await until(async () => (await ask("smtps", null)).startsWith("none") ? [] : ["smtps answers"]);
+  // The first ones still get through, each in ten seconds at most, and take their servers with them.
+  await until(
+    async () => (await ask("smtps", null)).startsWith("none") ? [] : ["smtps answers"],
+    60_000,
+  );
   const leaf = await lab.issue();
   const restarted = await lab.restartedBy(async () => {
     const { code, json } = await lab.deliver(leaf);
