@@ -4,6 +4,7 @@ import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { parse } from "@std/yaml/parse";
 import { fileURLToPath } from "node:url";
 import { parseCommandLine } from "../lib/cli/command_line.ts";
+import { schema } from "../lib/config/schema.ts";
 import { deployConfig } from "../lib/config/deploy_config.ts";
 import { pushConfig } from "../lib/config/push_config.ts";
 import { verifyConfig } from "../lib/config/verify_config.ts";
@@ -91,7 +92,7 @@ Deno.test("shellcheck finds nothing in tools/, and in the shell of setup as it l
       .filter(({ name, isFile }) => isFile && pattern.test(name))
       .map(({ name }) => `${dir}/${name}`).sort();
   const setupFiles = scripts("lib/setup", /\.sh$/);
-  equal(setupFiles.length, 5);
+  equal(setupFiles.length, 9);
   const { stdout } = await tryRun(
     need("shellcheck"),
     ["--external-sources", ...scripts("tools", /^[^.]+$/), ...setupFiles],
@@ -134,8 +135,8 @@ Deno.test("the units in the scripts are the files in systemd/, and each role has
   for (const [args, commands, kinds] of expected) {
     const script = await setup(args);
     const units = [
-      ...commands.flatMap((name) => kinds.map((kind) => `mailcow-cert-${name}.${kind}`)),
       "mailcow-cert-alert@.service",
+      ...commands.flatMap((name) => kinds.map((kind) => `mailcow-cert-${name}.${kind}`)),
     ];
     deepEqual(Array.from(script.text.matchAll(/^ *unit (\S+) </gm), ([, unit]) => unit), units);
     for (const unit of units) {
@@ -256,16 +257,11 @@ Deno.test("every key that a config file can have is in the comments, and right o
       "/etc/certsync/config.yaml",
     );
   };
-  deepEqual(Object.keys((await uncommented(PUSH)).push ?? {}).sort(), [
-    ...["identity", "known_hosts", "live", "port", "source", "state", "timeout", "to", "trust"],
-  ]);
-  deepEqual(Object.keys((await uncommented(DEPLOY)).deploy ?? {}).sort(), [
-    ...["apply", "endpoints", "mailcow", "restart_timeout", "settle", "staging", "state", "trust"],
-  ]);
+  const keysOf = (section: object | undefined) => Object.keys(section ?? {}).sort();
+  deepEqual(keysOf((await uncommented(PUSH)).push), keysOf(schema.push));
+  deepEqual(keysOf((await uncommented(DEPLOY)).deploy), keysOf(schema.deploy));
   const monitor = await uncommented(["monitor", "--domain", "a.b"]);
-  deepEqual(Object.keys(monitor.verify ?? {}).sort(), [
-    ...["critical", "deployed", "endpoints", "source", "timeout", "warn"],
-  ]);
+  deepEqual(keysOf(monitor.verify), keysOf(schema.verify));
 });
 
 Deno.test("paths other than the defaults become drop-ins", async () => {
@@ -447,7 +443,10 @@ Deno.test("what is to be typed for mailcow names its directory", async () => {
 Deno.test("the config files say that deploy looks at what docker publishes", async () => {
   for (const args of [DEPLOY, ["local", "--domain", "mail.example.org"]]) {
     const file = (await setup(args)).fed("config /etc/certsync/config.yaml") ?? "";
-    match(file, /; the default is all that docker publishes of mailcow\.\n {2}# endpoints: /);
+    match(
+      file,
+      /Default: all that docker publishes of the three services\.\n {2}# endpoints: /,
+    );
   }
 });
 

@@ -31,7 +31,10 @@ Deno.test("setup local puts one directory of root's between push and deploy, and
     script.fed("drop_in mailcow-cert-push.service") ?? "",
     /^ReadWritePaths=\/var\/lib\/mailcow-cert-incoming$/m,
   );
-  match(main, /^ *watch_staging mailcow-cert-deploy\.path \/var\/lib\/mailcow-cert-incoming$/m);
+  match(
+    script.text,
+    /^ *watch_staging mailcow-cert-deploy\.path \/var\/lib\/mailcow-cert-incoming$/m,
+  );
 });
 
 Deno.test("setup local names what a kept config lacks, and what it does not know", async () => {

@@ -1,9 +1,8 @@
 // Every key of the config file as it may stand there, each under its meaning.
 
+import { exampleOf } from "../lib/config/example.ts";
 import { isKey, type Key, type Section } from "../lib/config/reader.ts";
 import { schema } from "../lib/config/schema.ts";
-
-const WIDTH = 100;
 
 /** In lines. Pure. */
 export function exampleConfig(): string[] {
@@ -13,28 +12,10 @@ export function exampleConfig(): string[] {
     "# s m h d.",
     "",
     ...Object.entries<Key<unknown> | Section>(schema).flatMap(([name, entry]) =>
-      isKey(entry) ? lines(name, entry, "") : [
+      isKey(entry) ? exampleOf(name, entry, "") : [
         `${name}:`,
-        ...Object.entries(entry).flatMap(([name, key]) => lines(name, key, "  ")),
+        ...Object.entries(entry).flatMap(([name, key]) => exampleOf(name, key, "  ")),
       ]
     ),
   ];
-}
-
-function lines(name: string, { help, standard, otherwise, example }: Key<unknown>, indent: string) {
-  const absence = standard === undefined && otherwise !== undefined
-    ? ` Default: ${otherwise}.`
-    : "";
-  return [...comment(`${help}${absence}`, indent), `${indent}${name}: ${example}`];
-}
-
-function comment(words: string, indent: string): string[] {
-  const start = `${indent}#`;
-  return words.split(" ").reduce<string[]>((lines, word) => {
-    const last = lines.at(-1);
-    if (last !== undefined && `${last} ${word}`.length <= WIDTH) {
-      return [...lines.slice(0, -1), `${last} ${word}`];
-    }
-    return [...lines, `${start} ${word}`];
-  }, []);
 }

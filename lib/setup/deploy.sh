@@ -113,38 +113,10 @@ deploy:
 $yaml_mailcow
 $yaml_staging
 $yaml_state
-  # Whose word the chain is taken on: system, none, or a CA file.
-  # trust: system
-  # How the services take a new certificate: reload, or restart.
-  # apply: reload
-  # How long a reloaded service may take to serve the new one, and a restarted one.
-  # settle: 30s
-  # restart_timeout: 5m
-  # What is looked at afterwards; the default is all that docker publishes of mailcow.
-  # endpoints: [imaps://127.0.0.1:993]
+$deploy_defaults
 END_OF_FILE
-    unit mailcow-cert-deploy.service <<END_OF_FILE
-$deploy_service
-END_OF_FILE
-    unit mailcow-cert-deploy.timer <<END_OF_FILE
-$deploy_timer
-END_OF_FILE
-    unit "$deploy_path_unit" <<END_OF_FILE
-$deploy_path
-END_OF_FILE
-    unit mailcow-cert-alert@.service <<END_OF_FILE
-$alert
-END_OF_FILE
-    tell_alert <<END_OF_FILE
-$tell_alert
-END_OF_FILE
-    drop_in mailcow-cert-deploy.service <<END_OF_FILE
-$deploy_drop_in
-END_OF_FILE
-    watch_staging "$deploy_watch"
-    start mailcow-cert-deploy.timer
-    start "$deploy_path_unit"
-    stop "$deploy_path_unused"
+    alert_unit
+    deploy_units
 
     sum_up mailcow-cert-deploy.timer "$deploy_path_unit"
     look_at_mailcow deploy "$mailcow"

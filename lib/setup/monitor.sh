@@ -15,33 +15,10 @@ domain: $yaml_domain
 # Further names under which mailcow serves mail, each with a certificate of its own.
 $yaml_also
 verify:
-  # Where the copies lie: a file here, or host:/path, which is read over ssh.
-  # source: npm-host:/etc/letsencrypt/live/npm-5/fullchain.pem
-  # deployed: mail-host:/opt/mailcow-dockerized/data/assets/ssl/cert.pem
-  # Where the certificate is served.
-  # endpoints: [imaps://$domain, smtp://$domain]
-  # How much must be left of the certificate's whole life, or how many days.
-  # warn: 25%
-  # critical: 10%
-  # How long each endpoint may take to answer.
-  # timeout: 10s
+$verify_defaults
 END_OF_FILE
-    unit mailcow-cert-verify.service <<END_OF_FILE
-$verify_service
-END_OF_FILE
-    unit mailcow-cert-verify.timer <<END_OF_FILE
-$verify_timer
-END_OF_FILE
-    unit mailcow-cert-alert@.service <<END_OF_FILE
-$alert
-END_OF_FILE
-    tell_alert <<END_OF_FILE
-$tell_alert
-END_OF_FILE
-    drop_in mailcow-cert-verify.service <<END_OF_FILE
-$verify_drop_in
-END_OF_FILE
-    start mailcow-cert-verify.timer
+    alert_unit
+    verify_units
 
     sum_up mailcow-cert-verify.timer
     [ -x /etc/certsync/alert ] ||

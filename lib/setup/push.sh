@@ -110,38 +110,11 @@ push:
   known_hosts: $known_hosts
 $yaml_port
 $yaml_state
-  # Where this host sees NPM's certificates; with Docker, its side of the volume. The default is
-  # those of these two that exist: /etc/nginx/letsencrypt/live and /etc/letsencrypt/live.
 $yaml_live
-  # Which of them: auto, the best for the domain, anew each run; or npm-5; or a directory.
-  # source: auto
-  # Whose word the chain is taken on: system, none, or a CA file.
-  # trust: system
-  # How long each attempt on each target may take.
-  # timeout: 60s
+$push_defaults
 END_OF_FILE
-    unit mailcow-cert-push.service <<END_OF_FILE
-$push_service
-END_OF_FILE
-    unit mailcow-cert-push.timer <<END_OF_FILE
-$push_timer
-END_OF_FILE
-    unit "$push_path_unit" <<END_OF_FILE
-$push_path
-END_OF_FILE
-    unit mailcow-cert-alert@.service <<END_OF_FILE
-$alert
-END_OF_FILE
-    tell_alert <<END_OF_FILE
-$tell_alert
-END_OF_FILE
-    drop_in mailcow-cert-push.service <<END_OF_FILE
-$push_drop_in
-END_OF_FILE
-    watch_source "$push_watch"
-    start mailcow-cert-push.timer
-    start "$push_path_unit"
-    stop "$push_path_unused"
+    alert_unit
+    push_units
 
     sum_up mailcow-cert-push.timer "$push_path_unit"
     find_certificates "$config_file" "$names"

@@ -9,6 +9,9 @@ import {
   standardLiveDirectories,
 } from "../config/standard.ts";
 import { readConfigFile, STANDARD_FILE } from "../config/config_file.ts";
+import { commentedExampleOf, meaningOf } from "../config/example.ts";
+import type { Key } from "../config/reader.ts";
+import { schema } from "../config/schema.ts";
 import {
   alsoLine,
   type DeploySetup,
@@ -46,11 +49,13 @@ async function readParts(role: Role): Promise<Parts> {
   const read = (path: string) => Deno.readTextFile(new URL(path, import.meta.url));
   const parts: Record<string, string> = {
     common: await read("common.sh"),
+    alert_unit: await read("alert_unit.sh"),
     own: await read(`${role}.sh`),
     alert: await read("../../systemd/mailcow-cert-alert@.service"),
     tell_alert: await read("../../systemd/tell-alert"),
   };
   for (const command of commandsOf[role]) {
+    parts[`${command}_units`] = await read(`${command}_units.sh`);
     for (const kind of command === "verify" ? ["service", "timer"] : ["service", "timer", "path"]) {
       parts[`${command}_${kind}`] = await read(`../../systemd/mailcow-cert-${command}.${kind}`);
     }
@@ -84,9 +89,10 @@ function setupScript(config: SetupConfig, parts: Parts): string {
     "",
     body(parts.common ?? ""),
     fillIn(
-      body(parts.own ?? "").trimEnd(),
+      ["alert_unit", ...commandsOf[config.role].map((command) => `${command}_units`), "own"]
+        .map((part) => body(parts[part] ?? "")).join("\n").trimEnd(),
       { config_file: [config.file], missing: config.missing, ...pathUnits(config), ...lists },
-      { yaml_also: yamlAlso(config), ...settings, ...texts, ...parts },
+      { yaml_also: yamlAlso(config), ...defaults, ...settings, ...texts, ...parts },
     ),
   ].join("\n");
 }
@@ -260,9 +266,33 @@ function dropIn(command: string, config: SetupConfig, writable: readonly string[
 
 /** Those of containers; else as a comment what holds anyway. */
 function yamlLive({ found }: LocalSetup | PushSetup): string {
-  return found.length === 0
+  const line = found.length === 0
     ? `  # live: ${liveList(standardLiveDirectories)}`
     : `  live: ${liveList(found)}`;
+  return [...meaningOf(schema.push.live, "  "), line].join("\n");
+}
+
+/** What holds anyway of the keys that are left alone: comments, for whoever wants it otherwise. */
+const defaults = {
+  push_defaults: comments({
+    source: schema.push.source,
+    trust: schema.push.trust,
+    timeout: schema.push.timeout,
+  }),
+  deploy_defaults: comments({
+    trust: schema.deploy.trust,
+    apply: schema.deploy.apply,
+    settle: schema.deploy.settle,
+    restart_timeout: schema.deploy.restart_timeout,
+    endpoints: schema.deploy.endpoints,
+    dane: schema.deploy.dane,
+  }),
+  verify_defaults: comments(schema.verify),
+};
+
+function comments(section: Readonly<Record<string, Key<unknown>>>): string {
+  return Object.entries(section).flatMap(([name, key]) => commentedExampleOf(name, key, "  "))
+    .join("\n");
 }
 
 function configFlag({ file }: SetupConfig): string {
