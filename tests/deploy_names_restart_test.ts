@@ -1,33 +1,19 @@
 // The one restart for a directory that is new or gone: owed until it was made, whatever came between.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import { authority, type Leaf } from "./kit/authority.ts";
-import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
+import type { MailHost } from "./kit/mail_host.ts";
+import { CLUB, namesAuthority, restarts, SHOP } from "./kit/names_host.ts";
 import { textOf } from "./kit/text_of.ts";
 import { until } from "./kit/until.ts";
 
-const NAME = "mail.example.org";
-const [SHOP, CLUB] = ["shop.example.com", "club.example.net"];
-
-const ca = await authority();
+const { ca, fresh, issue, namesHost } = await namesAuthority();
 Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
-const [fresh, shop, club] = await Promise.all(
-  [NAME, SHOP, CLUB].map((name) => ca.issue({ names: [name] })),
-) as [Leaf, Leaf, Leaf];
+const [shop, club] = await Promise.all([issue([SHOP]), issue([CLUB])]);
 
 /** nginx is not asked on the wire, so that a restart alone tells. */
-async function blindHost(options: Partial<MailHostOptions> = {}): Promise<MailHost> {
-  const host = await mailHost({
-    ...{ trust: ca.rootFile, deployed: fresh, staged: fresh, also: [SHOP] },
-    endpoints: ["imaps"],
-    ...options,
-  });
-  await host.stage(shop, SHOP);
-  return host;
-}
+const blindHost = () => namesHost({ [SHOP]: shop }, { endpoints: ["imaps"] });
 
 const FOREIGN = "foreign.example.org";
-const restarts = (host: MailHost) => host.calls().filter((call) => call.startsWith("restart "));
 const isNginxRestart = ({ argv }: { argv: readonly string[] }) =>
   argv.includes("restart") && argv.includes("nginx-mailcow");
 

@@ -1,26 +1,14 @@
 // Several certificates: which of them go back when a service gives none any more, and what is said of each.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import { authority, type Leaf } from "./kit/authority.ts";
-import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
+import type { MailHost } from "./kit/mail_host.ts";
+import { type Certificate, CLUB, NAME, namesAuthority, outcomes, SHOP } from "./kit/names_host.ts";
 import { textOf } from "./kit/text_of.ts";
 import { until } from "./kit/until.ts";
 
-const NAME = "mail.example.org";
-const [SHOP, CLUB] = ["shop.example.com", "club.example.net"];
-const DAY_MS = 86_400_000;
-
-const ca = await authority();
+const { ca, fresh, issue, namesHost } = await namesAuthority();
 Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
-
-const issue = (names: string[], from = -1, to = 90): Promise<Leaf> =>
-  ca.issue({
-    names,
-    notBefore: new Date(Date.now() + from * DAY_MS),
-    notAfter: new Date(Date.now() + to * DAY_MS),
-  });
-const [fresh, newTop, expired, shop, club, newClub] = await Promise.all([
-  issue([NAME]),
+const [newTop, expired, shop, club, newClub] = await Promise.all([
   issue([NAME], -0.5),
   issue([NAME], -90, -1),
   issue([SHOP]),
@@ -28,30 +16,14 @@ const [fresh, newTop, expired, shop, club, newClub] = await Promise.all([
   issue([CLUB], -0.5),
 ]);
 
-async function namesHost(
-  staged: Record<string, Leaf>,
-  options: Partial<MailHostOptions> = {},
-): Promise<MailHost> {
-  const host = await mailHost({
-    ...{ trust: ca.rootFile, deployed: fresh, staged: fresh, also: Object.keys(staged) },
-    endpoints: ["smtps", "imaps", "https"],
-    ...options,
-  });
-  for (const [name, leaf] of Object.entries(staged)) await host.stage(leaf, name);
-  return host;
-}
-
-type Certificate = { name: string; outcome: string; error?: string; hint?: string };
-
 async function deploy(host: MailHost): Promise<{ [name: string]: Certificate }> {
   const { certificates } = (await host.deploy(["--json"])).json();
   return Object.fromEntries(certificates.map((one: Certificate) => [one.name, one]));
 }
 
 /** What becomes of each name. */
-async function outcomes(host: MailHost): Promise<Record<string, string>> {
-  const all = Object.entries(await deploy(host));
-  return Object.fromEntries(all.map(([name, { outcome }]) => [name, outcome]));
+async function outcomesOf(host: MailHost): Promise<Record<string, string>> {
+  return outcomes((await host.deploy(["--json"])).json());
 }
 
 /** The fingerprints of what is not to be tried again. */
@@ -84,7 +56,7 @@ Deno.test("one new leaf for two owners is to blame alone, and is not tried again
       equal((await host.deploy()).code, 0);
       for (const name of staged) await host.stage(next, name ?? undefined);
       host.services.temper("nginx", { cannotLoad: [next.fingerprint] });
-      deepEqual(await outcomes(host), fallen);
+      deepEqual(await outcomesOf(host), fallen);
       deepEqual(await rejected(host), [next.fingerprint]);
       host.docker.forget();
       const again = await deploy(host);
@@ -97,10 +69,10 @@ Deno.test("one new leaf for two owners is to blame alone, and is not tried again
 Deno.test("a good leaf is not blamed for one that cannot go back, and is tried again", async () => {
   await using host = await namesHost({ [SHOP]: shop }, { deployed: expired, staged: newTop });
   host.services.temper("nginx", { cannotLoad: [newTop.fingerprint] });
-  equal((await outcomes(host))[SHOP], "rolled-back");
+  equal((await outcomesOf(host))[SHOP], "rolled-back");
   deepEqual(await rejected(host), []);
   host.services.temper("nginx", {});
-  equal((await outcomes(host))[SHOP], "deployed");
+  equal((await outcomesOf(host))[SHOP], "deployed");
 });
 
 Deno.test("after a run that was cut off, what it did not change does not go back", async () => {
@@ -117,7 +89,7 @@ Deno.test("after a run that was cut off, what it did not change does not go back
   run.kill("SIGTERM");
   await run.result;
   await host.configure({});
-  deepEqual(await outcomes(host), {
+  deepEqual(await outcomesOf(host), {
     ...{ [NAME]: "rolled-back", [SHOP]: "unchanged", [CLUB]: "unchanged" },
   });
   deepEqual(await rejected(host), [newTop.fingerprint]);
@@ -132,7 +104,7 @@ Deno.test("the turn of those that are tried one a run passes on from what is ins
       host: MailHost,
     ) => {
       await host.services.stop("nginx");
-      equal((await outcomes(host))[CLUB], "refused");
+      equal((await outcomesOf(host))[CLUB], "refused");
     },
     "the first is refused for another cause": async (host: MailHost) => {
       await Deno.mkdir(`${host.mailcow.ssl}/${SHOP}`);
@@ -145,7 +117,7 @@ Deno.test("the turn of those that are tried one a run passes on from what is ins
       const suspects = `${shop.fingerprint}\n${club.fingerprint}\n`;
       await Deno.writeTextFile(`${host.state}/suspects`, suspects);
       await prepare(host);
-      const after = await outcomes(host);
+      const after = await outcomesOf(host);
       equal(after[CLUB], "deployed", JSON.stringify(after));
       await host.assertInstalled(club, `${host.mailcow.ssl}/${CLUB}`);
     });

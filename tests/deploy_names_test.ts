@@ -1,11 +1,20 @@
 // Several certificates: each name's own, over the directories that mailcow serves ahead of the top level.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import { authority, type Leaf } from "./kit/authority.ts";
+import type { Leaf } from "./kit/authority.ts";
 import { record } from "./kit/dane_states.ts";
 import { dnsZone } from "./kit/dns_zone.ts";
 import { ENDPOINT_NAMES } from "./kit/mail_services.ts";
-import { type MailHost, mailHost, type MailHostOptions } from "./kit/mail_host.ts";
+import type { MailHost } from "./kit/mail_host.ts";
+import {
+  CLUB,
+  NAME,
+  namesAuthority,
+  outcomes,
+  refusalOf,
+  restarts,
+  SHOP,
+} from "./kit/names_host.ts";
 import { need } from "./kit/programs.ts";
 import { run } from "./kit/run.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
@@ -13,21 +22,9 @@ import { tempDir } from "./kit/temp_dir.ts";
 import { textOf } from "./kit/text_of.ts";
 import { until } from "./kit/until.ts";
 
-const NAME = "mail.example.org";
-const [SHOP, CLUB] = ["shop.example.com", "club.example.net"];
-const DAY_MS = 86_400_000;
-
-const ca = await authority();
+const { ca, fresh, issue, namesHost } = await namesAuthority();
 Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
-
-const issue = (names: string[], from = -1, to = 90): Promise<Leaf> =>
-  ca.issue({
-    names,
-    notBefore: new Date(Date.now() + from * DAY_MS),
-    notAfter: new Date(Date.now() + to * DAY_MS),
-  });
-const [fresh, shop, club, newShop, both, wrong, past] = await Promise.all([
-  issue([NAME]),
+const [shop, club, newShop, both, wrong, past] = await Promise.all([
   issue([SHOP]),
   issue([CLUB]),
   issue([SHOP], -0.5),
@@ -38,38 +35,6 @@ const [fresh, shop, club, newShop, both, wrong, past] = await Promise.all([
 
 const RESTARTS = ["dovecot", "nginx", "postfix"].map((name) => `restart ${name}-mailcow`);
 
-/** A host that has all of the domain, and is to serve further names. */
-async function namesHost(
-  staged: Record<string, Leaf>,
-  options: Partial<MailHostOptions> = {},
-): Promise<MailHost> {
-  const host = await mailHost({
-    ...{ trust: ca.rootFile, deployed: fresh, staged: fresh, also: Object.keys(staged) },
-    endpoints: ["smtps", "imaps", "https"],
-    ...options,
-  });
-  for (const [name, leaf] of Object.entries(staged)) await host.stage(leaf, name);
-  return host;
-}
-
-interface Certificate {
-  name: string;
-  outcome: string;
-  fingerprint: string | null;
-  error?: string;
-  hint?: string;
-}
-
-/** What the report says of each name: its outcome. */
-function outcomes(report: { certificates: Certificate[] }): Record<string, string> {
-  return Object.fromEntries(report.certificates.map(({ name, outcome }) => [name, outcome]));
-}
-
-function refusalOf(report: { certificates: Certificate[] }, name: string): string {
-  const one = report.certificates.find((certificate) => certificate.name === name);
-  return `${one?.error}; hint: ${one?.hint}`;
-}
-
 function assertServes(host: MailHost, leaves: Record<string, Leaf>): void {
   for (const [name, leaf] of Object.entries({ "": fresh, [NAME]: fresh, ...leaves })) {
     for (const endpoint of ["smtps", "imaps", "https"] as const) {
@@ -78,8 +43,6 @@ function assertServes(host: MailHost, leaves: Record<string, Leaf>): void {
     }
   }
 }
-
-const restarts = (host: MailHost) => host.calls().filter((call) => call.startsWith("restart "));
 
 /** Nothing is left to do, and nothing is done. */
 async function assertUnchanged(host: MailHost): Promise<void> {

@@ -2,6 +2,7 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { Leaf } from "../kit/authority.ts";
+import { outcomes, refusalOf } from "../kit/names_host.ts";
 import { run } from "../kit/run.ts";
 import { assertSame, type Snapshot, snapshot } from "../kit/snapshot.ts";
 import { actions, ALL_RELOADED, type Deployment, type Lab, SERVICES, startLab } from "./lab.ts";
@@ -38,17 +39,6 @@ async function assertEach(lab: Lab, leaves: Leaves): Promise<void> {
   }
   deepEqual(wrong, []);
   await assertServed(lab.first);
-}
-
-function outcomes({ json }: Deployment): Record<string, string> {
-  return Object.fromEntries(
-    json.certificates.map(({ name, outcome }: Record<string, string>) => [name, outcome]),
-  );
-}
-
-function told({ json }: Deployment, name: string): string {
-  const one = json.certificates.find((certificate: { name: string }) => certificate.name === name);
-  return `${one.error}; hint: ${one.hint}`;
 }
 
 const directories = (lab: Lab, names: readonly string[]): Promise<Snapshot[]> =>
@@ -93,7 +83,7 @@ Deno.test("thirty names: made with one restart, renewed by reloads, added, bad o
   let mixed: Deployment | undefined;
   deepEqual(await lab.restartsDuring(async () => mixed = await lab.deploy()), []);
   equal(mixed?.code, 1);
-  const { [FIRST]: good, ...rest } = outcomes(mixed as Deployment);
+  const { [FIRST]: good, ...rest } = outcomes((mixed as Deployment).json);
   equal(good, "deployed");
   for (const name of [SECOND, THIRD, FOURTH, FIFTH]) equal(rest[name], "refused", name);
   for (const name of others) equal(rest[name], "unchanged", name);
@@ -145,14 +135,14 @@ Deno.test("a pair with which nginx does not start: all that is new goes back, an
   await lab.configure({ restart_timeout: "6s" }, names);
   const first = await lab.deploy();
   equal(first.code, 1);
-  const { [HOSTNAME]: _, ...all } = outcomes(first);
+  const { [HOSTNAME]: _, ...all } = outcomes(first.json);
   deepEqual(Object.values(all), names.map(() => "rolled-back"), JSON.stringify(first.json));
   await untilAnswered();
   await assertServed(lab.first);
 
   const found: Record<string, string>[] = [];
   for (let turn = 1; turn <= 3; turn++) {
-    found.push(outcomes(await lab.deploy()));
+    found.push(outcomes((await lab.deploy()).json));
     await untilAnswered();
   }
   equal(found[0]?.[FIRST], "deployed");
@@ -160,7 +150,7 @@ Deno.test("a pair with which nginx does not start: all that is new goes back, an
   equal(found[2]?.[THIRD], "deployed");
   leaves.delete(SECOND);
   await assertEach(lab, leaves);
-  match(told(await lab.deploy(), SECOND), /rolled back before.*--force --only/);
+  match(refusalOf((await lab.deploy()).json, SECOND), /rolled back before.*--force --only/);
 });
 
 Deno.test("mailcow's own directories, acme-mailcow, and who lies where: nothing is touched without need", async () => {
@@ -182,11 +172,12 @@ Deno.test("mailcow's own directories, acme-mailcow, and who lies where: nothing 
   await lab.configure({}, [own, foreign, twice]);
   const result = await lab.deploy();
   equal(result.code, 1);
-  const { [HOSTNAME]: _, ...all } = outcomes(result);
+  const { [HOSTNAME]: _, ...all } = outcomes(result.json);
   deepEqual(all, { [own]: "refused", [foreign]: "refused", [twice]: "refused" });
-  match(told(result, own), /autoconfig\.mail\.own\.example/);
-  match(told(result, twice), /is in several files/);
-  const [, command = ""] = /make it anew with: ([^;]*);/.exec(told(result, foreign)) ?? [];
+  match(refusalOf(result.json, own), /autoconfig\.mail\.own\.example/);
+  match(refusalOf(result.json, twice), /is in several files/);
+  const [, command = ""] = /make it anew with: ([^;]*);/.exec(refusalOf(result.json, foreign)) ??
+    [];
   match(command, /^cd \S+ && docker compose up -d acme-mailcow$/);
   equal(await ask("imaps", own), lab.sni[0]?.leaf.fingerprint);
 
@@ -200,8 +191,8 @@ Deno.test("mailcow's own directories, acme-mailcow, and who lies where: nothing 
   ]);
   let blocked: Deployment | undefined;
   deepEqual(await lab.restartsDuring(async () => blocked = await lab.deploy()), []);
-  equal(outcomes(blocked as Deployment)[foreign], "stale");
-  match(told(blocked as Deployment, foreign), /stray" holds no pair/);
+  equal(outcomes((blocked as Deployment).json)[foreign], "stale");
+  match(refusalOf((blocked as Deployment).json, foreign), /stray" holds no pair/);
   await Deno.remove(stray, { recursive: true });
   await lab.deploy();
   for (const endpoint of NAMES) {
@@ -213,7 +204,7 @@ Deno.test("mailcow's own directories, acme-mailcow, and who lies where: nothing 
   const wide = await lab.issue({ names: [HOSTNAME, foreign] });
   await lab.stage(wide);
   await lab.stage(wide, foreign);
-  equal(outcomes(await lab.deploy())[foreign], "deployed");
+  equal(outcomes((await lab.deploy()).json)[foreign], "deployed");
   for (const endpoint of NAMES) equal(await ask(endpoint, foreign), wide.fingerprint, endpoint);
   await assertServed(wide);
   const again = await lab.issue({ names: [foreign], notAfter: at(95) });

@@ -1,0 +1,69 @@
+// A mail host that has all of its own domain, and is to serve further names; and what deploy says of each.
+
+import { type Authority, authority, type Leaf } from "./authority.ts";
+import { type MailHost, mailHost, type MailHostOptions } from "./mail_host.ts";
+
+export const NAME = "mail.example.org";
+export const [SHOP, CLUB] = ["shop.example.com", "club.example.net"] as const;
+
+const DAY_MS = 86_400_000;
+
+export interface NamesAuthority {
+  ca: Authority;
+  /** The domain's own. */
+  fresh: Leaf;
+  /** The days are from now. */
+  issue(names: string[], from?: number, to?: number): Promise<Leaf>;
+  /** With these staged, by name. */
+  namesHost(staged: Record<string, Leaf>, options?: Partial<MailHostOptions>): Promise<MailHost>;
+}
+
+export async function namesAuthority(): Promise<NamesAuthority> {
+  const ca = await authority();
+  const issue = (names: string[], from = -1, to = 90) =>
+    ca.issue({
+      names,
+      notBefore: new Date(Date.now() + from * DAY_MS),
+      notAfter: new Date(Date.now() + to * DAY_MS),
+    });
+  const fresh = await issue([NAME]);
+  const namesHost = async (
+    staged: Record<string, Leaf>,
+    options: Partial<MailHostOptions> = {},
+  ) => {
+    const host = await mailHost({
+      ...{ trust: ca.rootFile, deployed: fresh, staged: fresh, also: Object.keys(staged) },
+      endpoints: ["smtps", "imaps", "https"],
+      ...options,
+    });
+    for (const [name, leaf] of Object.entries(staged)) await host.stage(leaf, name);
+    return host;
+  };
+  return { ca, fresh, issue, namesHost };
+}
+
+export interface Certificate {
+  name: string;
+  outcome: string;
+  fingerprint: string | null;
+  error?: string;
+  hint?: string;
+}
+
+interface Report {
+  certificates: Certificate[];
+}
+
+/** What the report says of each name: its outcome. */
+export function outcomes({ certificates }: Report): Record<string, string> {
+  return Object.fromEntries(certificates.map(({ name, outcome }) => [name, outcome]));
+}
+
+export function refusalOf({ certificates }: Report, name: string): string {
+  const one = certificates.find((certificate) => certificate.name === name);
+  return `${one?.error}; hint: ${one?.hint}`;
+}
+
+export function restarts(host: MailHost): string[] {
+  return host.calls().filter((call) => call.startsWith("restart "));
+}
