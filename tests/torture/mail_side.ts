@@ -124,6 +124,14 @@ export function deployRun(host: MailHost, { args = [] }: Pick<Scenario, "args">)
   };
 }
 
+/** Prepares a host, and gives the run there. */
+export function beginning(scenario: Pick<Scenario, "args" | "prepare">) {
+  return async (host: MailHost): Promise<Run> => {
+    await scenario.prepare(host);
+    return deployRun(host, scenario);
+  };
+}
+
 export function tortureHost(): Promise<MailHost> {
   return mailHost({
     trust: ca.rootFile,

@@ -5,10 +5,9 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import type { Leaf } from "../kit/authority.ts";
 import { type MailHost, mailHost } from "../kit/mail_host.ts";
-import { assertClear, injections } from "./errors_of.ts";
-import { ca, deployRun, ENDPOINTS, filesBelow, fresh, restartAll } from "./mail_side.ts";
-import { Faults, inPlaces, places, size, sized, some, tell } from "./size.ts";
-import { strike, trace } from "./strace.ts";
+import { failAtCalls, killAtCalls } from "./at_calls.ts";
+import { beginning, ca, ENDPOINTS, filesBelow, fresh, restartAll } from "./mail_side.ts";
+import { places, size, sized, some } from "./size.ts";
 
 Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
 
@@ -76,14 +75,17 @@ const namesHost = () =>
     deploy: { settle: "0.1s", restart_timeout: "10s" },
   });
 
-const run = (host: MailHost) => deployRun(host, {});
+const count = sized({ quick: 2, ci: 40, full: Infinity });
 
 /** Whatever has happened: what is served from a directory is one whole pair of its name. */
 async function assertWhole(host: MailHost, { holds }: Scenario): Promise<void> {
   for (const [index, name] of NAMES.entries()) {
     const directory = `${host.mailcow.ssl}/${name}`;
     const domains = await Deno.readTextFile(`${directory}/domains`).catch(() => null);
-    if (domains === null) continue; // it is served for nobody
+    if (domains === null) { // it is served for nobody, which only a new one may be
+      equal(holds[index]?.length, 1, `${directory} is served no more`);
+      continue;
+    }
     equal(domains, `${name}\n`);
     const [chain, key] = await Promise.all(
       ["cert.pem", "key.pem"].map((file) => Deno.readTextFile(`${directory}/${file}`)),
@@ -135,33 +137,13 @@ async function assertRecovered(host: MailHost, scenario: Scenario): Promise<void
 Deno.test("deploy of three names killed at any point is healed by the next run", async (t) => {
   await using stack = new AsyncDisposableStack();
   const hosts = await places(stack, namesHost);
-  const [host] = hosts;
   for (const scenario of scenarios) {
     await t.step(scenario.name, async () => {
-      const { calls, paths } = await trace(host.root, async () => {
-        await scenario.prepare(host);
-        return run(host);
+      const attack = { name: scenario.name, places: hosts, begin: beginning(scenario), count };
+      await killAtCalls(attack, async (host, kill) => {
+        await assertWhole(host, scenario);
+        await (kill === "before" ? assertHealed : assertRecovered)(host, scenario);
       });
-      const points = calls.filter(({ changes }) => changes).flatMap((call) => [
-        { call, kill: "before" as const, check: assertHealed },
-        { call, kill: "after" as const, check: assertRecovered },
-      ]);
-      const chosen = some(points, sized({ quick: 2, ci: 40, full: Infinity }));
-      const faults = new Faults();
-      let killed = 0;
-      await inPlaces(hosts, chosen, async ({ call, kill, check }, place) => {
-        const own = paths.map((path) => path.replace(host.root, place.root));
-        await scenario.prepare(place);
-        await faults.try(`${check.name}: killed ${kill} ${call.text}`, async () => {
-          const struck = await strike(call, { kill }, own, run(place));
-          if (!struck.isStruck) throw new Error("it did not come to that call");
-          killed++;
-          await assertWhole(place, scenario);
-          await check(place, scenario);
-        });
-      });
-      tell(`kill: ${scenario.name}: killed at ${killed} of ${points.length} points`);
-      faults.assertNone();
     });
   }
 });
@@ -169,30 +151,13 @@ Deno.test("deploy of three names killed at any point is healed by the next run",
 Deno.test("an error of the file system while three names are installed leaves whole pairs, and is said", async (t) => {
   await using stack = new AsyncDisposableStack();
   const hosts = await places(stack, namesHost);
-  const [host] = hosts;
   for (const scenario of size === "quick" ? some(scenarios, 1) : scenarios) {
     await t.step(scenario.name, async () => {
-      const { calls, paths } = await trace(host.root, async () => {
-        await scenario.prepare(host);
-        return run(host);
+      const attack = { name: scenario.name, places: hosts, begin: beginning(scenario), count };
+      await failAtCalls(attack, async (host) => {
+        await assertWhole(host, scenario);
+        await assertHealed(host);
       });
-      const all = injections(calls.filter(({ text }) => !text.includes("/config.yaml")));
-      const chosen = some(all, sized({ quick: 2, ci: 40, full: Infinity }));
-      const faults = new Faults();
-      await inPlaces(hosts, chosen, async (injection, place) => {
-        const { call, error } = injection;
-        const own = paths.map((path) => path.replace(host.root, place.root));
-        await scenario.prepare(place);
-        await faults.try(`${error} at ${call.text}`, async () => {
-          const struck = await strike(call, { error }, own, run(place));
-          if (!struck.isStruck) throw new Error("it did not come to that call");
-          assertClear(struck, injection);
-          await assertWhole(place, scenario);
-          await assertHealed(place);
-        });
-      });
-      tell(`errors: ${scenario.name}: ${chosen.length} of ${all.length} errors injected`);
-      faults.assertNone();
     });
   }
 });
