@@ -16,6 +16,7 @@ import { asRoot, explain, Failure, quote } from "../failure.ts";
 import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 import type { Protocol } from "../values/endpoint_url.ts";
 import { type MailcowConf, parseMailcowConf } from "./mailcow_conf.ts";
+import { wordsOf } from "./sni.ts";
 
 /** The services that load the certificate, and the protocols on which each serves it. */
 export const services = {
@@ -240,7 +241,7 @@ function isThere(file: string, directory: string, entries: Entries): boolean {
 }
 
 /** Where the containers mount the SSL directory, of all this host's directories. */
-const MOUNTED = "/etc/ssl/mail";
+export const MOUNTED = "/etc/ssl/mail";
 
 /** Where a link leads for the containers; what they cannot see is a path that is not there. */
 function readLink(name: string, sslDirectory: string): string {
@@ -289,21 +290,9 @@ function readSniDirectory(name: string, directory: string, entries: Entries): Sn
       maxBytes: MAX_PEM_BYTES,
     });
     const domainsText = new TextDecoder().decode(bytes);
-    const words = domainsText.toLowerCase().split(/\s+/).filter((word) => word !== "");
-    const { isReadable, areOurs, files } = installed;
-    return {
-      ...{ name, directory, domainsText, domains: words, isReadable, areOurs, files },
-      entries: [...entries.keys()],
-      get isTidy() {
-        return installed.isTidy;
-      },
-      get pair() {
-        return installed.pair;
-      },
-      get problem() {
-        return installed.problem;
-      },
-    };
+    // Its getters go along: to copy it would parse the pair.
+    const domains = wordsOf(domainsText);
+    return Object.assign(installed, { name, domainsText, domains, entries: [...entries.keys()] });
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
     const nobody = {

@@ -9,6 +9,7 @@ import { namesCover } from "../values/host_name.ts";
 import type { Made } from "./deploy_memory.ts";
 import type { Mailcow, SniDirectory } from "./mailcow.ts";
 import { refuseForeignPlace, refuseForgotten } from "./name_refusals.ts";
+import { wordsOf } from "./sni.ts";
 
 /** What stands there: nothing, what certsync began, or somebody else's. */
 export type Place = "free" | "ours" | "foreign";
@@ -39,15 +40,14 @@ export function standingAt(
   const file = readFileIfAny(join(directory, "domains"), { follow: true });
   if (file === null) return null;
   const domainsText = new TextDecoder().decode(file.bytes);
-  const domains = domainsText.toLowerCase().split(/\s+/).filter((word) => word !== "");
-  return { directory, domainsText, domains };
+  return { directory, domainsText, domains: wordsOf(domainsText) };
 }
 
 /** Null where there is no such file. */
 function wordsIn(path: string): string[] | null {
   try {
     const file = readFileIfAny(path, { follow: true });
-    return file && new TextDecoder().decode(file.bytes).toLowerCase().split(/\s+/);
+    return file && wordsOf(new TextDecoder().decode(file.bytes));
   } catch (error) {
     if (error instanceof FileProblem) return [];
     throw error;

@@ -13,7 +13,14 @@ import {
 } from "../programs/containers.ts";
 import type { RunContext } from "../run_context.ts";
 import { type Endpoint, type Protocol, protocols } from "../values/endpoint_url.ts";
-import { type Mailcow, type Service, serviceNames, serviceOf, services } from "./mailcow.ts";
+import {
+  type Mailcow,
+  MOUNTED,
+  type Service,
+  serviceNames,
+  serviceOf,
+  services,
+} from "./mailcow.ts";
 import { isYes, type MailcowConf } from "./mailcow_conf.ts";
 
 export interface Scene {
@@ -124,9 +131,6 @@ function isSame(one: string, other: string): boolean {
   const [a, b] = [one, other].map((path) => fs.statSync(path, { throwIfNoEntry: false }));
   return a !== undefined && a.dev === b?.dev && a.ino === b.ino;
 }
-
-/** Where mailcow mounts its SSL directory. */
-const MOUNTED = "/etc/ssl/mail";
 
 function foreignMounts(
   container: Partial<ContainerDetails> | undefined,

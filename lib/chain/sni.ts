@@ -4,6 +4,15 @@ import { type Certificate, timeState } from "../certificate/certificate.ts";
 import { namesCover } from "../values/host_name.ts";
 import type { Service, SniDirectory } from "./mailcow.ts";
 
+/** Every word of a file "domains", in lower case. */
+export function wordsOf(domainsText: string): string[] {
+  return split(domainsText.toLowerCase(), /\s+/);
+}
+
+function split(text: string, blanks: RegExp): string[] {
+  return text.split(blanks).filter((word) => word !== "");
+}
+
 /**
  * The names for which a service serves a directory, each read as its start-up script reads the file:
  * Postfix takes the first line alone and knows no wildcards, nginx passes over a directory that
@@ -15,17 +24,12 @@ export function namesServed(
   service: Service,
   hostname: string,
 ): string[] {
-  const text = domainsText.toLowerCase();
-  const split = (text: string, blanks: RegExp) => text.split(blanks).filter((word) => word !== "");
-  if (service === "nginx-mailcow") {
-    const words = split(text, /\s+/);
-    return words.includes(hostname) ? [] : words;
-  }
+  const words = wordsOf(domainsText);
+  if (service === "nginx-mailcow") return words.includes(hostname) ? [] : words;
   if (isHidden(name)) return [];
-  return service === "postfix-mailcow"
-    ? split((text.split("\n", 1)[0] ?? "").replace(/\r$/, ""), / +/)
-      .filter((word) => !word.startsWith("*"))
-    : split(text, /\s+/);
+  if (service !== "postfix-mailcow") return words;
+  const [first = ""] = domainsText.toLowerCase().split("\n", 1);
+  return split(first.replace(/\r$/, ""), / +/).filter((word) => !word.startsWith("*"));
 }
 
 /** nginx takes a wildcard for any number of labels, Dovecot for one. */
@@ -138,6 +142,15 @@ export function ownDirectory(name: string, sniDirectories: readonly SniDirectory
   if (isHidden(directory.name)) return { kind: "hidden", directory };
   const line = domainsLine(directory);
   return isReadAlike(directory) ? { kind: "own", directory } : { kind: "unlike", directory, line };
+}
+
+/** Those that are names' own, or that they quarrel about. Pure. */
+export function claimedDirectories(owns: readonly OwnDirectory[]): Set<string> {
+  return new Set(owns.flatMap((own) => {
+    if (own.kind === "none") return [];
+    const directories = own.kind === "several" ? own.directories : [own.directory];
+    return directories.map(({ directory }) => directory);
+  }));
 }
 
 /** Whether the three services find the same names in the file: one line, single words, no other space. */

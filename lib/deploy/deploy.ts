@@ -4,7 +4,7 @@ import type { Pair } from "../certificate/pair.ts";
 import { recorded } from "../chain/history.ts";
 import { readMailcow } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
-import { ownDirectory } from "../chain/sni.ts";
+import { claimedDirectories, ownDirectory } from "../chain/sni.ts";
 import { lookAtStaged } from "../chain/staging.ts";
 import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
 import { checkPlaces } from "../config/places.ts";
@@ -28,7 +28,7 @@ import {
 } from "./further.ts";
 import { goneDirectories } from "./owed.ts";
 import { changeRejected, writeAcme } from "./memory.ts";
-import { claimedDirectories, isPair, modesFor, type NamePlan } from "./names.ts";
+import { changesDirectories, isPair, modesFor, type NamePlan } from "./names.ts";
 import { acmeRefusal, isSettled, lostNames } from "./plan.ts";
 import { readPreviousOfName } from "./previous.ts";
 import { quietNames, rememberQuiet } from "./quiet.ts";
@@ -78,7 +78,7 @@ async function idleReport(
   context: RunContext,
 ): Promise<DeployReport | null> {
   const { mailcow: { sniDirectories } } = beginning;
-  const owns = config.also.map((name) => ({ own: ownDirectory(name, sniDirectories) }));
+  const owns = config.also.map((name) => ownDirectory(name, sniDirectories));
   const situation: Situation = { ...beginning, claimed: claimedDirectories(owns) };
   const { top } = lookAtStaged(config.staging, []);
   if (!isPair(top) || !isSettled({ ...situation, candidate: top, further: [] })) return null;
@@ -95,7 +95,10 @@ async function deployAll(
 ): Promise<DeployReport> {
   const staged = await readCandidates(config, beginning.domain, context);
   const found = readNames(staged.further, beginning, config);
-  const situation: Situation = { ...beginning, claimed: claimedDirectories(found) };
+  const situation: Situation = {
+    ...beginning,
+    claimed: claimedDirectories(found.map(({ own }) => own)),
+  };
   const readScene = sceneReader(situation, config, context);
 
   const warnings = placeWarnings(config, beginning);
@@ -215,7 +218,7 @@ function refusedAll(name: string, refusal: Failure): NamePlan {
  * read every directory anew.
  */
 function namesAtStake(plans: readonly NamePlan[], { memory }: Situation): NamePlan[] {
-  const isRestart = plans.some(({ deed }) => deed === "make" || deed === "unmake");
+  const isRestart = changesDirectories(plans);
   return plans.filter((plan) =>
     plan.deed !== "none" || servicesLacking(plan, memory).length > 0 ||
     (isRestart && plan.serving !== null && plan.refusal === null)

@@ -310,15 +310,6 @@ function endsSooner(one: Pair, other: Pair): boolean {
   return one.leaf.notAfter < other.leaf.notAfter;
 }
 
-/** The directories in which further names are at home, whoever they are carried for. */
-export function claimedDirectories(names: readonly Pick<NameFacts, "own">[]): Set<string> {
-  return new Set(names.flatMap(({ own }) => {
-    if (own.kind === "none") return [];
-    const directories = own.kind === "several" ? own.directories : [own.directory];
-    return directories.map(({ directory }) => directory);
-  }));
-}
-
 /** What is written anew: each directory once. */
 export function installsOf(plans: readonly NamePlan[]): NamePlan[] {
   const written = plans.filter(({ deed }) => deed === "install" || deed === "make");

@@ -7,7 +7,7 @@ import type { DeployMemory } from "../chain/deploy_memory.ts";
 import { type Installed, type Mailcow, readMailcow, type SniDirectory } from "../chain/mailcow.ts";
 import { placeOf, refusePlace, servedByTop } from "../chain/name_place.ts";
 import { refuseAcme, refuseHidden, refuseSeveral, refuseUnlike } from "../chain/name_refusals.ts";
-import { ownDirectory } from "../chain/sni.ts";
+import { claimedDirectories, ownDirectory } from "../chain/sni.ts";
 import { readStaged, stagedDirectory } from "../chain/staging.ts";
 import type { VerifyConfig } from "../config/verify_config.ts";
 import { Failure, orFailure } from "../failure.ts";
@@ -205,15 +205,7 @@ export function directoriesOf(
   also: readonly string[],
   { sniDirectories }: Mailcow,
 ): ReadonlySet<string> {
-  return new Set(
-    also.flatMap((name) => {
-      const own = ownDirectory(name, sniDirectories);
-      if (own.kind === "none") return [];
-      return own.kind === "several"
-        ? own.directories.map(({ directory }) => directory)
-        : own.directory.directory;
-    }),
-  );
+  return claimedDirectories(also.map((name) => ownDirectory(name, sniDirectories)));
 }
 
 type PlaceFacts = Omit<LegFacts, "where">;
