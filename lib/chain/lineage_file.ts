@@ -4,6 +4,7 @@ import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { deliveredPaths } from "../certificate/pair.ts";
 import { quote } from "../failure.ts";
+import { lookAt, lookThrough } from "../files/look_at.ts";
 import { FileProblem, isMissing, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 
 export interface LineageFile {
@@ -54,7 +55,8 @@ function besideLive(path: string, link: string): string | null {
     .find((place) => !isMissing(place)) ?? null;
 }
 
-function realDirectory(directory: string): string {
+/** Where its links lead; as it is given, where that cannot be seen. */
+export function realDirectory(directory: string): string {
   try {
     return fs.realpathSync(directory);
   } catch (error) {
@@ -84,19 +86,11 @@ function besideWarning(path: string, link: string, beside: string): string {
 /** When the lineage last changed, its links and what they lead to; 0 where that cannot be seen. */
 export function changedMs(directory: string): number {
   const files = Object.values(deliveredPaths(directory));
-  return Math.max(
-    modified(directory, fs.statSync),
-    ...files.flatMap((path) => [modified(path, fs.lstatSync), modified(path, fs.statSync)]),
-  );
-}
-
-function modified(path: string, stat: (path: string) => fs.Stats | undefined): number {
-  try {
-    return stat(path)?.mtimeMs ?? 0;
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return 0;
-    throw error;
-  }
+  const seen = [
+    lookThrough(directory),
+    ...files.flatMap((path) => [lookAt(path), lookThrough(path)]),
+  ];
+  return Math.max(...seen.map((stat) => stat?.mtimeMs ?? 0));
 }
 
 /** The links by which certbot finds back after an interrupted renewal, at its next run. */

@@ -1,7 +1,7 @@
 // mailcow on this host: what its configuration says, and the SSL directory that its services read.
 
 import * as fs from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import {
   CERTIFICATE_MODE,
   installedPaths,
@@ -217,9 +217,7 @@ function readSniDirectories(
   return { served, closed };
 }
 
-const SERVED_FILES = [...Object.values(installedPaths("")), "domains"].map((path) =>
-  basename(path)
-);
+const SERVED_FILES = [...Object.values(installedPaths("")), "domains"];
 
 type Entries = ReadonlyMap<string, fs.Dirent>;
 

@@ -12,6 +12,7 @@ import {
 } from "../certificate/pair.ts";
 import { asRoot, explain, Failure, quote } from "../failure.ts";
 import { formatMode } from "../files/exposure.ts";
+import { lookAt } from "../files/look_at.ts";
 import { FileProblem, isMissing, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 import { pause, type RunContext } from "../run_context.ts";
 import { shellWord } from "../values/shell_word.ts";
@@ -147,16 +148,6 @@ function isFresh({ staging, name }: Place, now: Date): boolean {
   });
 }
 
-/** Null where there is nothing, or nothing that this user may see: whoever reads it says so. */
-function lookAt(path: string): fs.Stats | null {
-  try {
-    return fs.lstatSync(path);
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return null;
-    throw error;
-  }
-}
-
 /** What ends a mismatch that does not end by itself; undefined where it may. */
 export function mixedHint(
   staging: string,
@@ -215,7 +206,7 @@ export function stagingWarnings(directory: string): string[] {
   const stat = lookAt(directory);
   if (!stat?.isDirectory()) return [];
   const where = `the staging directory ${quote(directory)} (mode ${formatMode(stat.mode)})`;
-  const wayOut = `run: chmod 700 ${directory}`;
+  const wayOut = `run: chmod 700 ${shellWord(directory)}`;
   return [
     ...((stat.mode & 0o022) === 0 ? [] : [`others can write to ${where}; ${wayOut}`]),
     ...((stat.mode & 0o700) === 0o700 ? [] : [`push cannot write to ${where}; ${wayOut}`]),

@@ -1,7 +1,7 @@
 // The pair that was served before the one that is deployed, kept for going back to it.
 
 import * as fs from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { CERTIFICATE_MODE, installedPaths, KEY_MODE, type Pair } from "../certificate/pair.ts";
 import { readInstalled } from "../chain/mailcow.ts";
 import { explain, Failure, quote } from "../failure.ts";
@@ -54,7 +54,7 @@ function keptIn(top: string): string[] {
     const names = fs.readdirSync(top, { withFileTypes: true })
       .filter((entry) => entry.isDirectory())
       .map(({ name }) => name);
-    const files = Object.values(installedPaths("")).map((path) => basename(path));
+    const files = Object.values(installedPaths(""));
     [top, ...names.map((name) => join(top, name))].forEach((place) => checkOwn(place, files));
     return names;
   } catch (error) {

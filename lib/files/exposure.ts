@@ -1,7 +1,8 @@
 // Whether others could change what certsync goes by.
 
-import * as fs from "node:fs";
+import type { Stats } from "node:fs";
 import { quote } from "../failure.ts";
+import { lookThrough } from "./look_at.ts";
 
 /**
  * Why anybody but root, or whoever runs this, can write to the file or the directory, as a warning;
@@ -9,27 +10,21 @@ import { quote } from "../failure.ts";
  * alone.
  */
 export function exposure(path: string): string | null {
-  const stat = statOrNothing(path);
+  const stat = lookThrough(path);
   if (stat === null || !(stat.isFile() || stat.isDirectory())) return null;
   if (stat.uid !== 0 && stat.uid !== Deno.uid()) {
     return `${quote(path)} belongs to uid ${stat.uid}, who can change what certsync does; ` +
       "it should be root's";
   }
-  // The group of root's, and the one that is its owner's alone, let nobody else in.
-  const mask = stat.gid === 0 || stat.gid === stat.uid ? 0o002 : 0o022;
   const isSticky = stat.isDirectory() && (stat.mode & 0o1000) !== 0;
-  if ((stat.mode & mask) === 0 || isSticky) return null;
+  if (!mayOthersWrite(stat) || isSticky) return null;
   return `others can write to ${quote(path)} (mode ${formatMode(stat.mode)}) and so change what ` +
     "certsync does: chmod go-w";
 }
 
-function statOrNothing(path: string): fs.Stats | null {
-  try {
-    return fs.statSync(path);
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return null; // whoever reads it will say so
-    throw error;
-  }
+/** The group of root's, and the one that is its owner's alone, let nobody else in. */
+export function mayOthersWrite({ uid, gid, mode }: Pick<Stats, "uid" | "gid" | "mode">): boolean {
+  return (mode & (gid === 0 || gid === uid ? 0o002 : 0o022)) !== 0;
 }
 
 export function formatMode(mode: number): string {

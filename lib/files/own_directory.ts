@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { dirname } from "node:path";
 import { asRoot, quote, UsageFailure } from "../failure.ts";
 import { shellWord } from "../values/shell_word.ts";
-import { formatMode } from "./exposure.ts";
+import { formatMode, mayOthersWrite } from "./exposure.ts";
 
 /**
  * It and its parents must be real directories of root's, or of who runs this, that nobody else can
@@ -64,11 +64,9 @@ function troubleOf(path: string, place: "itself" | "parent"): Trouble | null {
         `name a directory whose parents are root's too; or where it should be: chown root ${word}`,
     };
   }
-  // The group of root's, and the one that is its owner's alone, let nobody else in.
-  const mask = stat.gid === 0 || stat.gid === stat.uid ? 0o002 : 0o022;
   // In a sticky one nobody else can put anything in the place of what is root's.
   const isSticky = place === "parent" && (stat.mode & 0o1000) !== 0;
-  if ((stat.mode & mask) === 0 || isSticky) return null;
+  if (!mayOthersWrite(stat) || isSticky) return null;
   return {
     why: `can be written to by others (mode ${formatMode(stat.mode)})`,
     hint: `chmod go-w ${word}`,

@@ -1,6 +1,5 @@
 // Brings to one target what it lacks, and finds out what stands in the way where something does.
 
-import { basename } from "node:path";
 import { deliveredPaths } from "../certificate/pair.ts";
 import type { Destination, PushConfig, SshDestination } from "../config/push_config.ts";
 import { Failure } from "../failure.ts";
@@ -93,7 +92,7 @@ interface End {
 
 /** What rsync is given for them. */
 function filesOf(places: readonly Place[]): string[] {
-  const top = Object.values(deliveredPaths("")).map((path) => basename(path));
+  const top = Object.values(deliveredPaths(""));
   return [...(places.includes(null) ? top : []), ...places.filter((place) => place !== null)];
 }
 

@@ -2,6 +2,7 @@
 
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
+import { deliveredPaths } from "../certificate/pair.ts";
 import { type Mailcow, readMailcow, serviceNames } from "../chain/mailcow.ts";
 import { isYes } from "../chain/mailcow_conf.ts";
 import { lookAtStaging, type StagingSight, stagingWarnings } from "../chain/staging.ts";
@@ -81,6 +82,7 @@ async function dockerPoints(
   context: RunContext,
 ): Promise<Point[]> {
   const { compose, containers } = await readContainers(directory, conf.composeVersion, context);
+  const inDirectory = `cd ${shellWord(directory)} && ${composeCommand(compose)}`;
   if (containers === null) {
     const asked = await runCompose(compose, ["ps", "--all"], 10_000, context);
     const why = explainCompose(asked);
@@ -89,11 +91,9 @@ async function dockerPoints(
       "docker",
       "error",
       `${composeCommand(compose)} could not be asked: ${words}`,
-      "hint" in why && why.hint ? why.hint : `see what it says: cd ${directory} && ` +
-        `${composeCommand(compose)} ps`,
+      "hint" in why && why.hint ? why.hint : `see what it says: ${inDirectory} ps`,
     )];
   }
-  const inDirectory = `cd ${shellWord(directory)} && ${composeCommand(compose)}`;
   const acme = containers.find(({ service }) => service === "acme-mailcow");
   return [
     ...serviceNames.map((service) =>
@@ -164,7 +164,7 @@ function stagingPoints({ staging, also }: DeployConfig, setup: string): Point[] 
     ...(warnings.length > 0
       ? warnings
       : [point("staging", "ok", `${quote(staging)}, of uid ${found.uid}`)]),
-    ...unaskedPoints(staging, found.unasked(["fullchain.pem", "privkey.pem", ...also])),
+    ...unaskedPoints(staging, found.unasked([...Object.values(deliveredPaths("")), ...also])),
   ];
 }
 

@@ -1,10 +1,10 @@
 // What push needs on this host: the certificate of each name, a key for ssh, and targets that answer.
 
-import * as fs from "node:fs";
 import { dirname, join } from "node:path";
-import { OVERDUE, parseChain, timeState } from "../certificate/certificate.ts";
+import { lifeLeft, OVERDUE, parseChain, timeState } from "../certificate/certificate.ts";
 import { headline } from "../certificate/headline.ts";
-import { readLineageFile } from "../chain/lineage_file.ts";
+import { deliveredPaths } from "../certificate/pair.ts";
+import { readLineageFile, realDirectory } from "../chain/lineage_file.ts";
 import {
   chooseLineage,
   type Lineage,
@@ -21,6 +21,7 @@ import { FileProblem, isMissing } from "../files/read_file.ts";
 import { tryState } from "../files/state.ts";
 import { judgeIdentity } from "../programs/ssh_peer.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
+import { shellWord } from "../values/shell_word.ts";
 import { formatTime } from "../values/time.ts";
 import { failedPoint, type Point, point, pointsOf } from "./point.ts";
 import { targetPoint } from "./target.ts";
@@ -88,16 +89,14 @@ async function readSources(
 }
 
 function readDirectory(name: string, directory: string, now: Date): Source {
-  const path = join(directory, "fullchain.pem");
+  const path = deliveredPaths(directory).chain;
   const found = { directory, fingerprint: null, notAfter: null, lifeLeft: 0 };
   try {
     const [leaf] = parseChain(readLineageFile(path).bytes, quote(path));
-    const { fingerprint, notAfter, notBefore } = leaf;
-    const lifeLeft = (notAfter.getTime() - now.getTime()) /
-      (notAfter.getTime() - notBefore.getTime());
+    const { fingerprint, notAfter } = leaf;
     return {
       name,
-      lineage: { directory, fingerprint, notAfter, lifeLeft },
+      lineage: { directory, fingerprint, notAfter, lifeLeft: lifeLeft(leaf, now) },
       state: timeState(leaf, now),
       problem: null,
     };
@@ -144,22 +143,14 @@ function watchedFor(sources: readonly Source[], { live, source }: PushConfig): s
   return [
     ...new Set([
       ...all.flatMap((directory) => renewalBeside(directory) ?? []),
-      ...used.map((directory) => renewalBeside(dirname(directory)) ?? realPath(directory)),
+      ...used.map((directory) => renewalBeside(dirname(directory)) ?? realDirectory(directory)),
     ]),
   ];
 }
 
 function renewalBeside(live: string): string | null {
-  const renewal = join(dirname(realPath(live)), "renewal");
+  const renewal = join(dirname(realDirectory(live)), "renewal");
   return isMissing(renewal) ? null : renewal;
-}
-
-function realPath(path: string): string {
-  try {
-    return fs.realpathSync(path);
-  } catch {
-    return path; // whoever reads it says what is wrong with it
-  }
 }
 
 async function keyPoints(targets: readonly Destination[], context: RunContext): Promise<Point[]> {
@@ -178,7 +169,14 @@ async function keyPoints(targets: readonly Destination[], context: RunContext): 
 export function statePoints(name: string, state: string): Point[] {
   const exposed = exposure(state);
   if (exposed === null) return [];
-  return [point(name, "warning", exposed, `chown root ${state}; chmod 700 ${state}`)];
+  return [
+    point(
+      name,
+      "warning",
+      exposed,
+      `chown root ${shellWord(state)}; chmod 700 ${shellWord(state)}`,
+    ),
+  ];
 }
 
 /** Under push's lock: rrsync takes one at a time, and a push must not find it taken. */

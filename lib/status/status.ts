@@ -1,6 +1,5 @@
 // certsync status: says whether this host is set up rightly, and what happened last.
 
-import * as fs from "node:fs";
 import { join } from "node:path";
 import type { Flags } from "../cli/command_line.ts";
 import { isOneMachine } from "../config/one_machine.ts";
@@ -10,6 +9,7 @@ import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
 import { type PushConfig, pushConfig } from "../config/push_config.ts";
 import { Failure, orFailure, quote } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
+import { lookThrough } from "../files/look_at.ts";
 import { isMissing } from "../files/read_file.ts";
 import { readUnits, type UnitState } from "../programs/systemctl.ts";
 import { readVersion, type VersionedProgram } from "../programs/version.ts";
@@ -232,7 +232,7 @@ async function programPoints(
 const ALERT = "/etc/certsync/alert";
 
 function alertPoint(): Point {
-  const stat = fileAt(ALERT);
+  const stat = lookThrough(ALERT);
   if (stat?.isFile() && (stat.mode & 0o111) !== 0) {
     return point("alert", "ok", `${ALERT} is told of failures`);
   }
@@ -245,15 +245,6 @@ function alertPoint(): Point {
         `chmod 755 ${ALERT}`,
     )
     : point("alert", "note", `${ALERT} cannot be executed`, `chmod 755 ${ALERT}`);
-}
-
-function fileAt(path: string): fs.Stats | null {
-  try {
-    return fs.statSync(path);
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return null;
-    throw error;
-  }
 }
 
 /** How main runs it. */

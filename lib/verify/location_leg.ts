@@ -1,10 +1,10 @@
 // A copy that somebody named by its place: a file here, or one that is read over ssh.
 
-import * as fs from "node:fs";
 import { type Certificate, parseFirst } from "../certificate/certificate.ts";
 import { deliveredPaths } from "../certificate/pair.ts";
 import type { VerifyConfig } from "../config/verify_config.ts";
 import { Failure, quote } from "../failure.ts";
+import { lookThrough } from "../files/look_at.ts";
 import { readFile } from "../files/read_file.ts";
 import { lastWords } from "../programs/run.ts";
 import { runRemotely } from "../programs/ssh.ts";
@@ -25,19 +25,12 @@ export function locationLeg(
       certificate: await readRemote(location, config, context),
     }));
   }
-  const where = isDirectory(location.path) ? deliveredPaths(location.path).chain : location.path;
+  const isDirectory = lookThrough(location.path)?.isDirectory() ?? false;
+  const where = isDirectory ? deliveredPaths(location.path).chain : location.path;
   return attempt({ leg, where }, context, () => ({
     // A leaf alone is as good here: what it goes with is not said.
     certificate: parseFirst(readFile(where, { follow: true }).bytes, quote(where)),
   }));
-}
-
-function isDirectory(path: string): boolean {
-  try {
-    return fs.statSync(path).isDirectory();
-  } catch {
-    return false; // reading it will tell why
-  }
 }
 
 async function readRemote(

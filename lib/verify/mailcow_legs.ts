@@ -1,6 +1,5 @@
 // What lies on the mail host: staged, deployed, and in the directories that are served ahead of that.
 
-import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import { deliveredPaths, installedPaths, isMixed, type Pair } from "../certificate/pair.ts";
 import type { DeployMemory } from "../chain/deploy_memory.ts";
@@ -11,6 +10,7 @@ import { claimedDirectories, ownDirectory } from "../chain/sni.ts";
 import { readStaged, stagedDirectory } from "../chain/staging.ts";
 import type { VerifyConfig } from "../config/verify_config.ts";
 import { Failure, orFailure } from "../failure.ts";
+import { lookAt } from "../files/look_at.ts";
 import { isMissing } from "../files/read_file.ts";
 import type { RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
@@ -49,21 +49,12 @@ function whatStands(
   name: string | null,
 ): Pick<LegFacts, "obstacle" | "directory"> {
   if (name !== null && isMissing(directory)) return { obstacle: "unasked" };
-  const stat = name === null ? null : statOf(directory);
+  const stat = name === null ? null : lookAt(directory);
   if (stat?.isDirectory() === false) return { obstacle: "spoilt" };
   // Nor could push write into it.
-  const owner = statOf(dirname(directory))?.uid;
+  const owner = lookAt(dirname(directory))?.uid;
   if (stat && owner !== undefined && stat.uid !== owner) return { obstacle: "blocked", directory };
   return isMissing(deliveredPaths(directory).chain) ? { obstacle: "empty" } : {};
-}
-
-function statOf(path: string): fs.Stats | null {
-  try {
-    return fs.lstatSync(path);
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return null;
-    throw error;
-  }
 }
 
 /** Nothing where the key may not be read: whoever may not has not seen that it is wrong. */

@@ -1,13 +1,14 @@
 // Where the report goes that --output names: a file that is replaced, so a regular one.
 
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { Failure, quote } from "../failure.ts";
+import { lookThrough } from "../files/look_at.ts";
 import { replaceFile } from "../files/write_file.ts";
 
 /** Throws a Failure that names the file. */
 export function replaceOutput(path: string, lines: readonly string[]): void {
-  const stat = statOf(path);
+  const stat = lookThrough(path); // what stands in the way is said by who writes
   const isKernels = /^\/(dev|proc|sys)\//.test(resolve(path)); // a link there may lead to a file
   if (isKernels || (stat !== null && !stat.isFile())) {
     const what = stat?.isDirectory() ? "a directory" : "not a regular file";
@@ -22,16 +23,6 @@ export function replaceOutput(path: string, lines: readonly string[]): void {
 
 const NAMELESS = /^certsync_status\{domain=""\} 3$/;
 const NAMED = /^certsync_status\{domain="[^"]/m;
-
-/** Null where there is nothing to be seen: what stands in the way is said by who writes. */
-function statOf(path: string) {
-  try {
-    return statSync(path, { throwIfNoEntry: false }) ?? null;
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return null;
-    throw error;
-  }
-}
 
 function textOf(path: string): string {
   try {
