@@ -6,15 +6,9 @@ import { authority } from "./kit/authority.ts";
 import { certsync, type CertsyncOptions } from "./kit/certsync.ts";
 import { freePort } from "./kit/free_port.ts";
 import { need } from "./kit/programs.ts";
-import {
-  concurrently,
-  makeScene,
-  NAME,
-  namesIn,
-  recorder,
-  type Scene,
-  withSshConfig,
-} from "./kit/push_scene.ts";
+import { concurrently } from "./kit/concurrently.ts";
+import { makeScene, NAME, namesIn, type Scene, withSshConfig } from "./kit/push_scene.ts";
+import { recorder } from "./kit/recorder.ts";
 import { run, tryRun } from "./kit/run.ts";
 import { forcedCommand, sshServer } from "./kit/ssh_server.ts";
 

@@ -2,15 +2,9 @@
 
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { authority } from "./kit/authority.ts";
-import {
-  concurrently,
-  makeScene,
-  modeOf,
-  NAME,
-  namesIn,
-  recorder,
-  type Scene,
-} from "./kit/push_scene.ts";
+import { concurrently } from "./kit/concurrently.ts";
+import { makeScene, modeOf, NAME, namesIn, type Scene } from "./kit/push_scene.ts";
+import { recorder } from "./kit/recorder.ts";
 import { run } from "./kit/run.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
 import { sshServer } from "./kit/ssh_server.ts";

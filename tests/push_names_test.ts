@@ -8,16 +8,16 @@ import { account } from "./kit/account.ts";
 import { authority, type Leaf, tlsa } from "./kit/authority.ts";
 import { certsync, startCertsync } from "./kit/certsync.ts";
 import { need } from "./kit/programs.ts";
+import { concurrently, sideBySide } from "./kit/concurrently.ts";
 import {
-  concurrently,
   makeScene,
   modeOf,
   NAME,
   namesIn,
-  recorder,
   type Scene,
   type SceneOptions,
 } from "./kit/push_scene.ts";
+import { recorder } from "./kit/recorder.ts";
 import { run } from "./kit/run.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
 import { forcedCommand, sshServer } from "./kit/ssh_server.ts";
@@ -40,10 +40,7 @@ const [mail, shop, blog] = await Promise.all([
   ca.issue({ names: [BLOG, `www.${BLOG}`] }),
 ]);
 
-const tests: [name: string, fn: (t: Deno.TestContext) => Promise<void>][] = [];
-function test(name: string, fn: (t: Deno.TestContext) => Promise<void>): void {
-  tests.push([name, fn]);
-}
+const test = sideBySide("push of several names");
 
 /** With three names, in npm-5, npm-6 and npm-7. */
 async function namesScene(options: Partial<SceneOptions> = {}): Promise<Scene> {
@@ -569,5 +566,3 @@ async function upload(scene: Scene, options: Partial<Parameters<typeof ca.issue>
   await Deno.writeTextFile(`${directory}/fullchain.pem`, leaf.fullchainPem);
   await Deno.writeTextFile(`${directory}/privkey.pem`, leaf.keyPem);
 }
-
-Deno.test("push of several names", async (t) => await concurrently(t, tests, 5));

@@ -5,7 +5,8 @@ import { account } from "./kit/account.ts";
 import { authority } from "./kit/authority.ts";
 import type { CertsyncOptions } from "./kit/certsync.ts";
 import { need } from "./kit/programs.ts";
-import { concurrently, makeScene, NAME, type Scene, withSshConfig } from "./kit/push_scene.ts";
+import { concurrently } from "./kit/concurrently.ts";
+import { makeScene, NAME, type Scene, withSshConfig } from "./kit/push_scene.ts";
 import { forcedCommand, sshServer } from "./kit/ssh_server.ts";
 
 const ca = await authority();

@@ -6,16 +6,16 @@ import { certsync, type CertsyncResult, startCertsync } from "./kit/certsync.ts"
 import { freePort } from "./kit/free_port.ts";
 import { historyIn, memoriesIn } from "./kit/history.ts";
 import { need } from "./kit/programs.ts";
+import { concurrently, sideBySide } from "./kit/concurrently.ts";
 import {
-  concurrently,
   makeScene,
   modeOf,
   NAME,
   namesIn,
-  recorder,
   type Scene,
   type SceneOptions,
 } from "./kit/push_scene.ts";
+import { recorder } from "./kit/recorder.ts";
 import { npmTree } from "./kit/npm_tree.ts";
 import { run, tryRun } from "./kit/run.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
@@ -35,11 +35,7 @@ const [first, second] = await Promise.all([
   ca.issue({ names: [NAME] }),
 ]);
 
-/** Most of a push is waiting, so the tests of this file run side by side: each has its own hosts. */
-const tests: [name: string, fn: (t: Deno.TestContext) => Promise<void>][] = [];
-function test(name: string, fn: (t: Deno.TestContext) => Promise<void>): void {
-  tests.push([name, fn]);
-}
+const test = sideBySide("certsync push");
 
 for (const algorithm of ["rsa", "ecdsa-p384", "ed25519"] as const) {
   test(`push delivers a changed ${algorithm} pair byte for byte, once`, async () => {
@@ -1253,8 +1249,6 @@ test("a state directory that cannot be used is an error before anything is conta
   );
   equal(scene.server.connections(), 0);
 });
-
-Deno.test("certsync push", async (t) => await concurrently(t, tests, 5));
 
 Deno.test({
   name: "push's hints for a full disk and a missing route are tried for real",

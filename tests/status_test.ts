@@ -8,7 +8,8 @@ import { type FakeSystemctl, fakeSystemctl, type Properties } from "./kit/fake_s
 import { freePort } from "./kit/free_port.ts";
 import { type MailHost, mailHost } from "./kit/mail_host.ts";
 import { need } from "./kit/programs.ts";
-import { concurrently, makeScene, NAME, namesIn, type Scene } from "./kit/push_scene.ts";
+import { concurrently } from "./kit/concurrently.ts";
+import { makeScene, NAME, namesIn, type Scene } from "./kit/push_scene.ts";
 import { forcedCommand, type SshServer, sshServer } from "./kit/ssh_server.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 
