@@ -3,6 +3,7 @@
 import { fstatSync } from "node:fs";
 import { type Flags, readCommandLine, valueIn, wantsJson } from "./lib/cli/command_line.ts";
 import { commandHelp, type CommandName, overview } from "./lib/cli/commands.ts";
+import { withNamedFile } from "./lib/config/named_file.ts";
 import { isOneMachine, ofOneMachine } from "./lib/config/one_machine.ts";
 import {
   isJournal,
@@ -41,6 +42,8 @@ interface Command<Config, R extends Report> {
   /** In lines. */
   words(report: R, config: Config | null, presentation: Presentation): string[];
   ending(report: R): Ending;
+  /** The commands that its words tell to type on this very host, where the run was given a config file. */
+  readonly here?: readonly CommandName[];
 }
 
 interface Call {
@@ -170,6 +173,8 @@ async function report<Config, R extends Report>(
   outcome = { ...outcome, warnings: [...exposed, ...outcome.warnings] };
   if (isAlone) outcome = ofOneMachine(outcome);
   const isMisused = flags instanceof UsageFailure;
+  const named = isMisused ? undefined : flags.value("config");
+  if (named !== undefined && command.here) outcome = withNamedFile(outcome, named, command.here);
   const output = isMisused ? undefined : flags.value("output");
   const isJson = wantsJson(argv);
   const isSilent = !isMisused && flags.has("quiet") && (ending === "idle" || ending === "ok");

@@ -325,7 +325,7 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
       const hint = refusalOf(result.json(), SHOP).split("; hint: ")[1] ?? "";
       const parts = hint.split(/; then: |, then: |: (?=printf)/);
       const commands = parts.filter((part) => /^(printf|docker compose) /.test(part));
-      equal(parts.at(-1), "certsync deploy");
+      equal(parts.at(-1), `certsync deploy --config "${host.config}"`);
       await one.follow(host, commands);
       const after = await host.deploy(["--json"]);
       equal(after.code, 0, after.stderr);
@@ -378,7 +378,7 @@ Deno.test("a directory that went away is made anew once, and again only by force
   const again = await host.deploy(["--json"]);
   match(
     refusalOf(again.json(), SHOP),
-    /went away again.*certsync deploy --force --only shop\.example\.com/,
+    /went away again.*certsync deploy --config \S+ --force --only shop\.example\.com/,
   );
   equal((await host.deploy(["--force", "--only", SHOP])).code, 0);
   assertServes(host, { [SHOP]: shop });
@@ -547,7 +547,7 @@ Deno.test("an older pair than certsync's own is refused for its name, and no oth
   equal(result.code, 1);
   match(
     refusalOf(result.json(), SHOP),
-    /older .*; hint: .*certsync deploy --force --only shop\.example\.com/,
+    /older .*; hint: .*certsync deploy --config \S+ --force --only shop\.example\.com/,
   );
   equal((await host.deploy(["--force", "--only", SHOP])).code, 0);
   assertServes(host, { [SHOP]: older, [CLUB]: club });

@@ -401,7 +401,11 @@ Deno.test("deploy refuses what is older than a good deployed certificate, unless
   await using host = await renewal({ staged: fresh });
   equal((await host.deploy()).code, 0);
   await host.stage(old);
-  await assertRefused(host, /^the staged certificate is older \(\d{4}-.*Z\)/, /deploy --force$/);
+  await assertRefused(
+    host,
+    /^the staged certificate is older \(\d{4}-.*Z\)/,
+    /certsync deploy --config \S+ --force$/,
+  );
   const forced = await host.deploy(["--force", "--json"]);
   equal(forced.code, 0, forced.stderr);
   equal(forced.json().outcome, "deployed");
@@ -447,7 +451,11 @@ Deno.test("deploy refuses a certificate that was rolled back, unless --force", a
   const file = `${host.state}/rejected`;
   await Deno.writeTextFile(file, `${fresh.fingerprint} 2026-06-01T00:00:00Z\n`);
   const error = new RegExp(`rolled back before: ${fresh.fingerprint}`);
-  await assertRefused(host, error, /push another one, or run: certsync deploy --force/);
+  await assertRefused(
+    host,
+    error,
+    /push another one, or run: certsync deploy --config \S+ --force/,
+  );
   equal((await host.deploy(["--force"])).code, 0);
   await host.assertInstalled(fresh);
 });

@@ -193,7 +193,7 @@ Deno.test("--rollback puts the previous pair back, and the timer does not undo i
   match(timer.json().error, /rolled back before/);
   match(
     timer.json().hint,
-    /^see whether certsync did that or somebody by --rollback, .*: certsync status;/,
+    /^see whether certsync did that or somebody by --rollback, .*: certsync status --config \S+;/,
   );
   assertServed(host, old);
   const outcomes = (await historyIn(host.state)).map(({ outcome, error }) => [outcome, error]);
@@ -315,7 +315,10 @@ Deno.test("where nothing fits together and nothing is kept, deploy only says wha
     result.json().error,
     /^no staged cert: .*; and ".*\/ssl" holds no pair.*its key does not match/,
   );
-  match(result.json().hint, /on the NPM host: certsync push --force; then here: certsync deploy$/);
+  // With the file that this run was given: what is typed here means what it meant.
+  const { hint } = result.json();
+  match(hint, /on the NPM host: certsync push --force; then here: certsync deploy --config \S+$/);
+  equal(hint.endsWith(` --config "${host.config}"`), true);
   equal(await Deno.readTextFile(host.mailcow.keyFile), newer.keyPem);
 });
 

@@ -5,6 +5,7 @@
 // either. Colour only on a terminal, and without NO_COLOR.
 
 import { explain, Failure } from "../failure.ts";
+import { mapTexts } from "../values/map_texts.ts";
 
 /** sd-daemon(3) */
 const priorities = { error: "<3>", warning: "<4>", info: "<6>" } as const;
@@ -189,15 +190,8 @@ function escape(character: string): string {
 }
 
 /** The value with every such character in its texts made visible. */
-export function printable<T>(value: T): T {
-  if (typeof value === "string") return value.replace(unprintable, escape) as T & string;
-  if (Array.isArray(value)) return value.map(printable) as T & unknown[];
-  if (typeof value === "object" && value !== null) {
-    return Object.fromEntries(
-      Object.entries(value).map(([key, item]) => [key, printable(item)]),
-    ) as T;
-  }
-  return value;
+export function printable<Value>(value: Value): Value {
+  return mapTexts(value, (text) => text.replace(unprintable, escape));
 }
 
 /** The same value as `JSON.stringify` writes, with those characters written as JSON escapes. */

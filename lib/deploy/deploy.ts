@@ -334,4 +334,5 @@ export const deployCommand = {
   empty: emptyDeployReport,
   words: describeDeploy,
   ending,
-};
+  here: ["deploy", "status", "verify"],
+} as const;
