@@ -16,7 +16,6 @@ import {
   SHOP,
 } from "./kit/names_host.ts";
 import { need } from "./kit/programs.ts";
-import { run } from "./kit/run.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 import { textOf } from "./kit/text_of.ts";
@@ -217,11 +216,7 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
     follow?: (host: MailHost, commands: string[]) => Promise<unknown>;
   };
   /** In mailcow's directory, with its docker. */
-  const shell = (host: MailHost, command: string) =>
-    run("sh", ["-c", command], {
-      cwd: host.mailcow.root,
-      env: { PATH: `${host.docker.bin}:${Deno.env.get("PATH")}` },
-    });
+  const shell = (host: MailHost, command: string) => host.shell(command, host.mailcow.root);
   const put = (name: string, leaf: Leaf, domains: string[]) => (host: MailHost) =>
     host.mailcow.putSni(name, leaf, domains);
   const three = [SHOP, `autoconfig.${SHOP}`, `autodiscover.${SHOP}`];
@@ -307,9 +302,7 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
     await t.step(what, async () => {
       await using host = await namesHost(one.staged ?? { [SHOP]: shop });
       await one.prepare(host);
-      for (const service of ["postfix", "dovecot", "nginx"] as const) {
-        await host.services.restart(service);
-      }
+      await host.restartAll();
       const domains = await textOf(`${host.mailcow.ssl}/${SHOP}/domains`);
       const result = await host.deploy(["--json"]);
       const { [NAME]: _, ...further } = outcomes(result.json());
@@ -399,9 +392,7 @@ Deno.test("a name that is in also no more keeps its directory, and is told of wi
   );
   await host.assertInstalled(shop, `${host.mailcow.ssl}/${SHOP}`);
   await Deno.remove(`${host.mailcow.ssl}/${SHOP}`, { recursive: true });
-  for (const service of ["postfix", "dovecot", "nginx"] as const) {
-    await host.services.restart(service);
-  }
+  await host.restartAll();
   host.docker.forget();
   deepEqual((await host.deploy(["--json"])).json().warnings, []);
   deepEqual(restarts(host), []);

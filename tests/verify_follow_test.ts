@@ -10,7 +10,6 @@ import { type MailHost, mailHost } from "./kit/mail_host.ts";
 import { SERVICES } from "./kit/mail_services.ts";
 import type { Served } from "./kit/mailcow_tree.ts";
 import { type NpmTree, npmTree } from "./kit/npm_tree.ts";
-import { tryRun } from "./kit/run.ts";
 import { type SshServer, sshServer } from "./kit/ssh_server.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 
@@ -40,7 +39,8 @@ interface Chain extends AsyncDisposable {
   stage(leaf: Leaf): Promise<void>;
   /** Puts a pair where it lies, and tells nobody. */
   put(leaf: Served): Promise<void>;
-  restart(): Promise<void>;
+  /** Puts it there, and has it served. */
+  serve(leaf: Served): Promise<void>;
   /** In Nginx Proxy Manager. */
   renew(leaf: Leaf): Promise<void>;
   verify(view: View): Promise<VerifyReport>;
@@ -107,8 +107,9 @@ async function chain(): Promise<Chain> {
     await host.mailcow.put(leaf);
     await host.mailcow.putSni(NAME, leaf);
   };
-  const restart = async () => {
-    await Promise.all(SERVICES.map((service) => host.services.restart(service)));
+  const serve = async (leaf: Served) => {
+    await put(leaf);
+    await host.restartAll();
   };
   const settle = async (leaf: Leaf) => {
     await Deno.remove(npm.root, { recursive: true });
@@ -121,8 +122,7 @@ async function chain(): Promise<Chain> {
       await Deno.mkdir(path, { mode: 0o700 });
     }
     await stage(leaf);
-    await put(leaf);
-    await restart();
+    await serve(leaf);
     await Deno.writeTextFile(`${pushState}/last_fp`, `${leaf.fingerprint} ${target}\n`);
     // push waits for a second that is not that of the last one.
     await Deno.utime(`${pushState}/last_fp`, daysAgo(1), daysAgo(1));
@@ -135,7 +135,7 @@ async function chain(): Promise<Chain> {
   await Deno.chmod(host.mailcow.confFile, 0o600); // as mailcow leaves it
   const owned = stack.move();
   return {
-    ...{ ca, host, current, next, pushState, issue, settle, stage, put, restart, renew },
+    ...{ ca, host, current, next, pushState, issue, settle, stage, put, serve, renew },
     get npm() {
       return npm;
     },
@@ -159,10 +159,7 @@ async function chain(): Promise<Chain> {
         const [, name = "", ...args] = command.split(" ");
         return await certsyncHere([name, "--config", config(view), ...args], host.docker.bin);
       }
-      const { code, stderr } = await tryRun("/bin/sh", ["-c", command], {
-        env: { PATH: `${host.docker.bin}:${Deno.env.get("PATH")}` },
-      });
-      equal(code, 0, `${command}: ${stderr}`);
+      await host.shell(command);
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
@@ -179,6 +176,18 @@ interface State {
 const staged = ({ host }: Chain) => `${host.staging}/fullchain.pem`;
 const lastPushed = ({ pushState }: Chain) => `${pushState}/last_fp`;
 const bare = (leaf: Leaf): Leaf => ({ ...leaf, fullchainPem: leaf.certPem });
+
+/** The staging, to what was there before. */
+async function setBack({ settle, stage, next, current }: Chain): Promise<void> {
+  await settle(next);
+  await stage(current);
+}
+
+/** On the way from Nginx Proxy Manager. */
+async function loseIntermediate({ stage, serve, current }: Chain): Promise<void> {
+  await stage(bare(current));
+  await serve(bare(current));
+}
 
 const states: State[] = [
   {
@@ -217,18 +226,14 @@ const states: State[] = [
   {
     name: "the staging was set back, as the mail host sees it",
     view: "mail host",
-    arrange: async (all) => {
-      await all.settle(all.next);
-      await all.stage(all.current);
-    },
+    arrange: setBack,
     steps: "renew, push --force, deploy",
   },
   {
     name: "the same, and Nginx Proxy Manager was set back too",
     view: "mail host",
     arrange: async (all) => {
-      await all.settle(all.next);
-      await all.stage(all.current);
+      await setBack(all);
       await all.renew(all.current);
     },
     steps: "renew, push --force, deploy",
@@ -261,8 +266,7 @@ const states: State[] = [
     name: "a fresh mailcow with a newer pair of its own",
     view: "mail host",
     arrange: async (all) => {
-      await all.put(await all.issue({ signedBy: "self" }));
-      await all.restart();
+      await all.serve(await all.issue({ signedBy: "self" }));
       await Deno.remove(`${all.host.state}/loaded`);
     },
     steps: "deploy",
@@ -271,8 +275,7 @@ const states: State[] = [
     name: "the same, and nothing was ever pushed",
     view: "mail host",
     arrange: async (all) => {
-      await all.put(await all.issue({ signedBy: "self" }));
-      await all.restart();
+      await all.serve(await all.issue({ signedBy: "self" }));
       for (const file of [staged(all), lastPushed(all)]) await Deno.remove(file);
       await Deno.remove(`${all.host.state}/loaded`);
     },
@@ -337,7 +340,7 @@ const states: State[] = [
     arrange: async (all) => {
       await all.settle(all.next);
       await all.host.mailcow.putSni(NAME, all.current);
-      await all.restart();
+      await all.host.restartAll();
     },
     steps: "deploy",
   },
@@ -376,10 +379,7 @@ const states: State[] = [
   {
     name: "somebody put a newer pair there by hand",
     view: "mail host",
-    arrange: async (all) => {
-      await all.put(all.next);
-      await all.restart();
-    },
+    arrange: (all) => all.serve(all.next),
     steps: "deploy",
   },
   {
@@ -430,19 +430,14 @@ const states: State[] = [
   {
     name: "the intermediate was lost on the way",
     view: "one machine",
-    arrange: async (all) => {
-      await all.stage(bare(all.current));
-      await all.put(bare(all.current));
-      await all.restart();
-    },
+    arrange: loseIntermediate,
     steps: "push --force, deploy",
   },
   {
     name: "the services alone have no intermediate",
     view: "mail host",
     arrange: async (all) => {
-      await all.put(bare(all.current));
-      await all.restart();
+      await all.serve(bare(all.current));
       await all.put(all.current);
     },
     steps: "deploy --force",
@@ -450,11 +445,7 @@ const states: State[] = [
   {
     name: "an intermediate is not served, as a laptop sees it",
     view: "laptop",
-    arrange: async (all) => {
-      await all.stage(bare(all.current));
-      await all.put(bare(all.current));
-      await all.restart();
-    },
+    arrange: loseIntermediate,
     steps: "push --force, deploy",
   },
   {
@@ -463,7 +454,7 @@ const states: State[] = [
     arrange: async (all) => {
       const own = await all.issue({ names: [NAME, "mail.example.net"] });
       await all.host.mailcow.putSni(NAME, own, [NAME, "mail.example.net"]);
-      await all.restart();
+      await all.host.restartAll();
     },
     steps: "request, push, deploy",
   },
@@ -479,7 +470,7 @@ const states: State[] = [
     arrange: async (all) => {
       const old = await all.issue({ names: ["shop.example.net"], notBefore: daysAgo(99) });
       await all.host.mailcow.putSni("shop.example.net", old, ["shop.example.net"]);
-      await all.restart();
+      await all.host.restartAll();
     },
     steps: "rm, restart",
   },

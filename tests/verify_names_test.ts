@@ -10,7 +10,6 @@ import { certsyncHere, verifyHere, verifyLines } from "./kit/in_process.ts";
 import { type MailHost, mailHost } from "./kit/mail_host.ts";
 import { SERVICES } from "./kit/mail_services.ts";
 import { type NpmTree, npmTree } from "./kit/npm_tree.ts";
-import { tryRun } from "./kit/run.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
 import { sshServer } from "./kit/ssh_server.ts";
 import { tempDir } from "./kit/temp_dir.ts";
@@ -37,7 +36,6 @@ interface Chains extends AsyncDisposable {
   stage(name: string, leaf: Leaf): Promise<void>;
   /** Where it is deployed: tells nobody. */
   put(name: string, leaf: Leaf, domains?: string[]): Promise<void>;
-  restart(): Promise<void>;
   /** Of what deploy remembers: adds a line. */
   remember(file: string, line: string): Promise<void>;
   /** Which further names the config files hold. */
@@ -46,6 +44,12 @@ interface Chains extends AsyncDisposable {
   /** With the programs of this directory before all others. */
   verifyWith(bin: string, view: View): Promise<VerifyReport>;
   follow(step: Step): Promise<void>;
+}
+
+function leafFor(leaves: Record<string, Leaf>, name: string): Leaf {
+  const leaf = leaves[name];
+  if (leaf === undefined) throw new TypeError(`no leaf for ${name}`);
+  return leaf;
 }
 
 const lineageOf = (name: string) => 5 + NAMES.indexOf(name);
@@ -64,14 +68,9 @@ async function chains(): Promise<Chains> {
       ),
     );
   const [current, next] = [await allOf(40), await allOf(2)];
-  const leafOf = (leaves: Record<string, Leaf>, name: string) => {
-    const leaf = leaves[name];
-    if (leaf === undefined) throw new TypeError(`no leaf for ${name}`);
-    return leaf;
-  };
   const host = stack.use(
     await mailHost({
-      ...{ trust: ca.rootFile, deployed: leafOf(current, MAIL), endpoints: ["imaps", "smtps"] },
+      ...{ trust: ca.rootFile, deployed: leafFor(current, MAIL), endpoints: ["imaps", "smtps"] },
     }),
   );
   const pushState = `${dir}/push`;
@@ -114,11 +113,8 @@ async function chains(): Promise<Chains> {
     if (name === MAIL) await host.mailcow.put(leaf);
     else await host.mailcow.putSni(name, leaf, domains);
   };
-  const restart = async () => {
-    await Promise.all(SERVICES.map((service) => host.services.restart(service)));
-  };
   const renewed = new Set<string>();
-  const renew = async (name: string, leaf = leafOf(next, name)) => {
+  const renew = async (name: string, leaf = leafFor(next, name)) => {
     renewed.add(name);
     await npm.renew(lineageOf(name), leaf);
   };
@@ -136,7 +132,7 @@ async function chains(): Promise<Chains> {
     }
     const pushed: string[] = [], loaded: string[] = [];
     for (const name of NAMES) {
-      const leaf = leafOf(current, name);
+      const leaf = leafFor(current, name);
       await npm.add(lineageOf(name), leaf);
       await stage(name, leaf);
       await put(name, leaf);
@@ -144,7 +140,7 @@ async function chains(): Promise<Chains> {
       pushed.push(`${leaf.fingerprint} ${target}${tail}\n`);
       loaded.push(...SERVICES.map((each) => `${each}-mailcow ${leaf.fingerprint}${tail}\n`));
     }
-    await restart();
+    await host.restartAll();
     await Deno.writeTextFile(`${pushState}/last_fp`, pushed.join(""));
     // push waits for a second that is not that of the last one.
     await Deno.utime(`${pushState}/last_fp`, daysAgo(1), daysAgo(1));
@@ -157,7 +153,7 @@ async function chains(): Promise<Chains> {
 
   const owned = stack.move();
   return {
-    ...{ ca, host, current, next, pushState, issue, settle, renew, stage, put, restart, configure },
+    ...{ ca, host, current, next, pushState, issue, settle, renew, stage, put, configure },
     get npm() {
       return npm;
     },
@@ -187,11 +183,7 @@ async function chains(): Promise<Chains> {
       if (command.startsWith("certsync ")) {
         return await run(where === "NPM host" ? where : "mail host", command.split(" ").slice(1));
       }
-      const { code, stderr } = await tryRun("/bin/sh", ["-c", command], {
-        cwd: host.mailcow.root,
-        env: { PATH: `${host.docker.bin}:${Deno.env.get("PATH")}` },
-      });
-      equal(code, 0, `${command}: ${stderr}`);
+      await host.shell(command, host.mailcow.root);
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
@@ -235,11 +227,6 @@ const moveOut = async ({ host }: Chains, name: string) =>
     await Deno.makeTempDir({ dir: host.root }) + "/it",
   );
 const rejected = (leaf: Leaf | undefined) => `${leaf?.fingerprint} 2026-01-01T00:00:00Z`;
-const leafFor = (leaves: Record<string, Leaf>, name: string): Leaf => {
-  const leaf = leaves[name];
-  if (leaf === undefined) throw new TypeError(`no leaf for ${name}`);
-  return leaf;
-};
 
 const states: State[] = [
   {
@@ -283,7 +270,7 @@ const states: State[] = [
     arrange: async (all) => {
       await Deno.remove(stagedOf(all, SHOP), { recursive: true });
       await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.restart();
+      await all.host.restartAll();
       await all.configure([SHOP, WWW], [WWW]);
     },
     stale: { [SHOP]: "staged" },
@@ -304,7 +291,7 @@ const states: State[] = [
     view: "mail host",
     arrange: async (all) => {
       await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.restart();
+      await all.host.restartAll();
     },
     stale: { [SHOP]: "deployed" },
     steps: "deploy",
@@ -381,7 +368,7 @@ const states: State[] = [
     arrange: async (all) => {
       const names = [SHOP, "blog.example.net"];
       await all.put(SHOP, await all.issue(SHOP, { names }), names);
-      await all.restart();
+      await all.host.restartAll();
     },
     stale: { [SHOP]: null },
     steps: "request shop blog, push, deploy",
@@ -393,7 +380,7 @@ const states: State[] = [
       const expired = await all.issue(OTHER, { notBefore: daysAgo(99) });
       await all.put(OTHER, expired);
       await all.remember("names", OTHER);
-      await all.restart();
+      await all.host.restartAll();
     },
     stale: { [MAIL]: null },
     steps: "rm, restart",
@@ -408,7 +395,7 @@ const states: State[] = [
       for (const path of [stagedOf(all, SHOP), sslOf(all, SHOP)]) {
         await Deno.remove(path, { recursive: true });
       }
-      await all.restart();
+      await all.host.restartAll();
       await all.configure([SHOP, WWW], [WWW]);
     },
     ...{ stale: { [SHOP]: "staged" }, status: "warning" },
@@ -420,7 +407,7 @@ const states: State[] = [
     view: "mail host",
     arrange: async (all) => {
       await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.restart();
+      await all.host.restartAll();
       await Deno.writeTextFile(sslOf(all, SHOP), "");
     },
     ...{ stale: { [SHOP]: "deployed" }, steps: "", status: "critical" },
@@ -434,7 +421,7 @@ const states: State[] = [
     arrange: async (all) => {
       const wide = await all.issue(SHOP, { names: ["*.example.net"] });
       await all.put(SHOP, wide, ["*.example.net"]);
-      await all.restart();
+      await all.host.restartAll();
     },
     ...{ stale: { [SHOP]: "deployed" }, steps: "", status: "critical" },
     words:
@@ -446,7 +433,7 @@ const states: State[] = [
     view: "mail host",
     arrange: async (all) => {
       await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.restart();
+      await all.host.restartAll();
       all.host.docker.acme = "n";
     },
     ...{ stale: { [SHOP]: "deployed" }, steps: "", status: "critical" },
@@ -459,7 +446,7 @@ const states: State[] = [
     view: "mail host",
     arrange: async (all) => {
       await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.restart();
+      await all.host.restartAll();
       await all.remember("names", `${SHOP}\tanew`);
     },
     ...{ stale: { [SHOP]: "deployed" }, steps: "", status: "critical" },
@@ -471,7 +458,7 @@ const states: State[] = [
     view: "mail host",
     arrange: async (all) => {
       await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.restart();
+      await all.host.restartAll();
       await Deno.chown(stagedOf(all, SHOP), 1234, 1234);
     },
     stale: { [SHOP]: "deployed" },
@@ -482,7 +469,7 @@ const states: State[] = [
     view: "mail host",
     arrange: async (all) => {
       await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.restart();
+      await all.host.restartAll();
       const { fullchainPem } = await all.issue(OTHER);
       await all.host.mailcow.putSni(OTHER, { ...leafFor(all.next, WWW), fullchainPem }, [OTHER]);
     },
@@ -498,7 +485,7 @@ const states: State[] = [
       for (const name of [MAIL, SHOP]) await all.stage(name, both);
       await Deno.remove(sslOf(all, SHOP), { recursive: true });
       await all.put(MAIL, both);
-      await all.restart();
+      await all.host.restartAll();
     },
     ...{ stale: {}, steps: "", status: "ok", words: /^all 14 match$/ },
   },
@@ -510,7 +497,7 @@ const states: State[] = [
       for (const name of [SHOP, WWW]) await all.stage(name, both);
       await Deno.remove(sslOf(all, WWW), { recursive: true });
       await all.put(SHOP, both, [SHOP, WWW]);
-      await all.restart();
+      await all.host.restartAll();
     },
     ...{ stale: {}, steps: "", status: "ok", words: /^all 14 match$/ },
   },
@@ -522,7 +509,7 @@ const states: State[] = [
       await all.stage(SHOP, both);
       await Deno.remove(sslOf(all, WWW), { recursive: true });
       await all.put(SHOP, both, [SHOP, WWW]);
-      await all.restart();
+      await all.host.restartAll();
     },
     ...{ stale: {}, steps: "", status: "ok", words: /^all 11 match$/ },
   },
@@ -533,7 +520,7 @@ const states: State[] = [
       const both = await all.issue(SHOP, { names: [SHOP, MAIL], notBefore: daysAgo(40) });
       await all.stage(SHOP, both);
       await all.put(SHOP, both, [SHOP, MAIL]);
-      await all.restart();
+      await all.host.restartAll();
     },
     ...{ stale: {}, steps: "", status: "ok", words: /^all 12 match$/ },
   },
@@ -544,7 +531,7 @@ const states: State[] = [
       const both = await all.issue(MAIL, { names: [MAIL, SHOP], notBefore: daysAgo(2) });
       await all.stage(MAIL, both);
       for (const name of [MAIL, SHOP]) await all.put(name, both);
-      await all.restart();
+      await all.host.restartAll();
     },
     ...{ stale: { [SHOP]: null }, steps: "", status: "warning" },
     words:
@@ -556,7 +543,7 @@ const states: State[] = [
     arrange: async (all) => {
       const leaf = leafFor(all.current, SHOP);
       await all.host.mailcow.putSni("other", leaf, [SHOP]);
-      await all.restart();
+      await all.host.restartAll();
     },
     ...{ stale: { [SHOP]: null }, steps: "", status: "critical" },
     words: /; shop\.example\.net: not served alike: take it out of all of them but one, then: /,
@@ -588,7 +575,7 @@ const states: State[] = [
     arrange: async (all) => {
       await all.put(OTHER, await all.issue(OTHER, { notBefore: daysAgo(80) }));
       await all.remember("names", OTHER);
-      await all.restart();
+      await all.host.restartAll();
     },
     ...{ stale: { [MAIL]: null }, steps: "", status: "warning" },
     words:

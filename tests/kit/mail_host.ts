@@ -1,6 +1,6 @@
 // A mail host with all that deploy meets there: mailcow, staging, docker and nine endpoints.
 
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, notEqual } from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import type { Leaf } from "./authority.ts";
 import {
@@ -16,8 +16,10 @@ import {
   type MailServices,
   mailServices,
   type MailServicesOptions,
+  SERVICES,
 } from "./mail_services.ts";
 import { type MailcowTree, mailcowTree, type Served } from "./mailcow_tree.ts";
+import { run } from "./run.ts";
 import { assertSame, type Snapshot, snapshot } from "./snapshot.ts";
 import { tempDir } from "./temp_dir.ts";
 import { textOf } from "./text_of.ts";
@@ -57,6 +59,10 @@ export interface MailHost extends AsyncDisposable {
   /** Runs deploy to its end, and sees that it gives away no key. */
   deploy(args?: string[], options?: CertsyncOptions): Promise<CertsyncResult>;
   start(args?: string[]): Started;
+  /** All services begin anew, with what lies there. */
+  restartAll(): Promise<void>;
+  /** What an operator is told to give to a shell here, with this host's docker. */
+  shell(command: string, cwd?: string): Promise<void>;
   /** What deploy remembers of the services: `<service> <fingerprint>` a line, sorted. */
   loaded(): Promise<string[]>;
   /** What is kept in `previous/`; null where there is nothing. */
@@ -164,6 +170,14 @@ export async function mailHost(options: MailHostOptions): Promise<MailHost> {
     configure,
     deploy,
     start: (args = []) => startCertsync(argv(args), { path: docker.bin }),
+    restartAll: async () => {
+      await Promise.all(SERVICES.map(services.restart));
+    },
+    shell: async (command, cwd) => {
+      notEqual(command, "", "there is no command");
+      const env = { PATH: `${docker.bin}:${Deno.env.get("PATH")}` };
+      await run("/bin/sh", ["-c", command], { env, ...(cwd !== undefined && { cwd }) });
+    },
     loaded: async () => (await textOf(`${state}/loaded`)).split("\n").filter(Boolean).sort(),
     previous: async () => {
       const fullchainPem = await textOf(`${state}/previous/cert.pem`);

@@ -52,12 +52,8 @@ async function begin(host: MailHost, deployed: Leaf, staged: Leaf): Promise<void
   await host.mailcow.put(deployed);
   await host.mailcow.putSni(NAME, deployed, [NAME]);
   await host.stage(staged);
-  await restartAll(host);
+  await host.restartAll();
   host.docker.forget();
-}
-
-export async function restartAll({ services }: MailHost): Promise<void> {
-  await Promise.all((["postfix", "dovecot", "nginx"] as const).map(services.restart));
 }
 
 async function deployed(host: MailHost): Promise<void> {

@@ -6,7 +6,7 @@ import { readdir } from "node:fs/promises";
 import type { Leaf } from "../kit/authority.ts";
 import { type MailHost, mailHost } from "../kit/mail_host.ts";
 import { failAtCalls, killAtCalls } from "./at_calls.ts";
-import { beginning, ca, ENDPOINTS, filesBelow, fresh, restartAll } from "./mail_side.ts";
+import { beginning, ca, ENDPOINTS, filesBelow, fresh } from "./mail_side.ts";
 import { places, size, sized, some } from "./size.ts";
 
 Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
@@ -43,7 +43,7 @@ async function begin(host: MailHost, leaves: readonly Leaf[]): Promise<void> {
   await host.mailcow.put(fresh);
   await host.stage(fresh);
   await stageAll(host, leaves);
-  await restartAll(host);
+  await host.restartAll();
   host.docker.forget();
 }
 

@@ -7,7 +7,6 @@ import {
   ca,
   deployRun,
   filesBelow,
-  restartAll,
   type Scenario,
   scenarios,
   tortureHost,
@@ -54,7 +53,7 @@ Deno.test("after a power cut at any point the next run leaves a whole pair", asy
       const what = own.map(({ remove, add }) => `${remove ?? ""}→${add?.path ?? ""}`).slice(-4);
       await faults.try(`${check.name}: … ${what.join(" ")}`, async () => {
         await materialize(own);
-        await restartAll(place); // all that runs begins anew
+        await place.restartAll(); // all that runs begins anew
         place.docker.forget();
         await check(place, scenario);
       });
