@@ -1,6 +1,6 @@
 // Goes back to the pairs that were served before, where a service gives no certificate with new ones.
 
-import { headline } from "../certificate/headline.ts";
+import { headline, shortFingerprint } from "../certificate/headline.ts";
 import type { Pair } from "../certificate/pair.ts";
 import type { Rejected } from "../chain/deploy_memory.ts";
 import { readMailcow, serviceNames } from "../chain/mailcow.ts";
@@ -191,7 +191,7 @@ function describeReturn(
       ? `${why}; the certificate that was refused is tried again only by certsync deploy ` +
         `--force${again}`
       : `${why}; several were new, and are tried again one a run: certsync deploy; ${
-        refused.leaf.fingerprint.slice(0, 11)
+        shortFingerprint(refused.leaf.fingerprint)
       } is one of them`,
   };
 }

@@ -1,6 +1,7 @@
 // What may be wrong with one leg, and what its certificate alone says: its names and its dates. Pure.
 
 import { type Certificate, lifeLeft, timeState } from "../certificate/certificate.ts";
+import { daysLeft } from "../certificate/headline.ts";
 import { namesCover } from "../values/host_name.ts";
 import type { Age } from "../values/time.ts";
 
@@ -58,8 +59,6 @@ export interface Limits {
   readonly now: Date;
 }
 
-const DAY_MS = 86_400_000;
-
 export function nearEnd(certificate: Certificate, { warn, critical, now }: Limits): Finding | null {
   switch (timeState(certificate, now)) {
     case "expired":
@@ -72,7 +71,7 @@ export function nearEnd(certificate: Certificate, { warn, critical, now }: Limit
         advice: "is the clock of this host right?",
       };
     case "valid": {
-      const days = Math.floor((certificate.notAfter.getTime() - now.getTime()) / DAY_MS);
+      const days = daysLeft(certificate.notAfter, now);
       const words = days === 0
         ? "expires in hours"
         : `expires in ${days} day${days === 1 ? "" : "s"}`;

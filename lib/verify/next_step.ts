@@ -2,6 +2,7 @@
 
 import { timeState } from "../certificate/certificate.ts";
 import { type Service, serviceNames } from "../chain/mailcow.ts";
+import { shellWord } from "../values/shell_word.ts";
 import { type Deed, type NameKnowledge, planRepair, type RepairPlan } from "./repair_plan.ts";
 import { isForeign } from "./leg.ts";
 import type { Subject } from "./subject.ts";
@@ -138,7 +139,7 @@ function repairSteps(
       } as const,
     ]),
     ...plans.flatMap(({ blocked }) => blocked).map((path) =>
-      ({ host: "mail host", command: `rm -r ${word(path)}` }) as const
+      ({ host: "mail host", command: `rm -r ${shellWord(path)}` }) as const
     ),
     ...(push === null ? [] : [
       {
@@ -171,7 +172,7 @@ function only(forced: readonly Subject[]): string {
 /** What deploy asks for before it does anything. */
 function permission({ mailcow }: Knowledge): Step[] {
   if (mailcow === null || mailcow.skipsLetsEncrypt) return [];
-  const cd = `cd ${word(mailcow.directory)} &&`;
+  const cd = `cd ${shellWord(mailcow.directory)} &&`;
   const edit = "sed -i -e '$a SKIP_LETS_ENCRYPT=y' -e '/^SKIP_LETS_ENCRYPT=/d' mailcow.conf";
   return [
     { host: "mail host", command: `${cd} ${edit}` },
@@ -188,7 +189,7 @@ function unbreakSteps(all: readonly LegVerdict[]): Step[] {
   return broken.flatMap(({ leg: { directory } }) =>
     directory === undefined ? [] : [{
       host: "SSL directory of the mail host",
-      command: `mend the pair in ${word(directory)}, or move that out of there`,
+      command: `mend the pair in ${shellWord(directory)}, or move that out of there`,
     }]
   );
 }
@@ -229,7 +230,7 @@ function clearSteps(
     timeState(leg.certificate, now) === "expired"
   );
   if (mailcow === null || expired.length === 0 || mayNotStart(all)) return [];
-  const directories = expired.flatMap(({ leg }) => leg.directory ?? []).map(word).join(" ");
+  const directories = expired.flatMap(({ leg }) => leg.directory ?? []).map(shellWord).join(" ");
   return [{ host: "mail host", command: `rm -r ${directories}` }, restart(serviceNames, mailcow)];
 }
 
@@ -237,13 +238,8 @@ function restart(
   services: readonly string[],
   { directory, compose }: NonNullable<Knowledge["mailcow"]>,
 ): Step {
-  const command = `cd ${word(directory)} && ${compose} restart ${services.join(" ")}`;
+  const command = `cd ${shellWord(directory)} && ${compose} restart ${services.join(" ")}`;
   return { host: "mail host", command };
-}
-
-/** As a shell reads it. */
-function word(text: string): string {
-  return /^[\w./:@+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /** `run on the NPM host: certsync push; then on the mail host: certsync deploy` */

@@ -1,6 +1,7 @@
 // The table of the legs: a row each, one for those that are alike and well, and one for a name that is.
 
 import { isIP } from "node:net";
+import { shortFingerprint } from "../certificate/headline.ts";
 import type { Status } from "./finding.ts";
 import { isForeign } from "./leg.ts";
 import type { LegReport, VerifyReport } from "./report.ts";
@@ -159,7 +160,7 @@ function makeRow(group: readonly LegReport[], first: LegReport | undefined): Row
       first !== undefined && group.includes(first) ? ">" : leg.stale ? "|" : "",
       leg.leg,
       describePlace(group, leg),
-      same ? leg.fingerprint?.slice(0, "AA:BB:CC:DD".length) ?? "-" : "several",
+      !same ? "several" : leg.fingerprint === null ? "-" : shortFingerprint(leg.fingerprint),
       leg.notAfter?.slice(0, "2026-01-31".length) ?? "-",
     ],
     suffix: describeWay(group, leg),
