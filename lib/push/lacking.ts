@@ -1,9 +1,9 @@
 // Which targets lack the pair of a name, as far as this host knows.
 
 import * as fs from "node:fs";
-import { join } from "node:path";
 import { deliveredPaths, type Pair } from "../certificate/pair.ts";
 import { type LastPushed, pushedKey } from "../chain/last_fp.ts";
+import { stagedDirectory } from "../chain/staging.ts";
 import type { Destination, PushConfig } from "../config/push_config.ts";
 import type { Name } from "./names.ts";
 
@@ -23,8 +23,7 @@ export function targetsLacking(
 /** Of another host nobody knows more than what was pushed. */
 function liesThere({ further }: Name, target: Destination): boolean {
   if (target.kind === "ssh") return true;
-  const directory = further === null ? target.directory : join(target.directory, further);
-  return Object.values(deliveredPaths(directory)).every((path) =>
+  return Object.values(deliveredPaths(stagedDirectory(target.directory, further))).every((path) =>
     fs.lstatSync(path, { throwIfNoEntry: false })?.isFile() ?? false
   );
 }

@@ -4,6 +4,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { CERTIFICATE_MODE, deliveredPaths, KEY_MODE, type Pair } from "../certificate/pair.ts";
 import { type LastPushed, lastPushedPath, pushedKey, writeLastPushed } from "../chain/last_fp.ts";
+import { stagedDirectory } from "../chain/staging.ts";
 import type { Destination, PushConfig } from "../config/push_config.ts";
 import { explain, Failure, quote } from "../failure.ts";
 import { makeScratch } from "../files/state.ts";
@@ -67,11 +68,6 @@ export async function send(
   return sendings.flat();
 }
 
-/** The domain's pair lies at the top, each other one in a directory of its name. */
-function placeOf({ further }: Name, directory: string): string {
-  return further === null ? directory : join(directory, further);
-}
-
 /**
  * rsync passes over a file of the same size and time, to the second, as the one over there: two
  * keys are often of the same size, so no two pushes may send files of the same second.
@@ -82,9 +78,11 @@ async function writeCopies(
   state: string,
   context: RunContext,
 ): Promise<void> {
-  const chains = parcels.map(({ name }) => deliveredPaths(placeOf(name, directory)).chain);
+  const chains = parcels.map(({ name }) =>
+    deliveredPaths(stagedDirectory(directory, name.further)).chain
+  );
   const write = () =>
-    parcels.forEach(({ name, pair }) => writeCopy(pair, placeOf(name, directory)));
+    parcels.forEach(({ name, pair }) => writeCopy(pair, stagedDirectory(directory, name.further)));
   try {
     for (const { name: { further } } of parcels) {
       if (further !== null) fs.mkdirSync(join(directory, further), { mode: 0o700 });
