@@ -88,7 +88,7 @@ export function parseLoaded(text: string): Map<string, Map<Service, string>> {
 }
 
 /** `<service> <name>` a line. */
-export function parseOwed(text: string): Map<Service, Set<string>> {
+function parseOwed(text: string): Map<Service, Set<string>> {
   const owed = new Map<Service, Set<string>>();
   for (const line of linesOf(text)) {
     const [service = "", name = "", ...more] = line.split(" ");
@@ -137,7 +137,7 @@ export interface Unhelped {
 }
 
 /** Service, probe and leaf a line, with tabs between them. */
-export function parseUnhelped(text: string): Map<string, Unhelped> {
+function parseUnhelped(text: string): Map<string, Unhelped> {
   return new Map(
     text.split("\n").flatMap((line) => {
       const [service = "", probe, leaf] = line.split("\t");

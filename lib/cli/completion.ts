@@ -22,7 +22,7 @@ export function parseShell(text: string | undefined): Shell {
 }
 
 /** Pure; it ends without a line break. */
-export function completionScript(shell: Shell): string {
+function completionScript(shell: Shell): string {
   return shell === "bash" ? bashScript() : zshScript();
 }
 

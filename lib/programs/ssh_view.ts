@@ -70,7 +70,7 @@ export async function readJumpViews({ jumps }: SshView, context: RunContext): Pr
 }
 
 /** Pure. */
-export function parseSshView(
+function parseSshView(
   text: string,
   { knownHosts }: Pick<SshOptions, "knownHosts">,
   home: string,

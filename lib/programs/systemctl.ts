@@ -78,7 +78,7 @@ export async function readUnits(
 }
 
 /** Pure. */
-export function parseUnits(shown: string): Map<string, UnitState> {
+function parseUnits(shown: string): Map<string, UnitState> {
   return new Map(
     shown.trim().split("\n\n").map((block) => [property(block, "Id"), {
       load: property(block, "LoadState"),
