@@ -12,6 +12,7 @@ import { type Application, applyTo } from "./apply.ts";
 import { ask } from "./look.ts";
 import { changesDirectories } from "./names.ts";
 import { type DeployFacts, mailHostname } from "./facts.ts";
+import { isOwed } from "./owed.ts";
 import { expect, type LastAnswers, probesFor } from "./questions.ts";
 import { formatProbe, leafOf, NO_LEAF, type ServiceOutcome } from "./wire.ts";
 
@@ -89,7 +90,7 @@ function hasOther(
 ): boolean {
   return memory.loaded.get(service) !== candidate.leaf.fingerprint ||
     further.some(({ name, deed, serving }) =>
-      memory.owed.get(service)?.has(name) !== true &&
+      !isOwed(service, name, { memory }) &&
       (deed === "install" ||
         memory.loadedFor.get(name)?.get(service) !== serving?.leaf.fingerprint)
     );

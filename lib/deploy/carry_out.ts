@@ -67,9 +67,8 @@ export async function carryOut(
     writeAcme(config.state, scene.isAcmeBehind);
     const services = servicesToTell(plan, decided);
     const answered = await askBefore(services, decided, scene, config, context);
-    const { installed, failures } = await installEverything(
-      ...[{ plan, facts: decided, rejected }, answered, config, context] as const,
-    );
+    const deed = { plan, facts: decided, rejected };
+    const { installed, failures } = await installEverything(deed, answered, config, context);
     if (installed.length > 0) context.tell(`installed ${installed.join(" ")}`);
     const further = decided.further.filter(({ name }) => !failures.has(name));
     const { owed } = readMemory(config.state);
@@ -99,11 +98,9 @@ export async function carryOut(
       certificates: done.certificates.map((one) => seen.get(one.name) ?? one),
     };
     const failing = await failingServices(outcomes, scene, context);
-    const { returns, isEverything } = await planReturns(
-      ...[failing, outcomes, facts, config.state, context] as const,
-    );
-    if (returns.length > 0) {
-      const fall = { returns, isEverything, failing, outcomes, answered, rejected: rejected.now };
+    const due = await planReturns(failing, outcomes, facts, config.state, context);
+    if (due.returns.length > 0) {
+      const fall = { ...due, failing, outcomes, answered, rejected: rejected.now };
       return await rollBack(fall, plan, current, scene, done, config, context);
     }
     const wrongs = ["silent", "stale", "unhelped"] as const;
@@ -179,7 +176,7 @@ function tellOfRestart(
   context: RunContext,
 ): void {
   const [first, ...others] = [...modes.keys()].filter((service) => owed.has(service))
-    .sort((a, b) => a < b ? -1 : 1);
+    .sort();
   if (first === undefined) return;
   const names = [...new Set([...owed.values()].flatMap((names) => [...names]))].join(", ");
   context.tell(

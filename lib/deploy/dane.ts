@@ -160,7 +160,7 @@ export function foretell(
   if (!isHere) return isAnothers("port 25 of mailcow is published nowhere on this host");
   const becomes = daneChange(dane.records, change, name, now);
   if (becomes.kind === "anothers") {
-    const places = becomes.hosts.map(({ ip }) => formatAddress(ip, 25));
+    const places = becomes.hosts.map(placeOf);
     return isAnothers(`they fit what ${places.join(" and ")} gives`);
   }
   if (!("lacking" in becomes)) return NOTHING;
@@ -260,7 +260,7 @@ interface Told {
 }
 
 /** Of what was not done yet. Pure. */
-export function withWarning<T extends Told>(
+function withWarning<T extends Told>(
   report: T,
   { error, warnings, notes }: Foresight,
 ): T {

@@ -51,12 +51,15 @@ export function carriers(facts: DeployFacts): string[] {
 
 export function directoriesLacking(facts: DeployFacts): string[] {
   const { deployed, sniDirectories } = facts.mailcow;
-  const lacks = (installed: Installed) =>
-    !installed.isTidy || installed.pair === null || !samePair(installed.pair, facts.candidate);
   const wanted = new Set(carriers(facts));
   return [...sniDirectories, deployed]
-    .filter((installed) => wanted.has(installed.directory) && lacks(installed))
+    .filter((installed) => wanted.has(installed.directory) && lacks(installed, facts.candidate))
     .map(({ directory }) => directory);
+}
+
+/** Whether the files there are other than what is wanted. */
+export function lacks(installed: Installed, pair: Pair): boolean {
+  return !installed.isTidy || installed.pair === null || !samePair(installed.pair, pair);
 }
 
 type ServedFacts = Omit<DeployFacts, "memory">;

@@ -2,7 +2,7 @@
 
 import type { Certificate } from "../certificate/certificate.ts";
 import { timeState } from "../certificate/certificate.ts";
-import { keyIsAnothers, type Pair, samePair } from "../certificate/pair.ts";
+import { keyIsAnothers, type Pair } from "../certificate/pair.ts";
 import type { Made, Owed } from "../chain/deploy_memory.ts";
 import { type Installed, type Service, serviceNames, type SniDirectory } from "../chain/mailcow.ts";
 import { type Place, refusePlace, servedByTop, type Standing } from "../chain/name_place.ts";
@@ -25,6 +25,7 @@ import { NothingStaged } from "../chain/staging.ts";
 import type { Failure } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
 import { describeBroken, describeUnmade, problemIn } from "./broken.ts";
+import { lacks } from "./facts.ts";
 import { OlderThanDeployed } from "./plan.ts";
 
 /** A further name, with all that is decided by. */
@@ -291,11 +292,6 @@ function isUsable({ leaf }: Pair, { rejected, now }: NameCircumstances): boolean
 
 export function isPair(candidate: Pair | Failure): candidate is Pair {
   return "leaf" in candidate;
-}
-
-/** Whether the files there are other than what is wanted. */
-export function lacks(installed: Installed, pair: Pair): boolean {
-  return !installed.isTidy || installed.pair === null || !samePair(installed.pair, pair);
 }
 
 function covers(pair: Pair | null, names: readonly string[]): pair is Pair {

@@ -9,13 +9,12 @@ import type { RunContext } from "../run_context.ts";
 import { type DeployFacts, servedPlaces } from "./facts.ts";
 import { ask } from "./look.ts";
 import { writeOwed } from "./memory.ts";
-import type { NamePlan } from "./names.ts";
+import { changesDirectories, type NamePlan } from "./names.ts";
 import { leafOf, type ServiceOutcome } from "./wire.ts";
 
 /** Written before a directory comes or goes, so that a run that is cut off leaves it to the next one. */
 export function owe(further: readonly NamePlan[], before: Owed, state: string): Owed {
-  const names = further.filter(({ deed }) => deed === "make" || deed === "unmake")
-    .map(({ name }) => name);
+  const names = further.filter((plan) => changesDirectories([plan])).map(({ name }) => name);
   if (names.length === 0) return before;
   const owed = new Map(
     serviceNames.map((service) =>
