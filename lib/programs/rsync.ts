@@ -122,13 +122,22 @@ export async function readGreeting(
       GREETING_TIMEOUT_MS,
       context,
     );
-    const version = stdout.indexOf("\0\0\0") - 1; // a small number in four bytes
-    const text = (version < 0 ? stdout : stdout.slice(0, version)).slice(0, 1_024);
-    return { code, text: text.trim(), isEmpty: stdout === "", stderr };
+    return greetingIn(stdout, code, stderr);
   } catch (error) {
     if (error instanceof TimedOut) return null;
     throw error;
   }
+}
+
+/** Where rsync's version stands, a small number in four bytes; -1 where it does not. */
+function versionAt(stdout: string): number {
+  return Math.max(-1, stdout.indexOf("\0\0\0") - 1);
+}
+
+function greetingIn(stdout: string, code: number, stderr: string): Greeting {
+  const version = versionAt(stdout);
+  const text = (version < 0 ? stdout : stdout.slice(0, version)).slice(0, 1_024);
+  return { code, text: text.trim(), isEmpty: stdout === "", stderr };
 }
 
 /** What came back when its server was asked for as push does it, and was told no more than a version. */
@@ -174,10 +183,9 @@ export async function askServer(
 
 /** With what our own rsync says of such an answer. Pure. */
 function readAnswer(code: number, stdout: string, stderr: string): Answer {
-  const version = stdout.indexOf("\0\0\0") - 1;
-  const text = (version < 0 ? stdout : stdout.slice(0, version)).slice(0, 1_024).trim();
-  const greeting = { code, text, isEmpty: stdout === "", stderr };
-  const said = text !== ""
+  const version = versionAt(stdout);
+  const greeting = greetingIn(stdout, code, stderr);
+  const said = greeting.text !== ""
     ? "protocol version mismatch -- is your shell clean?"
     : "rsync: connection unexpectedly closed (0 bytes received so far) [sender]";
   const lists = version < 0 ? "" : stdout.slice(version + 4);
