@@ -1,10 +1,9 @@
 // What is decided of the domain's own certificate, which lies at the top level.
 
 import { tlsaRecord } from "../certificate/certificate.ts";
-import { deliveredPaths, installedPaths, type Pair } from "../certificate/pair.ts";
+import type { Pair } from "../certificate/pair.ts";
 import { readAnswered } from "../chain/deploy_memory.ts";
 import { type Installed, serviceNames } from "../chain/mailcow.ts";
-import { mixedHint } from "../chain/staging.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure, quote } from "../failure.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
@@ -12,9 +11,10 @@ import { formatTime } from "../values/time.ts";
 import type { DeployFacts, Situation } from "./facts.ts";
 import { wishFor } from "./further.ts";
 import { planHealing, planRecovery } from "./healing.ts";
+import { judge } from "./judge.ts";
 import { changeRejected } from "./memory.ts";
-import { isOlder, isSettled, type Plan, planDeploy } from "./plan.ts";
-import { noWayBack, previousDirectory, readPrevious } from "./previous.ts";
+import { isSettled, type Plan, planDeploy } from "./plan.ts";
+import { readPrevious } from "./previous.ts";
 import { describeHealing } from "./plan_words.ts";
 import { type DeployReport, emptyDeployReport, failed, replacedBy } from "./report.ts";
 import { standingWarnings } from "./warnings.ts";
@@ -56,10 +56,15 @@ export async function decideDomain(
       warnings: [...warnings, ...standingWarnings(facts)],
     },
   };
-  const isForced = wishFor(null, config, domain) !== "take";
+  const wish = wishFor(null, config, domain);
+  const isForced = wish !== "take";
   if (!isForced && isSettled(facts)) return unchanged;
 
-  const decision = planDeploy(facts, await judge(facts, config, context));
+  const isReturning = wish === "rollback";
+  const deployed = isForced ? null : mailcow.deployed;
+  const question = { name: domain, further: null, candidate, deployed, isReturning };
+  const judged = await judge(question, config, context);
+  const decision = planDeploy(facts, { ...judged, force: isForced });
   if (decision.kind === "refuse") {
     return await recover(situation, report, decision.why, config, context);
   }
@@ -90,33 +95,6 @@ function reportOf(facts: DeployFacts, config: DeployConfig): DeployReport {
     notAfter: formatTime(leaf.notAfter),
     tlsa: tlsaRecord(leaf),
   };
-}
-
-async function judge(
-  { candidate, mailcow, domain }: DeployFacts,
-  config: DeployConfig,
-  context: RunContext,
-) {
-  const wish = wishFor(null, config, domain);
-  const isBack = wish === "rollback";
-  // Loaded where there is work: reading it takes longer than finding that there is none.
-  const { judgePair } = await import("../certificate/judgement.ts");
-  const demands = {
-    domain,
-    trust: config.trust,
-    trustKey: "deploy.trust",
-    mismatchHint: mixedHint(config.staging, null, context.now),
-  } as const;
-  const state = config.dryRun ? null : config.state;
-  const paths = isBack
-    ? installedPaths(previousDirectory(config.state))
-    : deliveredPaths(config.staging);
-  const found = await judgePair(candidate, paths, demands, state, context);
-  const unfit = isBack && found !== null ? noWayBack(found) : found;
-  const { pair, directory } = mailcow.deployed;
-  const deployedIsFit = pair !== null && isOlder(candidate, mailcow.deployed) &&
-    await judgePair(pair, installedPaths(directory), demands, state, context) === null;
-  return { unfit, deployedIsFit, force: wish !== "take" };
 }
 
 /**

@@ -1,20 +1,20 @@
 // The further names of a run: what there is of each, and what is decided of it.
 
 import { timeState } from "../certificate/certificate.ts";
-import { deliveredPaths, installedPaths, keyFits, type Pair } from "../certificate/pair.ts";
+import { keyFits, type Pair } from "../certificate/pair.ts";
 import type { DeployMemory, Loaded } from "../chain/deploy_memory.ts";
 import { type Service, serviceNames } from "../chain/mailcow.ts";
 import { placeOf, standingAt } from "../chain/name_place.ts";
 import { refuseAcme, refuseTurn } from "../chain/name_refusals.ts";
 import type { Scene } from "../chain/scene.ts";
 import { ownDirectory } from "../chain/sni.ts";
-import { mixedHint, stagedDirectory } from "../chain/staging.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import type { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
 import type { CertificateReport } from "./certificates.ts";
 import { type DeployFacts, mailHostname, type Situation } from "./facts.ts";
+import { judge } from "./judge.ts";
 import {
   isPair,
   type NameCircumstances,
@@ -22,14 +22,8 @@ import {
   type NamePlan,
   planNames,
 } from "./names.ts";
-import { ageRefusal, isOlder, type Plan, rejectedRefusal } from "./plan.ts";
-import {
-  noPrevious,
-  noWayBack,
-  previousNames,
-  previousOfName,
-  readPreviousOfName,
-} from "./previous.ts";
+import { ageRefusal, type Plan, rejectedRefusal } from "./plan.ts";
+import { noPrevious, previousNames, previousOfName, readPreviousOfName } from "./previous.ts";
 
 /** What the run is to do about a name: as ever, whatever speaks against it, or back to what it had. */
 export type Wish = "take" | "force" | "rollback";
@@ -209,35 +203,20 @@ function notMade(plan: NamePlan, refusal: Failure): NamePlan {
 async function judgeName(
   one: NameFacts,
   top: Pair | null,
-  { memory, domain, now }: Situation,
+  { memory, now }: Situation,
   config: DeployConfig,
   context: RunContext,
 ): Promise<NameFacts> {
-  const { name, candidate, own, isForced } = one;
+  const { name, candidate, own, isForced, isReturning } = one;
   if (!isPair(candidate)) return one;
-  const { judgePair } = await import("../certificate/judgement.ts");
-  const state = config.dryRun ? null : config.state;
-  const demands = {
-    domain: name,
-    trust: config.trust,
-    trustKey: "deploy.trust",
-    mismatchHint: mixedHint(config.staging, name, now),
-  } as const;
-  const isBack = wishFor(name, config, domain) === "rollback";
-  const paths = isBack
-    ? installedPaths(previousOfName(config.state, name))
-    : deliveredPaths(stagedDirectory(config.staging, name));
-  const unfit = await judgePair(candidate, paths, demands, state, context);
-  if (unfit !== null) {
-    return { ...one, candidate: isBack ? noWayBack(unfit, ` --only ${name}`) : unfit };
-  }
   const lying = own.kind === "own" ? own.directory : null;
   const isTops = lying?.pair?.leaf.fingerprint === top?.leaf.fingerprint;
-  if (lying === null || lying.pair === null || isForced || isTops) return one;
-  if (!isOlder(candidate, lying)) return one;
-  const isFit =
-    await judgePair(lying.pair, installedPaths(lying.directory), demands, state, context) === null;
+  const deployed = isForced || isTops ? null : lying;
+  const question = { name, further: name, candidate, deployed, isReturning };
+  const { unfit, deployedIsFit } = await judge(question, config, context);
   const loaded = memory.loadedFor.get(name) ?? new Map();
-  const old = ageRefusal({ candidate, deployed: lying, loaded, now }, isFit, ` --only ${name}`);
-  return old === null ? one : { ...one, candidate: old };
+  const old = () =>
+    deployed && ageRefusal({ candidate, deployed, loaded, now }, deployedIsFit, ` --only ${name}`);
+  const why = unfit ?? old();
+  return why === null ? one : { ...one, candidate: why };
 }
