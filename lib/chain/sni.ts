@@ -84,33 +84,55 @@ export function rightLeaves(
 }
 
 /** Whether only HTTPS uses the name, where nginx passes over a directory that holds the mail hostname. */
-export function isHttpsOnly(name: string): boolean {
+function isHttpsOnly(name: string): boolean {
   return /^(autodiscover|autoconfig|mta-sts)\./.test(name);
 }
 
+/** An SNI directory whose pair another one may take the place of. */
+export interface Holding {
+  /** What it is served for. */
+  readonly domains: readonly string[];
+  /** The leaf that lies there. */
+  readonly own: Pick<Certificate, "names" | "notBefore" | "notAfter"> | null;
+  /** Whether that came from here in the place of the directory's own. */
+  readonly isTaken: boolean;
+}
+
 /**
- * Which SNI directories the certificate belongs into. `domains` is what the directory is served for,
- * `own` the leaf that lies there, `isTaken` whether that came from here in the place of the
- * directory's own; `names` are those of the certificate in question, `hostname` is the mail
- * hostname. Pure.
+ * Which SNI directories the domain's certificate belongs into: `names` are those of it, `hostname` is
+ * the mail hostname. Pure.
  */
 export function belongsInto(
-  { domains, own, isTaken }: {
-    readonly domains: readonly string[];
-    readonly own: Pick<Certificate, "names" | "notBefore" | "notAfter"> | null;
-    readonly isTaken: boolean;
-  },
+  holding: Holding,
   names: readonly string[],
   hostname: string,
   now: Date,
 ): boolean {
+  const { domains } = holding;
   if (domains.length === 0) return false;
+  const needed = namesCover(domains, hostname) === null ? domains : [];
+  return mayTake(holding, { names, needed, hostname }, now);
+}
+
+/**
+ * Whether a certificate of the names may take the place of what lies there: it covers all that the
+ * directory is served for, but for what only HTTPS asks for and nginx does not serve from there; or
+ * it covers what is needed, and what lies there has expired, or was taken over when something had,
+ * and is renewed from then on. Pure.
+ */
+export function mayTake(
+  { domains, own, isTaken }: Holding,
+  { names, needed, hostname }: {
+    readonly names: readonly string[];
+    readonly needed: readonly string[];
+    readonly hostname: string;
+  },
+  now: Date,
+): boolean {
   const missing = uncovered(domains, names);
   if (missing.length === 0) return true;
-  if (namesCover(domains, hostname) === null) return false;
-  if (missing.every(isHttpsOnly)) return true;
-  if (own === null) return false;
-  // What was taken over when its own had expired is renewed from then on.
+  if (namesCover(domains, hostname) !== null && missing.every(isHttpsOnly)) return true;
+  if (own === null || uncovered(needed, names).length > 0) return false;
   return timeState(own, now) === "expired" || (isTaken && uncovered(missing, own.names).length > 0);
 }
 

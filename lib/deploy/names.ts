@@ -1,7 +1,6 @@
 // Further names: whose pair each of their directories is to carry, or why a name's is not taken. Pure.
 
 import type { Certificate } from "../certificate/certificate.ts";
-import { timeState } from "../certificate/certificate.ts";
 import { keyIsAnothers, type Pair } from "../certificate/pair.ts";
 import type { Made, Owed } from "../chain/deploy_memory.ts";
 import { type Installed, type Service, serviceNames, type SniDirectory } from "../chain/mailcow.ts";
@@ -16,8 +15,9 @@ import {
 import {
   belongsInto,
   domainsLine,
-  isHttpsOnly,
+  type Holding,
   isReadAlike,
+  mayTake,
   type OwnDirectory,
   uncovered,
 } from "../chain/sni.ts";
@@ -167,8 +167,8 @@ function refuseStanding(
     ];
     if (elsewhere.length > 0) return refuseSeveral(other.name, [standing, ...elsewhere]);
   }
-  const place = { domains: standing.domains, pair: null };
-  const fits = belongs(candidate, place, { wanted: [name], hostname, isTaken: false, now });
+  const place = { domains: standing.domains, own: null, isTaken: false };
+  const fits = belongs(candidate, place, { wanted: [name], hostname, now });
   return fits ? null : refuseUncovered(name, standing, candidate);
 }
 
@@ -235,41 +235,34 @@ function pairFor(
   const { top, hostname, now } = circumstances;
   const pairs = holders.map(({ candidate }) => candidate).filter(isPair);
   const wanted = holders.map(({ name }) => name);
+  const { domains } = own;
+  const holding = { domains, own: own.pair?.leaf ?? null };
   const isTaken = holders.some(({ wasReplaced }) => wasReplaced);
-  const fits = (pair: Pair) => belongs(pair, own, { wanted, hostname, isTaken, now });
+  const fits = (pair: Pair) => belongs(pair, { ...holding, isTaken }, { wanted, hostname, now });
   const fitting = pairs.filter(fits);
-  const [chosen] = latestFirst(fitting.filter((pair) => covers(pair, own.domains))).concat(fitting);
+  const [chosen] = latestFirst(fitting.filter((pair) => covers(pair, domains))).concat(fitting);
   if (chosen === undefined && holders.some(keepsWhatItHas)) return null;
-  const wholeTop = top !== null && covers(top, own.domains) ? top : null;
+  const wholeTop = top !== null && covers(top, domains) ? top : null;
   if (wholeTop !== null && (chosen === undefined || endsSooner(chosen, wholeTop))) return wholeTop;
   if (chosen !== undefined) return chosen;
-  const domains = { domains: own.domains, own: own.pair?.leaf ?? null, isTaken: false };
-  return top !== null && belongsInto(domains, top.leaf.names, hostname, now) ? top : null;
+  const isTops = top !== null &&
+    belongsInto({ ...holding, isTaken: false }, top.leaf.names, hostname, now);
+  return isTops ? top : null;
 }
 
-/**
- * Whether the pair may take the place of what lies in the directory: it covers all that the directory
- * is served for, but for what only HTTPS asks for and nginx does not serve from there; or what lies
- * there has expired, or was taken over when something had.
- */
+/** With the mail hostname, where that is served from there too. */
 function belongs(
-  { leaf }: Pair,
-  { domains, pair }: Pick<SniDirectory, "domains" | "pair">,
-  { wanted, hostname, isTaken, now }: {
+  { leaf: { names } }: Pair,
+  holding: Holding,
+  { wanted, hostname, now }: {
     readonly wanted: readonly string[];
     readonly hostname: string;
-    readonly isTaken: boolean;
     readonly now: Date;
   },
 ): boolean {
-  const missing = uncovered(domains, leaf.names);
-  if (missing.length === 0) return true;
-  const isMailcows = namesCover(domains, hostname) !== null;
-  if (isMailcows && missing.every(isHttpsOnly)) return true;
+  const isMailcows = namesCover(holding.domains, hostname) !== null;
   const needed = isMailcows ? [...wanted, hostname] : wanted;
-  if (pair === null || uncovered(needed, leaf.names).length > 0) return false;
-  return timeState(pair.leaf, now) === "expired" ||
-    (isTaken && uncovered(missing, pair.leaf.names).length > 0);
+  return mayTake(holding, { names, needed, hostname }, now);
 }
 
 /** What it has is better than what would stand in, or was not asked to make room for that. */
