@@ -769,6 +769,21 @@ Deno.test("records that fit another host's port 25 are its own, and only noted",
   );
 });
 
+Deno.test("of a record for what is gone back to, it is told to leave the others there", async () => {
+  await using ca = await authority();
+  const [now, back] = [await ca.issue({ names: [NAME] }), await ca.issue({ names: [NAME] })];
+  const dane = explain({
+    ...{ kind: "secure", owner: OWNER, ttlSeconds: 3600 },
+    records: [await tlsa(now)],
+  });
+  const change = { before: [chainOf(now)], next: chainOf(back), reached: [] };
+  const { error, hint } = foretell(
+    ...[NAME, dane, change, { isHere: true, isRollback: true }, new Date()] as const,
+  );
+  match(error ?? "", /fits the certificate that is gone back to: publish .*back until they see it/);
+  match(hint ?? "", /^leave the other records where they are: .* comes back with a later certsync/);
+});
+
 Deno.test("what was foreseen of a pair that is not there is not told", () => {
   const foreseen = { error: "publish it", hint: "keep it", warnings: [], notes: [] };
   const report = { ...emptyDeployReport(null), outcome: "deployed", installed: ["x"] } as const;

@@ -353,8 +353,14 @@ Deno.test("no directory is made while the running acme-mailcow would move it awa
     refusalOf(result.json(), SHOP),
     /backups\/; hint: .*with: cd \S+ && docker compose up -d acme-mailcow; then: certsync deploy/,
   );
+  host.docker.trouble = "engine-down"; // so that nobody can tell
+  match(
+    refusalOf((await host.deploy(["--json"])).json(), SHOP),
+    /^no directory can be made.*docker does not tell.*: docker ps; then run certsync deploy .*again$/,
+  );
   equal(await textOf(`${host.mailcow.ssl}/${SHOP}/domains`), "");
   deepEqual(restarts(host), []);
+  host.docker.trouble = "none";
   host.docker.acme = "y";
   equal((await host.deploy()).code, 0);
   assertServes(host, { [SHOP]: shop });

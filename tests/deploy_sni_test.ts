@@ -132,6 +132,14 @@ Deno.test("deploy touches nothing where it cannot read whom a directory is for",
   const { code, stderr } = await host.assertUntouched(() => host.deploy([], { under }));
   equal(code, 1);
   match(stderr, /^ERROR: .*cannot be judged: its file "domains" cannot be read/m);
+  await Deno.writeTextFile(`${directory}/domains`, `${NAME} `.repeat(8_000));
+  const large = await host.assertUntouched(() => host.deploy());
+  equal(large.code, 1);
+  match(large.stderr, /^ERROR: .*\/mail.*cannot be judged: its file "domains" is larger than/m);
+  match(large.stderr, /^hint: nothing was changed; mend that file, or move the directory out of/m);
+  await Deno.rename(directory, `${host.mailcow.root}/out`);
+  equal((await host.deploy()).code, 0);
+  await host.assertInstalled(fresh);
 });
 
 Deno.test("an expired pair is not put into a directory again and again", async () => {

@@ -598,6 +598,26 @@ Deno.test("status on a mail host gives the way out, and it is one", async (t) =>
       },
     })),
     {
+      what: "a service that has no container",
+      point: "postfix-mailcow",
+      state: "error",
+      words: /^has no container$/,
+      mend: /^cd \S+ && docker compose up -d postfix-mailcow$/,
+      arrange: ({ host }) => {
+        const others = ["dovecot-mailcow", "nginx-mailcow"].map((Service) =>
+          JSON.stringify({ ID: Service, Service, State: "running" })
+        );
+        host.docker.intercept = ({ argv }) => {
+          const call = argv.join(" ");
+          if (call.endsWith(" up -d postfix-mailcow")) {
+            host.docker.intercept = () => undefined;
+            return { code: 0 };
+          }
+          return / ps --all /.test(call) ? { code: 0, stdout: others.join("\n") } : undefined;
+        };
+      },
+    },
+    {
       what: "an engine that is down",
       point: "docker",
       state: "error",
