@@ -1,6 +1,5 @@
 // A certificate with its key: judged as DER, and installed as that very DER, written anew.
 
-import { createHash, createPrivateKey } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { timingSafeEqual } from "@std/crypto/timing-safe-equal";
@@ -21,6 +20,7 @@ import {
   twoReadings,
 } from "./certificate.ts";
 import { objectIdentifier, readElement, readElements, tags } from "./der.ts";
+import { fits } from "./key_fit.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -179,27 +179,6 @@ export function keyIsAnothers({ leaf, keyPem }: Pair): boolean {
 /** Whether the key is of none of the certificates, as after one half of a push or of a renewal. */
 export function isMixed({ chain, keyPem }: Pair): boolean {
   return chain.every((certificate) => fits(certificate, keyPem) === false);
-}
-
-/** What was found once: it takes a hundred times as long as to know it by its hash. */
-const found = new Map<string, boolean | null>();
-
-/** Null for keys that node:crypto does not know. */
-function fits({ x509, fingerprint }: Certificate, keyPem: Bytes): boolean | null {
-  const both = `${fingerprint} ${createHash("sha256").update(keyPem).digest("hex")}`;
-  const before = found.get(both);
-  if (before !== undefined) return before;
-  const is = checkKey(x509, keyPem);
-  found.set(both, is);
-  return is;
-}
-
-function checkKey(x509: Certificate["x509"], keyPem: Bytes): boolean | null {
-  try {
-    return x509.checkPrivateKey(createPrivateKey(new TextDecoder().decode(keyPem)));
-  } catch {
-    return null;
-  }
 }
 
 /** Whether two pairs are the same DER. */

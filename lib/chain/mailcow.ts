@@ -2,6 +2,7 @@
 
 import * as fs from "node:fs";
 import { join, resolve } from "node:path";
+import { parseOnce } from "../certificate/known_pairs.ts";
 import {
   CERTIFICATE_MODE,
   installedPaths,
@@ -10,7 +11,6 @@ import {
   type Pair,
   type PairFiles,
   type PairPaths,
-  parsePair,
 } from "../certificate/pair.ts";
 import { asRoot, explain, Failure, quote } from "../failure.ts";
 import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
@@ -170,7 +170,7 @@ type Parsed = Pick<Installed, "pair" | "problem">;
 
 function parseInstalled(files: PairFiles, paths: PairPaths): Parsed {
   try {
-    return { pair: parsePair(files, paths, "lenient"), problem: null };
+    return { pair: parseOnce(files, paths, "lenient"), problem: null };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     return { pair: null, problem: error.message };

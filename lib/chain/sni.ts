@@ -154,10 +154,7 @@ export type OwnDirectory =
 
 /** The directory whose `domains` holds the name exactly, as whoever wrote it meant it. Pure. */
 export function ownDirectory(name: string, sniDirectories: readonly SniDirectory[]): OwnDirectory {
-  const dotted = `${name}.`; // which makes it another name to every service
-  const holding = sniDirectories.filter(({ domains }) =>
-    domains.includes(name) || domains.includes(dotted)
-  );
+  const holding = holdersIn(sniDirectories).get(name) ?? [];
   const [directory, ...others] = holding;
   if (directory === undefined) return { kind: "none" };
   if (others.length > 0) return { kind: "several", directories: holding };
@@ -173,6 +170,28 @@ export function claimedDirectories(owns: readonly OwnDirectory[]): Set<string> {
     const directories = own.kind === "several" ? own.directories : [own.directory];
     return directories.map(({ directory }) => directory);
   }));
+}
+
+/** By each name, looked through once: a hundred names ask the same hundred directories. */
+const holders = new WeakMap<readonly SniDirectory[], ReadonlyMap<string, SniDirectory[]>>();
+
+function holdersIn(
+  sniDirectories: readonly SniDirectory[],
+): ReadonlyMap<string, readonly SniDirectory[]> {
+  const known = holders.get(sniDirectories);
+  if (known !== undefined) return known;
+  const byName = new Map<string, SniDirectory[]>();
+  for (const directory of sniDirectories) {
+    // A dot behind it makes it another name to every service.
+    const meant = new Set(directory.domains.flatMap((word) => [word, word.replace(/\.$/, "")]));
+    for (const name of meant) {
+      const before = byName.get(name);
+      if (before === undefined) byName.set(name, [directory]);
+      else before.push(directory);
+    }
+  }
+  holders.set(sniDirectories, byName);
+  return byName;
 }
 
 /** Whether the three services find the same names in the file: one line, single words, no other space. */

@@ -3,13 +3,8 @@
 
 import * as fs from "node:fs";
 import { join } from "node:path";
-import {
-  deliveredPaths,
-  isMixed,
-  type Pair,
-  type PairFiles,
-  parsePair,
-} from "../certificate/pair.ts";
+import { parseOnce } from "../certificate/known_pairs.ts";
+import { deliveredPaths, isMixed, type Pair, type PairFiles } from "../certificate/pair.ts";
 import { asRoot, explain, Failure, quote } from "../failure.ts";
 import { formatMode } from "../files/exposure.ts";
 import { lookAt } from "../files/look_at.ts";
@@ -108,7 +103,7 @@ function lookInto(place: Place, last: Look | null): Look {
   try {
     files = readFiles(place);
     if (last?.files && sameFiles(files, last.files)) return last;
-    const staged = parsePair(files, pathsIn(place));
+    const staged = parseOnce(files, pathsIn(place));
     return { place, files, staged, isWhole: !isMixed(staged) };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
@@ -216,7 +211,7 @@ export function stagingWarnings(directory: string): string[] {
 /** What is judged is the DER of what was read once. Throws a Failure that says what is wrong. */
 export function readStaged(staging: string, name: string | null = null): Pair {
   const place = { staging, name };
-  return parsePair(readFiles(place), pathsIn(place));
+  return parseOnce(readFiles(place), pathsIn(place));
 }
 
 /** The very bytes for each name, by the same rules. Throws a Failure. */

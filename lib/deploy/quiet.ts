@@ -3,6 +3,7 @@
 
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
+import { foundFitting, recallFitting } from "../certificate/key_fit.ts";
 import type { PairFiles } from "../certificate/pair.ts";
 import { ownDirectory } from "../chain/sni.ts";
 import { readStagedFiles } from "../chain/staging.ts";
@@ -20,6 +21,8 @@ interface Quiet {
   /** The end of the first one to expire. */
   readonly until: string;
   readonly certificates: readonly CertificateReport[];
+  /** Which keys fit which leaves, for the runs that find something to do for a few of them. */
+  readonly fitting?: readonly string[];
 }
 
 /** What is to be told of each name; null where anything is other than it was, or is not known. */
@@ -30,6 +33,7 @@ export function quietNames(
   if (config.also.length === 0 || config.force || config.rollback) return null;
   if (beginning.memory.owed.size > 0) return null;
   const known = parseQuiet(readStateOrNothing(config.state, FILE));
+  recallFitting(known?.fitting ?? []);
   if (known === null || new Date(known.until) < beginning.now) return null;
   return known.digest === digestOf(config, beginning) ? known.certificates : null;
 }
@@ -45,7 +49,7 @@ export function rememberQuiet(
   const ends = certificates.map(({ notAfter }) => notAfter ?? "").sort();
   if (digest === null || ends[0] === undefined || ends[0] === "") return;
   const quiet: Quiet = {
-    ...{ digest, until: ends[0] },
+    ...{ digest, until: ends[0], fitting: foundFitting() },
     certificates: certificates.map((one) => ({
       ...{ ...one, outcome: "unchanged", replaces: null, replacesDaysLeft: null },
     })),
