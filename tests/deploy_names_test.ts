@@ -317,7 +317,7 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
       if (one.follow === undefined) return;
       const hint = refusalOf(result.json(), SHOP).split("; hint: ")[1] ?? "";
       const parts = hint.split(/; then: |, then: |: (?=printf)/);
-      const commands = parts.filter((part) => /^(printf|docker compose) /.test(part));
+      const commands = parts.filter((part) => /^(cd|printf|docker compose) /.test(part));
       equal(parts.at(-1), `certsync deploy --config "${host.config}"`);
       await one.follow(host, commands);
       const after = await host.deploy(["--json"]);
