@@ -3,7 +3,7 @@
 import { fstatSync } from "node:fs";
 import { type Flags, readCommandLine, valueIn, wantsJson } from "./lib/cli/command_line.ts";
 import { commandHelp, type CommandName, overview } from "./lib/cli/commands.ts";
-import { withNamedFile } from "./lib/config/named_file.ts";
+import { commandsHere, setupsHere, withNamedFile } from "./lib/config/named_file.ts";
 import { isOneMachine, ofOneMachine } from "./lib/config/one_machine.ts";
 import {
   isJournal,
@@ -42,8 +42,6 @@ interface Command<Config, R extends Report> {
   /** In lines. */
   words(report: R, config: Config | null, presentation: Presentation): string[];
   ending(report: R): Ending;
-  /** The commands that its words tell to type on this very host, where the run was given a config file. */
-  readonly here?: readonly CommandName[];
 }
 
 interface Call {
@@ -150,6 +148,7 @@ async function report<Config, R extends Report>(
   let config: Config | null = null;
   let exposed: readonly string[] = [];
   let isAlone = false;
+  let here = commandsHere(name, null);
   let outcome: R;
   let ending: Ending;
   try {
@@ -158,6 +157,7 @@ async function report<Config, R extends Report>(
     exposed = configWarnings(flags.value("config"));
     const file = await readConfigFile(flags.value("config"));
     isAlone = isOneMachine(file);
+    here = commandsHere(name, file);
     config = command.config(file, flags);
     outcome = await command.run(config, makeRunContext(flags));
     ending = command.ending(outcome);
@@ -174,7 +174,7 @@ async function report<Config, R extends Report>(
   if (isAlone) outcome = ofOneMachine(outcome);
   const isMisused = flags instanceof UsageFailure;
   const named = isMisused ? undefined : flags.value("config");
-  if (named !== undefined && command.here) outcome = withNamedFile(outcome, named, command.here);
+  if (named !== undefined) outcome = withNamedFile(outcome, named, here);
   const output = isMisused ? undefined : flags.value("output");
   const isJson = wantsJson(argv);
   const isSilent = !isMisused && flags.has("quiet") && (ending === "idle" || ending === "ok");
@@ -206,7 +206,13 @@ async function script(
     return "done";
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    terminal.diagnose(error);
+    const { message, hint } = error;
+    const named = flags instanceof UsageFailure ? undefined : flags.value("config");
+    const here = flags instanceof UsageFailure ? [] : setupsHere(flags.operands);
+    terminal.diagnose({
+      message,
+      hint: named === undefined ? hint : withNamedFile(hint, named, here),
+    });
     return error instanceof UsageFailure ? "misused" : "failed";
   }
 }

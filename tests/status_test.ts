@@ -521,7 +521,7 @@ Deno.test("status tells of a target what its greeting can show, and the way out 
       what: "a push that runs",
       state: "unknown",
       words: /^a push is running$/,
-      mend: /^run certsync status again when that has ended$/,
+      mend: /^run certsync status --config "[^"]+" again when that has ended$/,
       arrange: async ({ scene }) => {
         await Deno.mkdir(scene.state, { mode: 0o700 });
         const lock = await Deno.open(`${scene.state}/lock`, { create: true, write: true });

@@ -107,7 +107,7 @@ Deno.test("each leg that is left behind is named, with what to do about it", asy
     equal(code, 2);
     match(
       stdout,
-      /^21 of 23 match, stale at served: run on the mail host: certsync deploy$/m,
+      /^21 of 23 match, stale at served: run on the mail host: certsync deploy --config "[^"]+"$/m,
     );
     equal(stdout.match(/^[>|] .*/gm)?.every((line) => line.includes("https://")), true);
     await all.services.restart("nginx");
@@ -129,7 +129,7 @@ Deno.test("a renewal that is not a day old may still be on its way, an older one
   match(warning.stdout, /^> {2}pushed .* not yet here$/m);
   match(
     warning.stdout,
-    /, stale at pushed: run on the NPM host: certsync push; then on the mail /m,
+    /, stale at pushed: run on the NPM host: certsync push --config "[^"]+"; then on the mail /m,
   );
 
   await all.npm.renew(5, older);
@@ -490,7 +490,7 @@ Deno.test("where nothing was pushed or staged yet the chain is stuck, which is n
   const { code, stdout } = await all.verify();
   equal(code, 2);
   match(stdout, /^> {2}pushed .* nothing there yet$/m);
-  match(stdout, /, stale at pushed: run on the NPM host: certsync push$/m);
+  match(stdout, /, stale at pushed: run on the NPM host: certsync push --config "[^"]+"$/m);
 
   await all.push(all.current);
   for (const name of ["fullchain.pem", "privkey.pem"]) await Deno.remove(`${all.incoming}/${name}`);

@@ -53,13 +53,12 @@ function commandsToTell(flags: Flags): CommandsToTell {
   const told = (name: string, inFull: (text: string) => string = (text) => text) =>
     (flags.values(name) ?? [flags.value(name)].flatMap((text) => text ?? []))
       .map((text) => ` --${name} ${shellWord(inFull(text))}`).join("");
-  const config = told("config", resolve);
-  const push = `certsync push${config}${told("domain")}${told("also")}${told("to")}`;
+  const push = `certsync push${told("domain")}${told("also")}${told("to")}`;
   const source = told("source", (text) => text.includes("/") ? resolve(text) : text);
   return {
     push,
     again: `${push}${source}${flags.has("force") ? " --force" : ""}`,
-    find: `certsync find-npm-dir${config}${told("live", resolve)}`,
+    find: `certsync find-npm-dir${told("live", resolve)}`,
   };
 }
 

@@ -334,5 +334,4 @@ export const deployCommand = {
   empty: emptyDeployReport,
   words: describeDeploy,
   ending,
-  here: ["deploy", "status", "verify"],
 } as const;

@@ -132,7 +132,7 @@ function noRole(config: StatusConfig): Point {
       `${
         withKey(dutyOf("deploy", config).setup)
       }; where both are on this machine: certsync setup ` +
-      `local${told(config)} --domain ${domainOf(config)} | sh`,
+      `local --domain ${domainOf(config)} | sh`,
   );
 }
 
@@ -141,17 +141,12 @@ function withKey(setup: string): string {
   return setup.replace(/^(certsync setup deploy)(.*) \| sh$/, "$1$2 --authorized-key '…' | sh");
 }
 
-function told({ path }: StatusConfig): string {
-  return path === STANDARD_FILE ? "" : ` --config ${shellWord(path)}`;
-}
-
 function domainOf({ file }: StatusConfig): string {
   return file.domain ?? "mail.example.org";
 }
 
 function dutyOf(role: Role, config: StatusConfig): Duty {
   const { file, push, deploy } = config;
-  const given = told(config);
   const domain = domainOf(config);
   const to = push instanceof Failure
     ? [`certsync@${domain}:/home/certsync/incoming/`]
@@ -159,23 +154,23 @@ function dutyOf(role: Role, config: StatusConfig): Duty {
   const also = (file.also ?? []).map((name) => ` --also ${name}`).join("");
   const targets = to.map((text) => ` --to ${shellWord(text)}`).join("");
   const local = isOneMachine(file) || (role === "push" && to.every((text) => text.startsWith("/")))
-    ? `certsync setup local${given} --domain ${domain}${also} | sh`
+    ? `certsync setup local --domain ${domain}${also} | sh`
     : null;
   switch (role) {
     case "push":
       return {
         role,
         watches: [],
-        setup: local ?? `certsync setup push${given} --domain ${domain}${also}${targets} | sh`,
+        setup: local ?? `certsync setup push --domain ${domain}${also}${targets} | sh`,
       };
     case "deploy":
       return {
         role,
         watches: deploy instanceof Failure ? [] : [deploy.staging.replace(/(.)\/+$/, "$1")],
-        setup: local ?? `certsync setup deploy${given}${also} | sh`,
+        setup: local ?? `certsync setup deploy${also} | sh`,
       };
     case "verify":
-      return { role, watches: null, setup: `certsync setup monitor${given} | sh` };
+      return { role, watches: null, setup: `certsync setup monitor | sh` };
   }
 }
 
