@@ -43,6 +43,7 @@ interface Chain extends AsyncDisposable {
   serve(leaf: Served): Promise<void>;
   /** In Nginx Proxy Manager. */
   renew(leaf: Leaf): Promise<void>;
+  config(view: View): string;
   verify(view: View): Promise<VerifyReport>;
   /** By the binary. */
   run(view: View, options: CertsyncOptions, ...more: string[]): Promise<CertsyncResult>;
@@ -135,7 +136,7 @@ async function chain(): Promise<Chain> {
   await Deno.chmod(host.mailcow.confFile, 0o600); // as mailcow leaves it
   const owned = stack.move();
   return {
-    ...{ ca, host, current, next, pushState, issue, settle, stage, put, serve, renew },
+    ...{ ca, host, current, next, pushState, issue, settle, stage, put, serve, renew, config },
     get npm() {
       return npm;
     },
@@ -508,7 +509,10 @@ Deno.test("who may read nothing is told why, and root sees that all match", {
   await all.settle(all.current);
   const under = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
   const nobody = (...more: string[]) => all.run("mail host", { under, cwd: "/" }, ...more);
-  const asRoot = [{ host: "this host, as root", command: "certsync verify" }];
+  const asRoot = [{
+    host: "this host, as root",
+    command: `certsync verify --config "${all.config("mail host")}"`,
+  }];
 
   const some = (await nobody()).json();
   deepEqual([some.status, some.staleAt, some.next], ["critical", null, asRoot]);

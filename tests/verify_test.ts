@@ -499,7 +499,7 @@ Deno.test("where nothing was pushed or staged yet the chain is stuck, which is n
   match(empty.stdout, /^> {2}staged .* nothing there yet$/m);
   match(
     empty.stdout,
-    /^6 of 7 match, stale at staged: run on the NPM host: certsync push --force$/m,
+    /^6 of 7 match, stale at staged: run on the NPM host: certsync push --config "[^"]+" --force$/m,
   );
 });
 
