@@ -519,6 +519,11 @@ Deno.test("who may read nothing is told why, and root sees that all match", {
   const nothing = await nobody("--leg", "staged", "--leg", "deployed");
   deepEqual([nothing.code, nothing.json().status, nothing.json().next], [3, "unknown", asRoot]);
   match(nothing.json().error, /^nothing could be compared: .* may not be read by this user, and 1/);
+  const text = ["verify", "--config", all.config("mail host"), "--leg=staged", "--leg=deployed"];
+  match(
+    (await certsync(text, { under, cwd: "/" })).stdout,
+    /\nrun on this host, as root: certsync verify --config "[^"]+"\n$/,
+  );
   equal((await nobody("--leg", "served")).code, 0);
   equal((await all.run("mail host", {})).code, 0);
 });

@@ -16,8 +16,14 @@ export function describeVerify(report: VerifyReport, look: Look): string[] {
     ...describeErrors(report.legs),
     ...timers,
     ...describeUnseen(report),
-    look.paint(summarize(report), report.status),
+    ...lastLine(report).map((line) => look.paint(line, report.status)),
   ];
+}
+
+/** Why nothing could be compared is told on stderr, to whoever watches that. */
+function lastLine(report: VerifyReport): string[] {
+  if (report.status !== "unknown") return [summarize(report)];
+  return report.next.length === 0 ? [] : [formatSteps(report.next)];
 }
 
 /** In full what the table only calls by few words; a line each, which nobody breaks. */
@@ -62,7 +68,6 @@ function describeUnseen({ legs, next }: VerifyReport): string[] {
 /** How many copies match, and what to do next: the last line. */
 export function summarize(report: VerifyReport): string {
   const { status, staleAt, certificates, legs, next } = report;
-  if (status === "unknown") return report.error ?? "nothing could be compared";
   const count = describeCount(legs);
   const leg = legs.find(({ stale }) => stale) ?? legs.find((leg) => leg.status === status);
   if (status === "ok" || leg === undefined) return count;
