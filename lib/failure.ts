@@ -72,6 +72,7 @@ const systemErrors: Record<string, readonly [words: string, hint?: Hint]> = {
   ],
   EACCES: ["permission denied", refusedHint],
   EPERM: ["operation not permitted", refusedHint],
+  EBUSY: ["it is in use", "see with findmnt whether something is mounted there, and unmount it"],
   EIO: ["input/output error", "look at the disk: dmesg tells more"],
   EMFILE: ["too many open files"],
   ENFILE: ["too many open files on this host"],

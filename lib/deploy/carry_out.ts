@@ -1,10 +1,12 @@
 // Carries out what deploy decided: installs, has it loaded, looks at the wire, and goes back.
 
+import { keyMatches } from "../certificate/judgement.ts";
+import type { Pair } from "../certificate/pair.ts";
 import { type Owed, readMemory, type Rejected } from "../chain/deploy_memory.ts";
 import { readMailcow, type Service, serviceNames } from "../chain/mailcow.ts";
 import { ACME_WARNING, readScene, type Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
-import { Failure } from "../failure.ts";
+import { Failure, orFailure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { applyAll, obstacleToStart } from "./apply_all.ts";
 import { reportName, summarizeName, withFailure } from "./certificates.ts";
@@ -53,6 +55,7 @@ export async function carryOut(
 ): Promise<DeployReport> {
   const certificates = found.further.map((one) => reportName(one, found.now));
   let soFar: DeployReport = { ...report, certificates };
+  let hindrance: Failure | null = null;
   try {
     const scene = known ?? await readScene(found.mailcow, config, context);
     const gone = goneDirectories(found, config.also);
@@ -62,17 +65,24 @@ export async function carryOut(
       const names = debt.get(service) ?? new Set();
       return !names.isSubsetOf(new Set(found.further.map(({ name }) => name)));
     };
-    const plan = own ?? { ...NOTHING, services: serviceNames.filter(isBeside) };
+    const planned = own ?? { ...NOTHING, services: serviceNames.filter(isBeside) };
     const isAcmeBehind = scene.isAcmeBehind ?? decided.memory.isAcmeBehind;
     writeAcme(config.state, scene.isAcmeBehind);
-    const services = servicesToTell(plan, decided);
+    const services = servicesToTell(planned, decided);
     const answered = await askBefore(services, decided, scene, config, context);
-    const deed = { plan, facts: decided, rejected };
-    const { installed, failures } = await installEverything(deed, answered, config, context);
+    const deed = { plan: planned, facts: decided, rejected };
+    const { installed, failures, hindered } = await installEverything(
+      ...[deed, answered, config, context] as const,
+    );
+    hindrance = hindered?.failure ?? null;
+    const plan = hindered === null ? planned : { ...NOTHING, services };
     if (installed.length > 0) context.tell(`installed ${installed.join(" ")}`);
     const further = decided.further.filter(({ name }) => !failures.has(name));
     const { owed } = readMemory(config.state);
-    const facts: DeployFacts = { ...decided, further, memory: { ...decided.memory, owed } };
+    const facts: DeployFacts = {
+      ...{ ...decided, further, memory: { ...decided.memory, owed } },
+      candidate: hindered?.goesOn ?? decided.candidate,
+    };
     soFar = {
       ...soFar,
       installed,
@@ -99,25 +109,30 @@ export async function carryOut(
     };
     const failing = await failingServices(outcomes, scene, context);
     const due = await planReturns(failing, outcomes, facts, config.state, context);
-    if (due.returns.length > 0) {
-      const fall = { ...due, failing, outcomes, answered, rejected: rejected.now };
-      return await rollBack(fall, plan, current, scene, done, config, context);
+    const returns = due.returns.filter(({ name }) => name !== null || hindrance === null);
+    if (returns.length > 0) {
+      const fall = { ...due, returns, failing, outcomes, answered, rejected: rejected.now };
+      return withHindrance(
+        await rollBack(fall, plan, current, scene, done, config, context),
+        hindrance,
+      );
     }
     const wrongs = ["silent", "stale", "unhelped"] as const;
     remember({ outcomes, failing, wrongs, answered }, current, scene, config.state);
     // What is deployed well after all:
-    const confirmed = [null, ...further.map(({ name }) => name)]
+    const confirmed = [...(hindrance === null ? [null] : []), ...further.map(({ name }) => name)]
       .filter((name) => outcomesFor(name, outcomes, facts).every(({ isConfirmed }) => isConfirmed));
     clearNames(confirmed, current, rejected.now, config.state);
-    return soFar;
+    return withHindrance(soFar, hindrance);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     // With what is done, and what went wrong, by now.
-    const words = [soFar.error, error.message].filter((words) => words !== undefined);
+    const words = [hindrance?.message, soFar.error, error.message]
+      .filter((words) => words !== undefined);
     const undone = context.stop.aborted && soFar.installed.length > 0
       ? "it is installed, but not seen to be served yet: run certsync deploy again"
       : undefined;
-    const hint = error.hint ?? undone ?? soFar.hint;
+    const hint = error.hint ?? undone ?? hindrance?.hint ?? soFar.hint;
     const begun = new Set(
       found.further.filter(({ deed }) => deed !== "none").map(({ name }) => name),
     );
@@ -133,12 +148,25 @@ export async function carryOut(
   }
 }
 
+/** The domain's own pair is not where it belongs, whatever else became of the run. */
+function withHindrance(report: DeployReport, hindrance: Failure | null): DeployReport {
+  if (hindrance === null) return report;
+  const words = [hindrance.message, report.error].filter((words) => words !== undefined);
+  const hint = hindrance.hint ?? report.hint;
+  return failed(report, "failed", { message: words.join("; "), hint });
+}
+
+interface InstalledAll extends Installed {
+  /** Why the domain's pair could not be put where it belongs, and what the top level goes on with. */
+  readonly hindered: { readonly failure: Failure; readonly goesOn: Pair } | null;
+}
+
 async function installEverything(
   { plan, facts, rejected }: { plan: Plan; facts: DeployFacts; rejected: Deed["rejected"] },
   answered: LastAnswers,
   config: DeployConfig,
   context: RunContext,
-): Promise<Installed> {
+): Promise<InstalledAll> {
   const { state } = config;
   const { further, domain } = facts;
   const installations = planInstallations(
@@ -162,11 +190,44 @@ async function installEverything(
     owe(further, facts.memory.owed, state);
     await keep(replaced.filter((one) => !isReturning(one)));
   }
-  const own = installAll(installations);
+  const own = orFailure(() => installAll(installations));
+  const hindered = own instanceof Failure
+    ? { failure: own, goesOn: await goesOnWith(own, facts, config, context) }
+    : null;
   const { installed, failures } = installNames(further, state);
   // What is gone back to is the previous pair itself, which lies nowhere else until it is installed.
-  await keep(replaced.filter((one) => isReturning(one) && !failures.has(one.name ?? "")));
-  return { installed: [...own, ...installed], failures };
+  await keep(
+    replaced.filter((one) =>
+      isReturning(one) && (one.name === null ? hindered === null : !failures.has(one.name))
+    ),
+  );
+  // Theirs is the pair that was to be at the top level.
+  const waiting = own instanceof Failure
+    ? further.filter(({ directory, serving }) =>
+      directory === null && serving?.leaf.fingerprint === facts.candidate.leaf.fingerprint
+    ).map(({ name }) => [name, own] as const)
+    : [];
+  return {
+    installed: [...(own instanceof Failure ? [] : own), ...installed],
+    failures: new Map([...waiting, ...failures]),
+    hindered,
+  };
+}
+
+/**
+ * The pair at the top level, with which the services can go on, and start, while further names get
+ * theirs. Throws the failure where that is none, or nobody else has anything to get.
+ */
+async function goesOnWith(
+  failure: Failure,
+  { further }: DeployFacts,
+  config: DeployConfig,
+  context: RunContext,
+): Promise<Pair> {
+  const { pair } = readMailcow(config.mailcow).deployed;
+  const hasOwn = further.some(({ directory, deed }) => directory !== null && deed !== "none");
+  if (!hasOwn || pair === null || !await keyMatches(pair, context)) throw failure;
+  return pair;
 }
 
 /** As mailcow does it itself where the number of directories changes. */

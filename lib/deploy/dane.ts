@@ -23,6 +23,7 @@ import { claimants } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { formatAddress } from "../values/endpoint_url.ts";
+import type { CertificateReport } from "./certificates.ts";
 import { type DeployFacts, servedPlaces } from "./facts.ts";
 import type { NamePlan } from "./names.ts";
 import type { Plan } from "./plan.ts";
@@ -238,7 +239,9 @@ export function withForesights(
 /** Without those of the names whose pair could not be put where it belongs. Pure. */
 export function comeTrue(
   foreseen: ReadonlyMap<string, Foresight>,
-  { certificates, installed }: Pick<DeployReport, "certificates" | "installed">,
+  { certificates, installed }: Pick<DeployReport, "installed"> & {
+    readonly certificates: readonly Pick<CertificateReport, "name" | "outcome">[];
+  },
   further: readonly Pick<NamePlan, "name" | "directory">[],
 ): ReadonlyMap<string, Foresight> {
   const lacking = new Set(

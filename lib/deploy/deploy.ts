@@ -306,8 +306,14 @@ async function lookAtDane(
   return {
     scene,
     beforehand: (report: DeployReport) => withForesights(report, foreseen, "before"),
-    afterwards: (report: DeployReport) =>
-      withForesights(report, comeTrue(foreseen, report, facts.further), "after"),
+    afterwards: (report: DeployReport) => {
+      const { outcome, installed } = report;
+      const own = { name: facts.domain, outcome };
+      const [directory = null] = plan?.directories ?? [];
+      const seen = { installed, certificates: [own, ...report.certificates] };
+      const places = [{ name: facts.domain, directory }, ...facts.further];
+      return withForesights(report, comeTrue(foreseen, seen, places), "after");
+    },
   };
 }
 

@@ -6,6 +6,7 @@ import type { Rejected } from "../chain/deploy_memory.ts";
 import { readMailcow, serviceNames } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
+import { Failure, orFailure } from "../failure.ts";
 import { composeCommand } from "../programs/compose.ts";
 import type { RunContext } from "../run_context.ts";
 import { formatTime } from "../values/time.ts";
@@ -22,7 +23,8 @@ import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import { outcomesFor } from "./questions.ts";
 import { remember } from "./remember.ts";
-import { type DeployReport, describeSilence, summarize } from "./report.ts";
+import { type DeployReport, describeSilence, failed, summarize } from "./report.ts";
+import type { Verdict } from "./wire.ts";
 
 /** Puts back what fell. */
 export async function rollBack(
@@ -42,7 +44,7 @@ export async function rollBack(
   const refused = new Set(returns.map(({ refused }) => refused.leaf.fingerprint));
   const { suspects } = facts.memory;
   writeSuspects(config.state, isBlamed ? suspects.difference(refused) : suspects.union(refused));
-  const { back, current, failures } = putBack(
+  const { back, current, failures, hindrance } = putBack(
     returns,
     { ...facts, memory: forget(facts, now) },
     config,
@@ -61,7 +63,9 @@ export async function rollBack(
   const returned = await applyAll(modes, current, answered, scene, config, context);
   settleOwed(returned, config.state);
   // What is as silent with the former certificate is not owed one any more.
-  const run = { outcomes: returned, failing: [], wrongs: ["stale", "unhelped"], answered } as const;
+  const isBack = hindrance === null && failures.size === 0;
+  const wrongs: Verdict[] = isBack ? ["stale", "unhelped"] : ["stale", "unhelped", "silent"];
+  const run = { outcomes: returned, failing: [], wrongs, answered };
   remember(run, { ...back, mailcow: current.mailcow }, scene, config.state);
 
   const after = summarize(
@@ -76,9 +80,13 @@ export async function rollBack(
   const tell = (one: Return) => describeReturn(one, outcomes, facts, isBlamed, why);
   const own = returns.find(({ name }) => name === null);
   const changesTop = plan.changesLeaf && own === undefined;
+  const stuck = ({ message, hint }: Failure) => ({
+    message: `${silence}; but what was there before could not be put back: ${message}`,
+    hint,
+  });
   return {
-    ...after,
-    ...(own !== undefined && {
+    ...(hindrance === null ? after : failed(after, "failed", stuck(hindrance))),
+    ...(own !== undefined && hindrance === null && {
       outcome: "rolled-back",
       ...withTrouble(tell(own), after),
       notes: describeFormer(own, report),
@@ -86,11 +94,7 @@ export async function rollBack(
     certificates: report.certificates.map((before): CertificateReport => {
       const one = back.further.find(({ name }) => name === before.name);
       const failure = failures.get(before.name);
-      if (failure !== undefined) {
-        const message = `${silence}; but what was there before could not be put back: ` +
-          failure.message;
-        return withFailure(before, { message, hint: failure.hint });
-      }
+      if (failure !== undefined) return withFailure(before, stuck(failure));
       if (one === undefined) return before;
       const fallen = returns.find(({ name }) => name === one.name);
       const known = { ...current, memory: facts.memory };
@@ -140,12 +144,20 @@ function forget({ memory, further }: DeployFacts, rejected: Rejected) {
   return { ...memory, loaded: new Map(), loadedFor, unhelped: new Map(), rejected };
 }
 
-/** The facts as they are then: by what is to be served, and by what lies there. */
+interface PutBack extends Pick<Installed, "failures"> {
+  /** By what is to be served. */
+  readonly back: DeployFacts;
+  /** By what lies there too. */
+  readonly current: DeployFacts;
+  /** Why the domain's pair could not be put back: that stops no further name's. */
+  readonly hindrance: Failure | null;
+}
+
 function putBack(
   returns: readonly Return[],
   facts: DeployFacts,
   config: DeployConfig,
-): { back: DeployFacts; current: DeployFacts } & Pick<Installed, "failures"> {
+): PutBack {
   writeLoaded(config.state, facts.memory);
   const own = returns.find(({ name }) => name === null);
   const further = facts.further.map((plan): NamePlan => {
@@ -157,20 +169,26 @@ function putBack(
   });
   const candidate: Pair = own?.former ?? facts.candidate;
   const before: DeployFacts = { ...facts, candidate, further };
-  if (own !== undefined) {
-    const kept = (name: string) => readPrevious(config.state, name);
-    installAll(planInstallations(before, carriers(before), kept));
-  }
+  const kept = (name: string) => readPrevious(config.state, name);
+  const put = orFailure(() =>
+    own === undefined ? [] : installAll(planInstallations(before, carriers(before), kept))
+  );
   const fallen = new Set(returns.map(({ name }) => name));
-  const owed = owe(further, facts.memory.owed, config.state);
   const returning = further.filter(({ name }) => fallen.has(name));
+  const hindrance = put instanceof Failure ? put : null;
+  if (hindrance !== null && returning.length === 0) throw hindrance;
+  const owed = owe(further, facts.memory.owed, config.state);
   const { failures } = installNames(returning, config.state);
   const unmade = further.filter(({ name }) => !failures.has(name)).map((plan): NamePlan =>
     plan.deed === "unmake" ? { ...plan, directory: null } : plan
   );
   const mailcow = readMailcow(config.mailcow);
-  const back: DeployFacts = { ...before, further: unmade, memory: { ...facts.memory, owed } };
-  return { back, current: { ...back, mailcow }, failures };
+  const back: DeployFacts = {
+    ...{ ...before, further: unmade, memory: { ...facts.memory, owed } },
+    // What could not give way is there still.
+    candidate: hindrance === null ? candidate : facts.candidate,
+  };
+  return { back, current: { ...back, mailcow }, failures, hindrance };
 }
 
 function describeReturn(

@@ -1,0 +1,118 @@
+// Several certificates: where a pair cannot be put in its place, or cannot stay there.
+
+import { deepEqual, equal, match } from "node:assert/strict";
+import type { Leaf } from "./kit/authority.ts";
+import type { MailHost } from "./kit/mail_host.ts";
+import {
+  CLUB,
+  NAME,
+  namesAuthority,
+  outcomes,
+  refusalOf,
+  restarts,
+  SHOP,
+} from "./kit/names_host.ts";
+import { unshare } from "./kit/unshare.ts";
+
+const WIDE = "wide.example.org";
+
+const { ca, fresh, issue, namesHost } = await namesAuthority();
+Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
+const [newTop, shop, club, newClub] = await Promise.all([
+  issue([NAME, WIDE], -0.5),
+  issue([SHOP]),
+  issue([CLUB]),
+  issue([CLUB], -0.5),
+]);
+
+/** What each service gives for the name, or without one. */
+function assertGives(host: MailHost, name: string | undefined, leaf: Leaf): void {
+  for (const endpoint of ["smtps", "imaps", "https"] as const) {
+    equal(host.services.serves(endpoint, name), leaf.fingerprint, `${endpoint} ${name}`);
+  }
+}
+
+/** A file over which something is mounted can be replaced by nobody, whoever he is. */
+function mounted(path: string): string[] {
+  const script = `mount --bind '${path}' '${path}' && exec "$@"`;
+  return [...(unshare ?? "").split(" "), "--mount", "/bin/sh", "-c", script, "sh"];
+}
+
+Deno.test({
+  name: "a top level that cannot be written keeps no further name from its pair",
+  ignore: unshare === undefined, // a mount takes a right that not every container has
+  fn: async () => {
+    await using host = await namesHost({ [CLUB]: club });
+    equal((await host.deploy()).code, 0);
+    await host.configure({}, [SHOP, CLUB, WIDE]);
+    for (const [name, leaf] of Object.entries({ [SHOP]: shop, [CLUB]: newClub, [WIDE]: newTop })) {
+      await host.stage(leaf, name);
+    }
+    await host.stage(newTop);
+    const under = mounted(`${host.mailcow.ssl}/cert.pem`);
+    const result = await host.deploy(["--json"], { under });
+    const report = result.json();
+    equal(result.code, 1);
+    deepEqual(outcomes(report), {
+      // The top-level pair would be its own.
+      ...{ [NAME]: "failed", [SHOP]: "deployed", [CLUB]: "deployed", [WIDE]: "failed" },
+    });
+    for (const name of [NAME, WIDE]) {
+      match(refusalOf(report, name), /^cannot install the certificate in .*: it is in use; hint: /);
+    }
+    match(result.stderr, /^ERROR: [^\n]*mail\.example\.org, wide\.example\.org: cannot install /m);
+    await host.assertInstalled(fresh);
+    await host.assertInstalled(shop, `${host.mailcow.ssl}/${SHOP}`);
+    await host.assertInstalled(newClub, `${host.mailcow.ssl}/${CLUB}`);
+    assertGives(host, undefined, fresh);
+    assertGives(host, SHOP, shop);
+    assertGives(host, CLUB, newClub);
+
+    // Told again by each run, with nothing else to do, until it is over.
+    host.docker.forget();
+    const again = (await host.deploy(["--json"], { under })).json();
+    deepEqual([outcomes(again)[NAME], outcomes(again)[SHOP]], ["failed", "unchanged"]);
+    deepEqual(restarts(host), []);
+    const after = await host.deploy(["--json"]);
+    equal(after.code, 0, after.stderr);
+    deepEqual(
+      [outcomes(after.json())[NAME], outcomes(after.json())[WIDE]],
+      Array(2).fill("deployed"),
+    );
+    assertGives(host, WIDE, newTop);
+    equal((await host.deploy(["--json"])).json().result, "unchanged");
+  },
+});
+
+Deno.test("a top level that cannot go back keeps no further name from going back", async () => {
+  await using host = await namesHost({ [CLUB]: club });
+  equal((await host.deploy()).code, 0);
+  await host.stage(newTop);
+  await host.stage(newClub, CLUB);
+  host.services.temper("nginx", { cannotLoad: [newTop.fingerprint, newClub.fingerprint] });
+  const key = `${host.mailcow.ssl}/key.pem`;
+  host.docker.intercept = ({ argv }) => {
+    if (argv.includes("restart") && !Deno.statSync(key).isDirectory) {
+      Deno.removeSync(key);
+      Deno.mkdirSync(key);
+    }
+    return undefined;
+  };
+  const report = (await host.deploy(["--json"])).json();
+  deepEqual(outcomes(report), { [NAME]: "failed", [CLUB]: "rolled-back" });
+  match(
+    refusalOf(report, NAME),
+    /https.*; but what was there before could not be put back: there is a directory where .*; hint: remove it/,
+  );
+  await host.assertInstalled(club, `${host.mailcow.ssl}/${CLUB}`);
+
+  host.docker.intercept = () => undefined;
+  await Deno.remove(key);
+  await Deno.writeTextFile(key, newTop.keyPem);
+  deepEqual(outcomes((await host.deploy(["--json"])).json()), {
+    ...{ [NAME]: "rolled-back", [CLUB]: "refused" }, // whose turn comes after it
+  });
+  await host.assertInstalled(fresh);
+  assertGives(host, undefined, fresh);
+  assertGives(host, CLUB, club);
+});
