@@ -56,8 +56,18 @@ export interface Mailcow {
   readonly sniDirectories: readonly SniDirectory[];
   /** Those that could not be looked into: nobody can tell what they make services serve. */
   readonly closedDirectories: readonly string[];
+  readonly halfDirectories: readonly HalfDirectory[];
   /** What of the SSL directory needs a person, whatever is deployed. */
   readonly problems: readonly string[];
+}
+
+/**
+ * With a file "domains", and without a pair. What served it before cannot be reloaded any more, and after a
+ * restart it is not served.
+ */
+export interface HalfDirectory extends Pick<SniDirectory, "name" | "directory" | "domains"> {
+  /** The paths. */
+  readonly missing: readonly string[];
 }
 
 /** cert.pem and key.pem of one directory, as they are. */
@@ -100,7 +110,8 @@ export function readMailcow(directory: string): Mailcow {
       deployed: readInstalled(sslDirectory),
       sniDirectories: served,
       closedDirectories: closed,
-      problems: [...unreadableNames(sslDirectory), ...halfDirectories(sslDirectory, served)],
+      halfDirectories: halfDirectories(sslDirectory, served),
+      problems: unreadableNames(sslDirectory),
     };
   } catch (error) {
     const failure = explain(error, `read ${quote(sslDirectory)}`);
@@ -263,21 +274,29 @@ function unreadableNames(sslDirectory: string): string[] {
   ];
 }
 
-/** What served such a directory before cannot be reloaded any more, and after a restart it is not served. */
-function halfDirectories(sslDirectory: string, served: readonly SniDirectory[]): string[] {
+function halfDirectories(sslDirectory: string, served: readonly SniDirectory[]): HalfDirectory[] {
   const whole = new Set(served.map(({ name }) => name));
   return fs.readdirSync(sslDirectory, { withFileTypes: true }).flatMap(({ name }) => {
     if (whole.has(name)) return [];
     const directory = join(sslDirectory, name);
     const missing = Object.values(installedPaths(directory)).filter((file) => !fs.existsSync(file));
     if (missing.length === 0 || !fs.existsSync(join(directory, "domains"))) return [];
-    return [
-      `${quote(directory)} is served for nobody without ${
-        missing.map(quote).join(", ")
-      }: put that ` +
-      `there, or move the directory out of data/assets/ssl, and restart ${serviceNames.join(" ")}`,
-    ];
+    return [{ name, directory, missing, domains: domainsIn(directory) }];
   });
+}
+
+/** None where nobody can tell. */
+function domainsIn(directory: string): string[] {
+  try {
+    const { bytes } = readFile(join(directory, "domains"), {
+      follow: true,
+      maxBytes: MAX_PEM_BYTES,
+    });
+    return wordsOf(new TextDecoder().decode(bytes));
+  } catch (error) {
+    if (error instanceof FileProblem) return [];
+    throw error;
+  }
 }
 
 function readSniDirectory(name: string, directory: string, entries: Entries): SniDirectory {

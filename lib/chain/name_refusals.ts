@@ -1,7 +1,7 @@
 // Why a further name's pair is not taken, and the way out of each.
 
 import type { Pair } from "../certificate/pair.ts";
-import { serviceNames, type SniDirectory } from "./mailcow.ts";
+import { type HalfDirectory, serviceNames, type SniDirectory } from "./mailcow.ts";
 import { uncovered } from "./sni.ts";
 import { Failure, quote, quoteAll } from "../failure.ts";
 import { shellWord } from "../values/shell_word.ts";
@@ -111,6 +111,24 @@ export function describeFallback(name: string, why: Failure | Date): string {
     : `of its own: ${why.message}`;
   return `${quote(name)} is served with the certificate of the mail hostname, which covers it: ` +
     because;
+}
+
+/** To complete it would make it the second one of a name whose pair goes into another. */
+export function describeHalf(
+  { name, directory, domains, missing }: HalfDirectory,
+  also: readonly string[],
+  sniDirectories: readonly Pick<SniDirectory, "domains">[],
+): string {
+  const isElsewhere = (domain: string) =>
+    domain !== name || sniDirectories.some(({ domains }) => domains.includes(domain));
+  const rival = domains.find((domain) => also.includes(domain) && isElsewhere(domain));
+  const way = rival === undefined
+    ? ": put that there, or move the directory out"
+    : `, and the pair of ${quote(rival)} goes into that name's own directory: move this one out`;
+  return `${quote(directory)} is served for nobody without ${
+    missing.map(quote).join(", ")
+  }${way} ` +
+    `of data/assets/ssl, and restart ${serviceNames.join(" ")}`;
 }
 
 /** Still there, and nobody renews what is in it. */

@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { type DeployMemory, readMemory } from "../chain/deploy_memory.ts";
 import { type Mailcow, readMailcow } from "../chain/mailcow.ts";
-import { describeLeft } from "../chain/name_refusals.ts";
+import { describeHalf, describeLeft } from "../chain/name_refusals.ts";
 import { awaitStaged, lookAtStaged, type Staged, stagingWarnings } from "../chain/staging.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { checkDistinct, checkOnly } from "../config/names.ts";
@@ -124,7 +124,7 @@ export async function readCandidates(
 /** What is wrong with the places themselves, at every run. */
 export function placeWarnings(
   { state, staging, also }: DeployConfig,
-  { mailcow: { problems, sniDirectories }, memory }: Beginning,
+  { mailcow: { problems, sniDirectories, halfDirectories }, memory }: Beginning,
 ): string[] {
   const left = sniDirectories.filter(({ name, domains }) =>
     memory.made.has(name) && !also.includes(name) && domains.includes(name)
@@ -133,6 +133,7 @@ export function placeWarnings(
     ...[exposure(state), ...stagingWarnings(staging), ...problems].filter((words) =>
       words !== null
     ),
+    ...halfDirectories.map((half) => describeHalf(half, also, sniDirectories)),
     ...left.map(({ name, directory }) => describeLeft(name, directory)),
   ];
 }
