@@ -116,3 +116,41 @@ Deno.test("a top level that cannot go back keeps no further name from going back
   assertGives(host, undefined, fresh);
   assertGives(host, CLUB, club);
 });
+
+Deno.test("half a pair in a name's directory gives way to what was kept, where what is staged is refused", async () => {
+  await using host = await namesHost({ [CLUB]: club });
+  equal((await host.deploy()).code, 0);
+  await host.stage(newClub, CLUB);
+  equal((await host.deploy()).code, 0); // which keeps the former one
+  await host.stage(await issue(["other.example.org"]), CLUB);
+  await Deno.remove(`${host.mailcow.ssl}/${CLUB}/cert.pem`);
+  const report = (await host.deploy(["--json"])).json();
+  equal(outcomes(report)[CLUB], "refused");
+  await host.assertInstalled(club, `${host.mailcow.ssl}/${CLUB}`);
+  assertGives(host, CLUB, club);
+  host.docker.forget();
+  await host.deploy();
+  deepEqual(restarts(host), []);
+});
+
+Deno.test("a directory of another's that lacks its pair is no name's own, and is to be moved out", async () => {
+  await using host = await namesHost({ [SHOP]: shop }, {
+    prepare: async (mailcow) => {
+      await Deno.mkdir(`${mailcow.ssl}/foo`);
+      await Deno.writeTextFile(`${mailcow.ssl}/foo/domains`, SHOP);
+    },
+  });
+  const result = await host.deploy(["--json"]);
+  equal(result.code, 0, result.stderr);
+  assertGives(host, SHOP, shop);
+  await host.assertInstalled(shop, `${host.mailcow.ssl}/${SHOP}`);
+  const [, told = ""] = result.stderr.match(/^WARNING: ("[^"]+foo".*)$/m) ?? [];
+  match(
+    told,
+    /foo" is served for nobody without .*, and the pair of "shop\.example\.com" goes into that name's own directory: move this one out of data\/assets\/ssl, and restart /,
+  );
+  await Deno.rename(`${host.mailcow.ssl}/foo`, `${host.root}/foo`);
+  await host.restartAll();
+  const after = await host.deploy(["--json"]);
+  deepEqual([after.code, after.json().warnings, after.json().result], [0, [], "unchanged"]);
+});

@@ -6,7 +6,8 @@ import type { SniDirectory } from "../lib/chain/mailcow.ts";
 import { ownDirectory } from "../lib/chain/sni.ts";
 import { NothingStaged } from "../lib/chain/staging.ts";
 import { Failure } from "../lib/failure.ts";
-import { modesFor, type NameFacts, type NamePlan, planNames } from "../lib/deploy/names.ts";
+import { modesFor, type NamePlan } from "../lib/deploy/name_plan.ts";
+import { type NameFacts, planNames } from "../lib/deploy/names.ts";
 import { wishFor } from "../lib/deploy/further.ts";
 import { OlderThanDeployed } from "../lib/deploy/plan.ts";
 import { NAME, NOW, pair, sni, SSL } from "./deploy_facts.ts";
@@ -35,6 +36,7 @@ interface One {
   previous?: Pair;
   isForced?: boolean;
   isReturning?: boolean;
+  isFilled?: boolean;
   standing?: NameFacts["standing"];
 }
 
@@ -45,7 +47,7 @@ function plan(
 ): NamePlan[] {
   const names = ones.map(({ name = SHOP, previous, ...one }): NameFacts => ({
     ...{ name, own: ownDirectory(name, directories), place: "free", made: null },
-    ...{ isForced: false, isReturning: false, standing: null },
+    ...{ isForced: false, isReturning: false, isFilled: false, standing: null },
     ...one,
     wasReplaced: previous !== undefined,
     previous: () => previous ?? null,
@@ -123,6 +125,18 @@ Deno.test("a directory that lacks its pair alone is judged as one that is served
   match(why(rival), /"club\.example\.net" is in several files/);
   const shared = plan([two, { name: CLUB, candidate: club }]);
   deepEqual(shared.map((one) => told([one])), Array(2).fill(`make both, in ${SHOP}`));
+  // What was kept of it goes back there, where nothing that is staged may.
+  const kept = (one: Partial<One>, text = `${SHOP}\n`, more: Parameters<typeof plan>[2] = {}) =>
+    told(plan([{ candidate: bad, ...at(text), ...one }], [], more));
+  equal(kept({ previous: older }), `make older, in ${SHOP}, refused`);
+  equal(kept({ previous: older, candidate: missing }), `make older, in ${SHOP}, refused`);
+  equal(kept({ previous: older, candidate: shop }), `make shop, in ${SHOP}`);
+  equal(kept({}), "none nothing, refused");
+  equal(kept({ previous: past }), "none nothing, refused");
+  equal(kept({ previous: { ...older, keyPem: club.keyPem } }), "none nothing, refused");
+  equal(kept({ previous: older }, `${SHOP}\n`, { rejected: [older] }), "none nothing, refused");
+  equal(kept({ previous: older }, `${SHOP} ${CLUB}\n`), "none nothing, refused");
+  equal(kept({ previous: older }, `${SHOP}\n`, { top: wideTop }), "none wideTop, refused");
 });
 
 Deno.test("the name's own directory takes its pair where that covers all, or nothing good lies there", () => {
@@ -233,6 +247,14 @@ Deno.test("what no service could start with is healed: from what was kept, else 
     "none nothing, refused",
   );
   const back = { rejected: [older] };
+  // Of what somebody else began, the pair alone is certsync's.
+  const emptied = plan(
+    [{ candidate: bad, isFilled: true }],
+    [{ ...sni(SHOP, [SHOP], older), domainsText: SHOP }],
+    back,
+  );
+  equal(told(emptied), `unmake nothing, in ${SHOP}, refused, warned`);
+  match(emptied[0]?.warnings[0] ?? "", /goes out of service \(its pair is removed\) until/);
   equal(
     told(plan([{ candidate: bad, previous: shop }], [sni(SHOP, [SHOP], older)], back)),
     `install shop, in ${SHOP}, refused`,

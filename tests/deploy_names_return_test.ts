@@ -8,10 +8,11 @@ import { until } from "./kit/until.ts";
 
 const { ca, fresh, issue, namesHost } = await namesAuthority();
 Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
-const [newTop, expired, shop, club, newClub] = await Promise.all([
+const [newTop, expired, shop, newShop, club, newClub] = await Promise.all([
   issue([NAME], -0.5),
   issue([NAME], -90, -1),
   issue([SHOP]),
+  issue([SHOP], -0.5),
   issue([CLUB]),
   issue([CLUB], -0.5),
 ]);
@@ -151,12 +152,42 @@ Deno.test("a pair that cannot be put back is its name's failure, and not told as
   equal(host.services.serves("https", CLUB), club.fingerprint);
 });
 
-Deno.test("a domains that certsync did not write is never taken away", async () => {
-  await using host = await namesHost({ [SHOP]: shop });
-  const directory = `${host.mailcow.ssl}/${SHOP}`;
-  await Deno.mkdir(directory);
-  await Deno.writeTextFile(`${directory}/domains`, `${SHOP}\n`); // its pair is missing
-  host.services.temper("nginx", { cannotLoad: [shop.fingerprint] });
-  equal((await deploy(host))[SHOP]?.outcome, "stale");
-  equal(await textOf(`${directory}/domains`), `${SHOP}\n`);
+Deno.test("a domains that certsync did not write is never taken away: the pair beside it goes", async (t) => {
+  const cases: Record<string, (host: MailHost) => Promise<void>> = {
+    "at once": async (host) => {
+      const one = (await deploy(host))[SHOP];
+      equal(one?.outcome, "rolled-back");
+      match(one?.error ?? "", /its directory was taken out of service again/);
+    },
+    "after a run that was cut off before it saw what came of it": async (host) => {
+      const run = host.start();
+      await until(() => host.calls().includes("restart nginx-mailcow"));
+      run.kill("SIGKILL");
+      await run.result;
+      equal((await deploy(host))[SHOP]?.outcome, "rolled-back");
+    },
+  };
+  for (const [what, fall] of Object.entries(cases)) {
+    await t.step(what, async () => {
+      await using host = await namesHost({ [SHOP]: shop });
+      const directory = `${host.mailcow.ssl}/${SHOP}`;
+      await Deno.mkdir(directory);
+      await Deno.writeTextFile(`${directory}/domains`, `${SHOP} \n`); // its pair is missing
+      host.services.temper("nginx", { cannotLoad: [shop.fingerprint] });
+      await fall(host);
+      deepEqual(await Array.fromAsync(Deno.readDir(directory), ({ name }) => name), ["domains"]);
+      equal(await textOf(`${directory}/domains`), `${SHOP} \n`);
+      equal(host.services.serves("https", NAME), fresh.fingerprint); // nginx has started again
+      deepEqual(await rejected(host), [shop.fingerprint]);
+      host.docker.forget();
+      match((await deploy(host))[SHOP]?.error ?? "", /rolled back before/);
+      deepEqual(host.calls(), []);
+
+      await host.stage(newShop, SHOP);
+      equal((await deploy(host))[SHOP]?.outcome, "deployed");
+      await host.assertInstalled(newShop, directory);
+      equal(host.services.serves("https", SHOP), newShop.fingerprint);
+      equal(await textOf(`${host.state}/filled`), "");
+    });
+  }
 });

@@ -513,7 +513,7 @@ Deno.test("a container that ends whenever it starts with a new directory has it 
   host.docker.containers.nginx = undefined;
   const result = await run.result;
   equal(result.json().certificates[1].outcome, "rolled-back", result.stderr);
-  match(refusalOf(result.json(), SHOP), /its new directory was taken out of service again/);
+  match(refusalOf(result.json(), SHOP), /its directory was taken out of service again/);
   equal(await textOf(`${host.mailcow.ssl}/${SHOP}/domains`), "");
   assertServes(host, { [SHOP]: fresh });
   host.services.temper("nginx", {});

@@ -11,6 +11,8 @@ export interface DeployMemory {
   readonly loadedFor: ReadonlyMap<string, Loaded>;
   /** The further names whose directories certsync makes and has made, with how far it came. */
   readonly made: ReadonlyMap<string, Made>;
+  /** The SNI directories that were somebody's without a pair, and hold one of ours that was not seen to be served. */
+  readonly filled: ReadonlySet<string>;
   /** Leaves that were rolled back together, so that nobody knows whose fault it was. */
   readonly suspects: ReadonlySet<string>;
   /** Leaves that a service could not serve, with the moment of the rollback. */
@@ -49,6 +51,7 @@ export function readMemory(state: string): DeployMemory {
     loaded: loaded.get("") ?? new Map(),
     loadedFor: new Map([...loaded].filter(([name]) => name !== "")),
     made: readMade(state),
+    filled: readFilled(state),
     suspects: new Set(linesOf(readStateOrNothing(state, "suspects")).filter(isFingerprint)),
     rejected: parseRejected(readState(state, "rejected")),
     unhelped: parseUnhelped(readStateOrNothing(state, "unhelped")),
@@ -100,6 +103,11 @@ function parseOwed(text: string): Map<Service, Set<string>> {
 
 export function readMade(state: string): Map<string, Made> {
   return parseMade(readStateOrNothing(state, "names"));
+}
+
+/** The name of a directory a line. */
+export function readFilled(state: string): Set<string> {
+  return new Set(linesOf(readStateOrNothing(state, "filled")));
 }
 
 /** A name a line, with a tab and what is to be said of it behind that. */

@@ -10,7 +10,7 @@ import { Failure, quote } from "../failure.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { type Application, applyTo } from "./apply.ts";
 import { ask } from "./look.ts";
-import { changesDirectories } from "./names.ts";
+import { changesDirectories } from "./name_plan.ts";
 import { type DeployFacts, mailHostname } from "./facts.ts";
 import { isOwed } from "./owed.ts";
 import { expect, type LastAnswers, probesFor } from "./questions.ts";

@@ -10,10 +10,16 @@ export function describeBroken(directory: string, problem: string): string {
 }
 
 /** What certsync made, and for what nothing good is left. */
-export function describeUnmade(directory: string, problem: string | null): string {
+export function describeUnmade(
+  directory: string,
+  problem: string | null,
+  ours: "domains" | "pair",
+): string {
   const what = problem === null ? "what was rolled back" : `no pair: ${problem}`;
   return `${quote(directory)} holds ${what}, and nothing that is staged or kept can take its ` +
-    "place: it goes out of service (its file domains is removed) until there is a good pair";
+    `place: it goes out of service (its ${
+      ours === "pair" ? "pair" : "file domains"
+    } is removed) until there is a good pair`;
 }
 
 /** Null where there is a pair that fits, as far as it can be seen without a process. */

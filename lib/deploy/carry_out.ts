@@ -12,6 +12,7 @@ import { applyAll, obstacleToStart } from "./apply_all.ts";
 import { reportName, summarizeName, withFailure } from "./certificates.ts";
 import type { DeployFacts } from "./facts.ts";
 import { failingServices, planReturns } from "./fall.ts";
+import { settleFilled } from "./fill.ts";
 import { servicesToTell, wishFor } from "./further.ts";
 import {
   installAll,
@@ -22,7 +23,7 @@ import {
   replacedByName,
 } from "./install.ts";
 import { writeAcme, writeAnswered, writeLoaded } from "./memory.ts";
-import { modesFor } from "./names.ts";
+import { modesFor } from "./name_plan.ts";
 import { goneDirectories, owe, oweGone, settleOwed } from "./owed.ts";
 import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
@@ -123,6 +124,11 @@ export async function carryOut(
     const confirmed = [...(hindrance === null ? [null] : []), ...further.map(({ name }) => name)]
       .filter((name) => outcomesFor(name, outcomes, facts).every(({ isConfirmed }) => isConfirmed));
     clearNames(confirmed, current, rejected.now, config.state);
+    settleFilled(
+      further.filter(({ name }) => confirmed.includes(name))
+        .flatMap(({ directory }) => directory ?? []),
+      config.state,
+    );
     return withHindrance(soFar, hindrance);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;

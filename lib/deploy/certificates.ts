@@ -6,7 +6,7 @@ import type { Scene } from "../chain/scene.ts";
 import type { Failure } from "../failure.ts";
 import { formatTime } from "../values/time.ts";
 import type { DeployFacts } from "./facts.ts";
-import { leafOfPlan, type NamePlan } from "./names.ts";
+import { leafOfPlan, type NamePlan } from "./name_plan.ts";
 import { isOwed } from "./owed.ts";
 import { outcomesFor } from "./questions.ts";
 import { judgeOutcomes } from "./report.ts";

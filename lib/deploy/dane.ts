@@ -25,7 +25,7 @@ import { allEnded, type RunContext } from "../run_context.ts";
 import { formatAddress } from "../values/endpoint_url.ts";
 import type { CertificateReport } from "./certificates.ts";
 import { type DeployFacts, servedPlaces } from "./facts.ts";
-import type { NamePlan } from "./names.ts";
+import type { NamePlan } from "./name_plan.ts";
 import type { Plan } from "./plan.ts";
 import type { DeployReport } from "./report.ts";
 

@@ -28,7 +28,8 @@ import {
 } from "./further.ts";
 import { goneDirectories } from "./owed.ts";
 import { changeRejected, writeAcme } from "./memory.ts";
-import { changesDirectories, isPair, modesFor, type NamePlan } from "./names.ts";
+import { changesDirectories, modesFor, type NamePlan } from "./name_plan.ts";
+import { isPair } from "./names.ts";
 import { acmeRefusal, isSettled, lostNames } from "./plan.ts";
 import { readPreviousOfName } from "./previous.ts";
 import { quietNames, rememberQuiet } from "./quiet.ts";

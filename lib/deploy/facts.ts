@@ -4,7 +4,7 @@ import { type Pair, samePair } from "../certificate/pair.ts";
 import type { DeployMemory } from "../chain/deploy_memory.ts";
 import type { Installed, Mailcow, SniDirectory } from "../chain/mailcow.ts";
 import { belongsInto, isHidden, type ServedPlaces } from "../chain/sni.ts";
-import type { NamePlan } from "./names.ts";
+import type { NamePlan } from "./name_plan.ts";
 
 /** What there is, whatever is to be installed. */
 export interface Situation {

@@ -11,8 +11,9 @@ import { readContainerState } from "../programs/containers.ts";
 import { TimedOut } from "../programs/run.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import type { DeployFacts } from "./facts.ts";
+import { hasFilled } from "./fill.ts";
 import { hasWritten } from "./make.ts";
-import type { NamePlan } from "./names.ts";
+import type { NamePlan } from "./name_plan.ts";
 import { readPrevious, readPreviousOfName } from "./previous.ts";
 import { type LastAnswers, outcomesFor } from "./questions.ts";
 import { hasServed } from "./remember.ts";
@@ -23,7 +24,7 @@ export interface Return {
   /** Null for the domain. */
   readonly name: string | null;
   readonly refused: Pair;
-  /** What takes its place; null where the directory itself was new. */
+  /** What takes its place; null where the directory itself was new, or held none before. */
   readonly former: Pair | null;
 }
 
@@ -135,7 +136,8 @@ async function returnOf(
   context: RunContext,
 ): Promise<Return[]> {
   if (serving === null || directory === null) return [];
-  const isMade = directory === join(sslDirectory, name) && hasWritten(name, directory, state);
+  const isMade = hasFilled(directory, state) ||
+    (directory === join(sslDirectory, name) && hasWritten(name, directory, state));
   if (deed === "make") return isMade ? [{ name, refused: serving, former: null }] : [];
   const former = readPreviousOfName(state, name);
   if (await isUsable(former, serving, now, context)) return [{ name, refused: serving, former }];

@@ -15,13 +15,8 @@ import { namesCover } from "../values/host_name.ts";
 import type { CertificateReport } from "./certificates.ts";
 import { type DeployFacts, mailHostname, type Situation } from "./facts.ts";
 import { judge } from "./judge.ts";
-import {
-  isPair,
-  type NameCircumstances,
-  type NameFacts,
-  type NamePlan,
-  planNames,
-} from "./names.ts";
+import type { NamePlan } from "./name_plan.ts";
+import { isPair, type NameCircumstances, type NameFacts, planNames } from "./names.ts";
 import { ageRefusal, type Plan, rejectedRefusal } from "./plan.ts";
 import { noPrevious, previousNames, previousOfName, readPreviousOfName } from "./previous.ts";
 
@@ -74,6 +69,7 @@ export function readNames(
       ...{ name, candidate: found, own, made, isForced: wish !== "take" },
       isReturning: wish === "rollback",
       place,
+      isFilled: own.kind === "own" && memory.filled.has(own.directory.name),
       wasReplaced: replaced.has(name),
       previous: () => replaced.has(name) ? readPreviousOfName(config.state, name) : null,
     };

@@ -7,7 +7,7 @@ import { explain, Failure, quote } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import type { DeployFacts } from "./facts.ts";
 import { confirmMade, makeDirectory, unmakeDirectory } from "./make.ts";
-import { installsOf, type NamePlan } from "./names.ts";
+import { installsOf, type NamePlan } from "./name_plan.ts";
 import type { Installation, Plan } from "./plan.ts";
 import { keepPrevious, previousDirectory, previousOfName } from "./previous.ts";
 

@@ -2,12 +2,13 @@
 // a service that knows it would load nothing any more.
 
 import * as fs from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { installPair, type Pair } from "../certificate/pair.ts";
 import { type Made, readMade } from "../chain/deploy_memory.ts";
 import { explain, quote } from "../failure.ts";
 import { FileProblem, readFile } from "../files/read_file.ts";
 import { removeFile, replaceFile, syncDirectory } from "../files/write_file.ts";
+import { emptyDirectory, fillDirectory, hasFilled } from "./fill.ts";
 import { writeMade } from "./memory.ts";
 
 const DIRECTORY_MODE = 0o755;
@@ -26,7 +27,10 @@ export function makeDirectory(
   // First: after a crash nobody else's is taken for ours, and ours not for another's.
   if (before === undefined && !isThere) remember(name, "begun", state);
   try {
-    if (isThere) return installPair(pair, [directory]); // only its pair had gone
+    if (isThere) { // only its pair is not
+      if (hasWritten(basename(directory), directory, state)) return installPair(pair, [directory]);
+      return fillDirectory(pair, directory, state);
+    }
     if (!fs.lstatSync(directory, { throwIfNoEntry: false })?.isDirectory()) fs.mkdirSync(directory);
     fs.chmodSync(directory, DIRECTORY_MODE);
     syncDirectory(dirname(directory));
@@ -56,8 +60,13 @@ export function hasWritten(name: string, directory: string, state: string): bool
   }
 }
 
-/** No service serves it from its next start on; when it comes again, that is for the first time. */
+/**
+ * No service serves it from its next start on; when it comes again, that is for the first time. Of one
+ * that somebody else began the pair goes.
+ */
 export function unmakeDirectory(name: string, directory: string, state: string): void {
+  if (hasFilled(directory, state)) return emptyDirectory(directory, state);
+  if (!hasWritten(name, directory, state)) return;
   removeFile(join(directory, "domains"));
   if (readMade(state).has(name)) remember(name, "begun", state);
 }

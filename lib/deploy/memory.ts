@@ -32,6 +32,10 @@ export function writeMade(state: string, made: ReadonlyMap<string, Made>): void 
   writeLines(state, "names", lines);
 }
 
+export function writeFilled(state: string, directories: ReadonlySet<string>): void {
+  writeLines(state, "filled", [...directories]);
+}
+
 export function writeStaged(state: string, now: Date): void {
   writeState(state, "staged", `${formatTime(now)}\n`);
 }

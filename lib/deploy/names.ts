@@ -1,9 +1,8 @@
 // Further names: whose pair each of their directories is to carry, or why a name's is not taken. Pure.
 
-import type { Certificate } from "../certificate/certificate.ts";
 import { keyIsAnothers, type Pair } from "../certificate/pair.ts";
-import type { Made, Owed } from "../chain/deploy_memory.ts";
-import { type Installed, type Service, serviceNames, type SniDirectory } from "../chain/mailcow.ts";
+import type { Made } from "../chain/deploy_memory.ts";
+import type { Installed, SniDirectory } from "../chain/mailcow.ts";
 import { type Place, refusePlace, servedByTop, type Standing } from "../chain/name_place.ts";
 import {
   describeFallback,
@@ -26,6 +25,7 @@ import type { Failure } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
 import { describeBroken, describeUnmade, problemIn } from "./broken.ts";
 import { lacks } from "./facts.ts";
+import type { NamePlan } from "./name_plan.ts";
 import { OlderThanDeployed } from "./plan.ts";
 
 /** A further name, with all that is decided by. */
@@ -41,6 +41,8 @@ export interface NameFacts {
   readonly standing: Standing | null;
   /** Whether certsync made its directory, and how far it came. */
   readonly made: Made | null;
+  /** Whether the pair there is certsync's, in a directory of somebody else's that had none. */
+  readonly isFilled: boolean;
   /** Whether certsync replaced a pair of it before. */
   readonly wasReplaced: boolean;
   /** Reads what its directory carried before; null where nothing good was kept. */
@@ -59,25 +61,6 @@ export interface NameCircumstances {
   readonly hostname: string;
   readonly rejected: ReadonlyMap<string, string>;
   readonly now: Date;
-}
-
-/** What becomes of one name. */
-export interface NamePlan {
-  readonly name: string;
-  /** Why its pair is not taken. */
-  readonly refusal: Failure | null;
-  /** What clients that ask for it are to be given; null where nobody knows, or it is left as it is. */
-  readonly serving: Pair | null;
-  /** The directory that carries that; null where the top level does. */
-  readonly directory: string | null;
-  /**
-   * `install` where files are to be written, `make` where the directory is not there yet, `unmake`
-   * where one that was made is to be served no more.
-   */
-  readonly deed: "none" | "install" | "make" | "unmake";
-  /** What lies there. */
-  readonly former: Pair | null;
-  readonly warnings: readonly string[];
 }
 
 export function planNames(
@@ -123,8 +106,13 @@ function planWithout(
 ): NamePlan {
   const { name, candidate } = one;
   const { top, sslDirectory } = circumstances;
+  const directory = `${sslDirectory}/${name}`;
   const byTop: NamePlan = { ...nothing(name), serving: covers(top, [name]) ? top : null };
   if (!isPair(candidate)) {
+    const kept = byTop.serving === null ? keptFor(one, names, circumstances) : null;
+    if (kept !== null) {
+      return { ...nothing(name), refusal: candidate, serving: kept, directory, deed: "make" };
+    }
     if (byTop.serving === null || !(candidate instanceof NothingStaged)) {
       return { ...byTop, refusal: candidate };
     }
@@ -142,8 +130,19 @@ function planWithout(
   const host = one.standing === null && names.find(({ standing }) => holds(standing, name));
   const made = host ? planWithout(host, names, circumstances) : null;
   if (made?.deed === "make") return { ...made, name };
-  const directory = `${sslDirectory}/${name}`;
   return { ...nothing(name), serving: candidate, directory, deed: "make" };
+}
+
+/** What its directory carried before one of the two files went away; null where that is no good. */
+function keptFor(
+  one: NameFacts,
+  names: readonly NameFacts[],
+  circumstances: NameCircumstances,
+): Pair | null {
+  if (one.standing === null) return null;
+  const kept = one.previous();
+  if (kept === null || !isUsable(kept, circumstances)) return null;
+  return refuseStanding(one, kept, names, circumstances) === null ? kept : null;
 }
 
 /** Why what stands there must not be served with the pair. */
@@ -219,10 +218,10 @@ function planOwn(
   const warnings = problem === null ? [] : [describeBroken(own.directory, problem)];
   const isMade = one.made !== null && own.domainsText === `${name}\n` &&
     own.directory === `${circumstances.sslDirectory}/${name}`;
-  return !isMade ? { ...base, ...refused, warnings } : {
+  return !isMade && !one.isFilled ? { ...base, ...refused, warnings } : {
     ...{ ...base, ...refused },
     ...{ deed: "unmake", directory: own.directory },
-    warnings: [describeUnmade(own.directory, problem)],
+    warnings: [describeUnmade(own.directory, problem, one.isFilled ? "pair" : "domains")],
   };
 }
 
@@ -279,8 +278,9 @@ function isBroken({ pair }: Installed, { rejected }: NameCircumstances): boolean
   return pair === null || keyIsAnothers(pair) || rejected.has(pair.leaf.fingerprint);
 }
 
-function isUsable({ leaf }: Pair, { rejected, now }: NameCircumstances): boolean {
-  return now <= leaf.notAfter && !rejected.has(leaf.fingerprint);
+function isUsable(pair: Pair, { rejected, now }: NameCircumstances): boolean {
+  const { leaf } = pair;
+  return now <= leaf.notAfter && !rejected.has(leaf.fingerprint) && !keyIsAnothers(pair);
 }
 
 export function isPair(candidate: Pair | Failure): candidate is Pair {
@@ -297,34 +297,4 @@ function latestFirst(pairs: readonly Pair[]): Pair[] {
 
 function endsSooner(one: Pair, other: Pair): boolean {
   return one.leaf.notAfter < other.leaf.notAfter;
-}
-
-/** What is written anew: each directory once. */
-export function installsOf(plans: readonly NamePlan[]): NamePlan[] {
-  const written = plans.filter(({ deed }) => deed === "install" || deed === "make");
-  const seen = new Set<string | null>();
-  return written.filter(({ directory }) => seen.size < seen.add(directory).size);
-}
-
-/** The leaf that its directory goes on with, or is to have. */
-export function leafOfPlan({ serving, former }: NamePlan): Certificate | null {
-  return serving?.leaf ?? former?.leaf ?? null;
-}
-
-/** How each service is told: with a directory that is new or gone all are restarted. Pure. */
-export function modesFor(
-  services: readonly Service[],
-  plans: readonly NamePlan[],
-  apply: "reload" | "restart",
-  owed: Owed = new Map(),
-): ReadonlyMap<Service, "reload" | "restart"> {
-  if (!changesDirectories(plans)) {
-    return new Map(services.map((service) => [service, owed.has(service) ? "restart" : apply]));
-  }
-  return new Map(serviceNames.map((service) => [service, "restart"]));
-}
-
-/** Which directories there are is read at a start alone. */
-export function changesDirectories(plans: readonly NamePlan[]): boolean {
-  return plans.some(({ deed }) => deed === "make" || deed === "unmake");
 }

@@ -9,7 +9,7 @@ import type { RunContext } from "../run_context.ts";
 import { type DeployFacts, servedPlaces } from "./facts.ts";
 import { ask } from "./look.ts";
 import { writeOwed } from "./memory.ts";
-import { changesDirectories, type NamePlan } from "./names.ts";
+import { changesDirectories, type NamePlan } from "./name_plan.ts";
 import { leafOf, type ServiceOutcome } from "./wire.ts";
 
 /** Written before a directory comes or goes, so that a run that is cut off leaves it to the next one. */

@@ -4,7 +4,7 @@ import { tlsaRecord } from "../certificate/certificate.ts";
 import type { Service } from "../chain/mailcow.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import type { DeployFacts } from "./facts.ts";
-import type { NamePlan } from "./names.ts";
+import type { NamePlan } from "./name_plan.ts";
 import type { Plan } from "./plan.ts";
 
 /** What would be done, a line each. Pure. */

@@ -8,7 +8,7 @@ import { claimants, rightLeaves } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import type { RunContext } from "../run_context.ts";
 import { ask } from "./look.ts";
-import type { NamePlan } from "./names.ts";
+import type { NamePlan } from "./name_plan.ts";
 import { hasRead, isOwed } from "./owed.ts";
 import { type DeployFacts, mailHostname, servedPlaces } from "./facts.ts";
 import {

@@ -17,7 +17,7 @@ import { carriers, type DeployFacts } from "./facts.ts";
 import type { Fall, Return } from "./fall.ts";
 import { installAll, type Installed, installNames } from "./install.ts";
 import { changeRejected, writeLoaded, writeSuspects } from "./memory.ts";
-import type { NamePlan } from "./names.ts";
+import type { NamePlan } from "./name_plan.ts";
 import { owe, settleOwed } from "./owed.ts";
 import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
@@ -200,7 +200,7 @@ function describeReturn(
 ): { error: string; hint: string } {
   const silence = describeSilence(outcomesFor(name, outcomes, facts));
   const back = former === null
-    ? "its new directory was taken out of service again"
+    ? "its directory was taken out of service again"
     : `rolled back to ${former.leaf.fingerprint}, valid until ${formatTime(former.leaf.notAfter)}`;
   const again = name === null ? "" : ` --only ${name}`;
   return {

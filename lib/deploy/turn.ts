@@ -2,7 +2,7 @@
 
 import type { Decided } from "./domain.ts";
 import { directoriesLacking, type Situation } from "./facts.ts";
-import type { NamePlan } from "./names.ts";
+import type { NamePlan } from "./name_plan.ts";
 
 /**
  * Which of the leaves that were rolled back together is tried in this run; null where none is left. What
