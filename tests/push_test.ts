@@ -901,6 +901,18 @@ test("push --dry-run says what would happen, and creates nothing", async () => {
   const again = await scene.push(["--dry-run", "--force"]);
   match(again.stdout, /^would push .*\nfingerprint .*\nto .*incoming\/\n$/);
 
+  // Nor is it a new one where certbot was told to keep it.
+  const kept = await ca.issue({ names: [NAME], keyPem: first.keyPem });
+  await scene.npm.renew(5, kept);
+  const same = await scene.push(["--dry-run"]);
+  match(same.stdout, /^would push .*\nfingerprint .*\nto .*incoming\/\n$/);
+  await scene.npm.renew(5, second);
+  match((await scene.push(["--dry-run"])).stdout, /\nTLSA 3 1 1 [0-9a-f]{64} is its key: /);
+  // What was sent is not known any more.
+  await scene.remember(`${"AB:".repeat(31)}AB ${scene.to}\n`);
+  await scene.npm.renew(5, kept);
+  match((await scene.push(["--dry-run"])).stdout, /\nTLSA 3 1 1 [0-9a-f]{64} is its key: /);
+
   const expired = await ca.issue({
     names: [NAME],
     notBefore: ago(9 * DAY_MS),

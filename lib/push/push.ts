@@ -10,6 +10,7 @@ import { holdState } from "../files/state.ts";
 import type { RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
 import { NoLineage } from "./choice.ts";
+import { formerRecord } from "./former.ts";
 import { noteGone } from "./gone.ts";
 import type { Candidate, Judged } from "./judge.ts";
 import { replacedAt, targetsLacking } from "./lacking.ts";
@@ -155,7 +156,11 @@ function parcelOf(
   }
   const told = { ...report, replaces: replacedAt(name, targets, pushed) };
   if (config.dryRun) {
-    settle(settled(told, "would-push", targets, config), progress);
+    const former = formerRecord(source.directory, told.replaces);
+    settle(
+      settled({ ...told, ...(former && { replacesTlsa: former }) }, "would-push", targets, config),
+      progress,
+    );
     return null;
   }
   progress.reports.set(name.name, told);

@@ -28,6 +28,8 @@ export interface CertificateReport {
   readonly replaces: string | null;
   readonly notAfter: string | null;
   readonly tlsa: string | null;
+  /** That of what it would take the place of, where that is known. */
+  readonly replacesTlsa?: string;
   readonly targets: readonly TargetReport[];
   readonly error?: string;
   readonly hint?: string;
@@ -209,13 +211,14 @@ export function describePush({ certificates, result }: PushReport): string[] {
     ...(one === undefined
       ? []
       : [`unchanged: ${rest.length === 0 ? one.name : countNames(rest.length + 1)}`]),
-    ...tried.filter(isNewThere).map(describeRecord),
+    ...tried.filter(hasNewKey).map(describeRecord),
   ];
 }
 
-/** Of what the targets have already the key is no other one. */
-function isNewThere({ outcome, replaces, fingerprint }: CertificateReport): boolean {
-  return outcome === "would-push" && replaces !== fingerprint;
+/** What the targets have already has the same key, and so may what they have had before. */
+function hasNewKey({ outcome, replaces, fingerprint, ...report }: CertificateReport): boolean {
+  return outcome === "would-push" && replaces !== fingerprint &&
+    report.replacesTlsa !== report.tlsa;
 }
 
 /** Once the mail host has it, it is late: what senders have cached stays for a TTL. */
