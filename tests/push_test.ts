@@ -627,6 +627,12 @@ interface Trouble {
   programs?: Record<string, string>;
 }
 
+/**
+ * rsync over there says why on stderr, and rsync here ends its ssh by SIGUSR1 as soon as it knows
+ * that there was a failure: the words are lost where they come second.
+ */
+const LETS_FINISH = `trap '' USR1; exec ${need("ssh")} "$@"`;
+
 const troubles: Record<string, Trouble> = {
   "an unknown host key": {
     arrange: (scene) => scene.configure({ known_hosts: scene.server.emptyKnownHosts }),
@@ -710,6 +716,7 @@ const troubles: Record<string, Trouble> = {
     arrange: (scene) => scene.server.force(forcedCommand("-azL", `${scene.path}/no/such/dir/`)),
     error: /the other side cannot write there: .*No such file or directory/,
     hint: /must exist and belong to the user of the push/,
+    programs: { ssh: LETS_FINISH },
   },
   "a directory that is not the user's": {
     arrange: async (scene) => {
@@ -734,6 +741,7 @@ const namespaceTroubles: Record<string, Trouble> = {
       ),
     error: /no space left on the mail host: .*No space left on device/,
     hint: /free some space in .*incoming\/ on 127\.0\.0\.1/,
+    programs: { ssh: LETS_FINISH },
   },
   "a network without a route": {
     arrange: (scene) => scene.configure({ to: "certsync@192.0.2.1:/incoming/" }),
@@ -770,6 +778,24 @@ test("push tells the cause and what to do about", async (t) => {
       deepEqual(namesIn(scene.incoming), []);
     }]),
   );
+});
+
+test("words that were cut off are worth another connection, in which they are told", async () => {
+  await using scene = await pushScene();
+  await using dir = await tempDir();
+  await scene.server.force(forcedCommand("-azL", `${scene.path}/no/such/dir/`));
+  const [cut, words] = [`${dir.path}/cut`, `${dir.path}/words`];
+  await using programs = await recorder({
+    ssh: `[ ! -e ${cut} ] || { ${LETS_FINISH}; }
+      trap '' USR1; ${need("ssh")} "$@" 2>${words}; code=$?
+      ! grep '^Authenticated to' ${words} >&2 || >${cut}; exit $code`,
+  });
+  const result = await scene.push(["--json"], { path: programs.bin });
+  equal(result.code, 1);
+  match(result.json().error, /the other side cannot write there: .*No such file or directory/);
+  match(await Deno.readTextFile(words), /No such file or directory/);
+  equal(programs.calls().filter(({ argv }) => argv[0] === "rsync").length, 2);
+  equal(scene.server.connections(), 2);
 });
 
 test("push names the Debian package of a program that is missing here", async () => {
