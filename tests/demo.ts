@@ -14,7 +14,7 @@ const NAME = "mail.example.org";
 const DAY_MS = 86_400_000;
 
 await using dir = await tempDir();
-await using ca = await authority("Demo");
+await using ca = await authority("Demo", "ecdsa-p384");
 const daysFromNow = (days: number) => new Date(Date.now() + days * DAY_MS);
 
 say("Two hosts on this machine: one with Nginx Proxy Manager, one with mailcow");

@@ -34,7 +34,7 @@ const PATH = Deno.env.get("PATH") ?? "/usr/sbin:/usr/bin:/sbin:/bin";
 const rows: Row[] = [];
 
 await using dir = await tempDir();
-await using ca = await authority("Bench");
+await using ca = await authority("Bench", "ecdsa-p384");
 const env = { PATH, HOME: dir.path, LC_ALL: "C" };
 const hello = { argv: [HELLO], env };
 

@@ -15,7 +15,7 @@ export type Algorithm =
 export interface LeafOptions {
   /** DNS names or IP addresses; the first one becomes the CN. */
   names: string[];
-  /** Default ecdsa-p384, certbot's. */
+  /** Default the authority's own. */
   algorithm?: Algorithm;
   /** Default an hour ago, as Let's Encrypt has it. */
   notBefore?: Date;
@@ -76,7 +76,14 @@ const NEWKEY: Record<Algorithm, string[]> = {
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
-export async function authority(name = "Kit"): Promise<Authority> {
+/**
+ * Certbot's keys are on P-256; Nginx Proxy Manager asks it for P-384, which takes openssl a third
+ * more time at every handshake.
+ */
+export async function authority(
+  name = "Kit",
+  algorithm: Algorithm = "ecdsa-p256",
+): Promise<Authority> {
   const dir = await tempDir();
   const openssl = need("openssl");
   const intermediates = new Map<string, Promise<Issuer>>();
@@ -114,7 +121,7 @@ export async function authority(name = "Kit"): Promise<Authority> {
       options.issuerNotAfter,
     );
     const { certPem, keyPem } = await sign(openssl, dir.path, {
-      algorithm: options.algorithm ?? "ecdsa-p384",
+      algorithm: options.algorithm ?? algorithm,
       keyPem: options.keyPem,
       subject: options.subject ?? `/CN=${options.names[0] ?? ""}`,
       san: options.san ?? options.names,

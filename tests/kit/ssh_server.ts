@@ -67,12 +67,14 @@ export async function sshServer(
   const address = options.address ?? "127.0.0.1";
   const path = (name: string) => `${dir.path}/${name}`;
 
-  const [hostKey, otherHostKey, publicKey] = await Promise.all([
-    newKey(path("host_key")),
-    newKey(path("other_host_key")),
-    newKey(path("identity")),
-    newKey(path("stranger")),
-  ]);
+  const keys = free.pop() ?? await newKeys(dir.path);
+  await Promise.all(Array.from(keys, ([name, { secret, line }]) =>
+    Promise.all([
+      Deno.writeTextFile(path(name), secret, { mode: 0o600 }),
+      Deno.writeTextFile(path(`${name}.pub`), `${line}\n`),
+    ])));
+  const [hostKey, otherHostKey, publicKey] = (["host_key", "other_host_key", "identity"] as const)
+    .map((name) => keys.get(name)!.line) as [string, string, string];
 
   async function force(command?: string) {
     const prefix = command === undefined
@@ -124,15 +126,35 @@ export async function sshServer(
     [Symbol.asyncDispose]: async () => {
       await endTree(child);
       await dir[Symbol.asyncDispose]();
+      free.push(keys);
     },
   };
 }
 
-/** Makes an ed25519 key pair and gives its public line. */
-async function newKey(path: string): Promise<string> {
-  const args = ["-q", "-t", "ed25519", "-N", "", "-C", "certsync-kit"];
-  await run(need("ssh-keygen"), [...args, "-f", path]);
-  return (await Deno.readTextFile(`${path}.pub`)).trim();
+interface KeyPair {
+  secret: string;
+  /** The public half. */
+  line: string;
+}
+
+const KEY_NAMES = ["host_key", "other_host_key", "identity", "stranger"] as const;
+type Keys = ReadonlyMap<typeof KEY_NAMES[number], KeyPair>;
+
+/** Those of servers that are gone: no two servers at a time have a key in common. */
+const free: Keys[] = [];
+
+async function newKeys(dir: string): Promise<Keys> {
+  const parent = await Deno.makeTempDir({ dir });
+  return new Map(
+    await Promise.all(KEY_NAMES.map(async (name) => {
+      const path = `${parent}/${name}`;
+      const args = ["-q", "-t", "ed25519", "-N", "", "-C", "certsync-kit"];
+      await run(need("ssh-keygen"), [...args, "-f", path]);
+      const secret = await Deno.readTextFile(path);
+      const line = (await Deno.readTextFile(`${path}.pub`)).trim();
+      return [name, { secret, line }] as const;
+    })),
+  );
 }
 
 function listening(config: string, address: string, port: number): string {
@@ -196,13 +218,16 @@ async function configuration(
   lines.push(`SetEnv ${pairs.join(" ")}`);
 
   // OpenSSH 9.8 and later makes a failing client wait; older ones lack the word.
-  await Deno.writeTextFile(
-    `${dir}/probe`,
-    [...lines, "PerSourcePenalties no\n"].join("\n"),
-  );
-  const { code } = await tryRun(sshd, ["-t", "-f", `${dir}/probe`]);
-  if (code === 0) lines.push("PerSourcePenalties no");
+  hasPenalties ??= knowsPenalties(sshd, dir);
+  if (await hasPenalties) lines.push("PerSourcePenalties no");
   return lines.join("\n");
+}
+
+let hasPenalties: Promise<boolean> | undefined;
+
+async function knowsPenalties(sshd: string, dir: string): Promise<boolean> {
+  await Deno.writeTextFile(`${dir}/probe`, `HostKey ${dir}/host_key\nPerSourcePenalties no\n`);
+  return (await tryRun(sshd, ["-t", "-f", `${dir}/probe`])).code === 0;
 }
 
 /** Whether sshd without PAM would take the account for a locked one. */

@@ -31,8 +31,12 @@ interface Worker {
   drained: Promise<void>;
 }
 
-// s_server serves one client after the other, so each connection at a time
-// gets a process to itself; idle ones are used again.
+/** Longer than a client takes that is in no trouble. */
+const PATIENCE_MS = 50;
+
+// s_server serves one client after the other. Most are done with at once: waiting for that is
+// cheaper than a process for each; whoever waits too long gets one, so that no slow client is in
+// the way of others.
 export async function tlsBackends(): Promise<TlsBackends> {
   const dir = await tempDir();
   const openssl = need("openssl");
@@ -79,10 +83,26 @@ export async function tlsBackends(): Promise<TlsBackends> {
     const first = await spawn(args);
     if (first === undefined) return undefined;
     const idle = [first];
+    const waiting = new Set<(worker: Worker) => void>();
+    const free = (worker: Worker) => {
+      const [next] = waiting;
+      if (next === undefined) idle.push(worker);
+      else next(worker);
+    };
+    const freed = () =>
+      new Promise<Worker | undefined>((resolve) => {
+        const end = (worker: Worker | undefined) => {
+          clearTimeout(timer);
+          waiting.delete(end);
+          resolve(worker);
+        };
+        const timer = setTimeout(end, PATIENCE_MS, undefined);
+        waiting.add(end);
+      });
     return {
       fingerprint: new X509Certificate(leaf).fingerprint256,
       connect: async () => {
-        const worker = idle.pop() ?? await spawn(args);
+        const worker = idle.pop() ?? await freed() ?? await spawn(args);
         if (worker === undefined) throw new Error("openssl s_server ended");
         const stream = await Deno.connect({
           transport: "unix",
@@ -92,7 +112,7 @@ export async function tlsBackends(): Promise<TlsBackends> {
           stream,
           [Symbol.dispose]: () => {
             close(stream);
-            idle.push(worker);
+            free(worker);
           },
         };
       },

@@ -85,7 +85,7 @@ export async function startLab(options: LabOptions = {}): Promise<Lab> {
 
 async function build(options: LabOptions, stack: AsyncDisposableStack): Promise<Lab> {
   const dir = stack.use(await tempDir());
-  const ca = stack.use(await authority("Lab"));
+  const ca = stack.use(await authority("Lab", "ecdsa-p384"));
   const issue = (leaf: Partial<LeafOptions> = {}) => ca.issue({ names: [HOSTNAME], ...leaf });
   const first = await issue(options.first ?? { signedBy: "self" });
 

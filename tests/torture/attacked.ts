@@ -14,7 +14,10 @@ const MAX_MS = 3_000;
 /** While half of a push may be on its way. */
 const WAIT_MS = 15_000;
 
-export const [ca, foreign] = await Promise.all([authority("Torture"), authority("Foreign")]);
+export const [ca, foreign] = await Promise.all([
+  authority("Torture", "ecdsa-p384"),
+  authority("Foreign", "ecdsa-p384"),
+]);
 Deno.test.afterAll(async () => {
   await Promise.all([ca, foreign].map((one) => one[Symbol.asyncDispose]()));
 });

@@ -10,7 +10,7 @@ import { tempDir } from "../kit/temp_dir.ts";
 import { dovecot, nginx, postfix, type Served } from "./mail_servers.ts";
 import { Faults, inPlaces, size, tell } from "./size.ts";
 
-await using ca = await authority("Torture");
+await using ca = await authority("Torture", "ecdsa-p384");
 const openssl = need("openssl");
 const NAME = "mail.example.org";
 /** Ours, and one that somebody would rather see served, of the same key and of another. */

@@ -13,7 +13,7 @@ const DAY_MS = 86_400_000;
 const SERVICES = { postfix: "smtps", dovecot: "imaps", nginx: "https" } as const;
 export const ENDPOINTS = Object.values(SERVICES);
 
-export const ca = await authority("Torture");
+export const ca = await authority("Torture", "ecdsa-p384");
 const from = (days: number, names = [NAME]) =>
   ca.issue({
     names,

@@ -18,7 +18,8 @@ const unknown = await ca.issue({
     ...["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:brainpoolP256r1"],
   ]),
 });
-const strangers = await (await authority("Stranger")).issue({ names: [NAME] });
+await using stranger = await authority("Stranger", "ecdsa-p384");
+const strangers = await stranger.issue({ names: [NAME] });
 
 const real = need("openssl");
 const failures: Record<string, string> = {

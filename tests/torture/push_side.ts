@@ -12,7 +12,7 @@ import type { Run } from "./strace.ts";
 
 const NAME = "mail.example.org";
 
-export const ca = await authority("Torture");
+export const ca = await authority("Torture", "ecdsa-p384");
 const FURTHER = ["shop.example.net", "blog.example.com"];
 export const [first, second, ...further] = await Promise.all([
   ca.issue({ names: [NAME] }),

@@ -4,8 +4,10 @@ import { equal, match, ok } from "node:assert/strict";
 import { chmod, symlink } from "node:fs/promises";
 import { need } from "../kit/programs.ts";
 import { run } from "../kit/run.ts";
-import { assertArrived, pushSide, second } from "./push_side.ts";
+import { assertArrived, ca, pushSide, second } from "./push_side.ts";
 import { Faults, tell } from "./size.ts";
+
+Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
 
 const MAX_MS = 3_000;
 const { certPem, chainPem, fullchainPem, keyPem } = second;
