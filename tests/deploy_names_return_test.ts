@@ -191,3 +191,42 @@ Deno.test("a domains that certsync did not write is never taken away: the pair b
     });
   }
 });
+
+Deno.test("the top-level pair goes before a name's own that ends sooner on the way back too, and the timer undoes neither", async (t) => {
+  const [wide, brief, kept, last] = await Promise.all([
+    issue([NAME, SHOP], -3, 60),
+    issue([NAME, SHOP], -2, 30),
+    issue([SHOP], -2, 45),
+    issue([SHOP], -1, 90),
+  ]);
+  await t.step("of the name", async () => {
+    await using host = await namesHost({ [SHOP]: kept }, { deployed: brief, staged: brief });
+    equal((await host.deploy()).code, 0);
+    await host.stage(last, SHOP);
+    equal((await host.deploy()).code, 0);
+    await host.stage(wide); // which is what deploy takes near the end of the other
+    equal((await host.deploy(["--force"])).code, 0);
+    const back = (await host.deploy(["--rollback", "--only", SHOP, "--json"])).json();
+    equal(outcomes(back)[SHOP], "rolled-back");
+    match(back.warnings.join(), /shop\.example\.com" is served with the certificate of the mail /);
+    await host.assertInstalled(wide, `${host.mailcow.ssl}/${SHOP}`);
+    deepEqual(await rejected(host), [last.fingerprint]);
+    const after = await deploy(host);
+    deepEqual([after[SHOP]?.outcome, after[SHOP]?.fingerprint], ["refused", wide.fingerprint]);
+    equal((await host.deploy(["--rollback", "--only", SHOP])).code, 0); // to what it was
+    await host.assertInstalled(last, `${host.mailcow.ssl}/${SHOP}`);
+  });
+  await t.step("of the domain", async () => {
+    await using host = await namesHost({ [SHOP]: kept }, { deployed: wide, staged: wide });
+    await host.mailcow.putSni(SHOP, kept, [SHOP]);
+    await host.deploy();
+    await host.assertInstalled(wide, `${host.mailcow.ssl}/${SHOP}`);
+    await host.stage(brief);
+    equal((await host.deploy()).code, 0);
+    await host.assertInstalled(kept, `${host.mailcow.ssl}/${SHOP}`);
+    const back = (await host.deploy(["--rollback", "--json"])).json();
+    equal(back.fingerprint, wide.fingerprint);
+    await host.assertInstalled(wide, `${host.mailcow.ssl}/${SHOP}`);
+    deepEqual(await rejected(host), [brief.fingerprint]); // the name's own is no worse for that
+  });
+});

@@ -1,6 +1,5 @@
 // certsync deploy: installs what push delivered into mailcow, and proves that it is served.
 
-import type { Pair } from "../certificate/pair.ts";
 import { recorded } from "../chain/history.ts";
 import { readMailcow } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
@@ -23,15 +22,14 @@ import {
   refuseReturned,
   servicesLacking,
   servicesToTell,
-  wishFor,
   withReturns,
 } from "./further.ts";
+import { clearForced } from "./forced.ts";
 import { goneDirectories } from "./owed.ts";
-import { changeRejected, writeAcme } from "./memory.ts";
+import { writeAcme } from "./memory.ts";
 import { changesDirectories, modesFor, type NamePlan } from "./name_plan.ts";
 import { isPair } from "./names.ts";
 import { acmeRefusal, isSettled, lostNames } from "./plan.ts";
-import { readPreviousOfName } from "./previous.ts";
 import { quietNames, rememberQuiet } from "./quiet.ts";
 import { inDirectory } from "./in_directory.ts";
 import { describeKey, describePlan } from "./plan_words.ts";
@@ -223,42 +221,6 @@ function namesAtStake(plans: readonly NamePlan[], { memory }: Situation): NamePl
   return plans.filter((plan) =>
     plan.deed !== "none" || servicesLacking(plan, memory).length > 0 ||
     (isRestart && plan.serving !== null && plan.refusal === null)
-  );
-}
-
-/** What is forced is tried whatever was said of it; what is gone back from is not taken again. Not where something else stood in. */
-function clearForced(
-  facts: DeployFacts,
-  plan: Decided["plan"],
-  config: DeployConfig,
-) {
-  const { memory, mailcow, further, domain, candidate, now } = facts;
-  const isPrevious = (name: string, { leaf }: Pair) =>
-    readPreviousOfName(config.state, name)?.leaf.fingerprint === leaf.fingerprint;
-  const all: { wish: string; to: Pair; from: Pair | null }[] = [
-    ...(plan === null ? [] : [{
-      wish: wishFor(null, config, domain),
-      to: candidate,
-      from: plan.changesLeaf ? mailcow.deployed.pair : null,
-    }]),
-    ...further.flatMap(({ name, serving: to, former, refusal }) => {
-      const wish = wishFor(name, config, domain);
-      if (to === null || refusal !== null || (wish === "rollback" && !isPrevious(name, to))) {
-        return [];
-      }
-      const isOther = to.leaf.fingerprint !== former?.leaf.fingerprint;
-      return [{ wish, to, from: isOther ? former : null }];
-    }),
-  ];
-  return all.filter(({ wish }) => wish !== "take").reduce(
-    (rejected, { wish, to, from }) =>
-      changeRejected(
-        rejected,
-        { add: wish === "rollback" ? from : null, remove: to },
-        now,
-        config.state,
-      ),
-    memory.rejected,
   );
 }
 
