@@ -214,6 +214,8 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
     served?: Record<string, Leaf>;
     /** What the hint says, to the letter; what it gives to a shell is `commands`. */
     follow?: (host: MailHost, commands: string[]) => Promise<unknown>;
+    /** What is warned of from then on. */
+    left?: RegExp;
   };
   /** In mailcow's directory, with its docker. */
   const shell = (host: MailHost, command: string) => host.shell(command, host.mailcow.root);
@@ -263,10 +265,24 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
       outcomes: { [SHOP]: "refused" },
       follow: async (host, [restart = ""]) => {
         await Deno.writeTextFile(`${host.mailcow.ssl}/b/domains`, "");
+        await Deno.rename(`${host.mailcow.ssl}/b`, `${host.root}/away`);
         await shell(host, restart);
       },
       words:
-        /is in several files.*a\/domains", ".*b\/domains"; hint: take it out of all of them but one/,
+        /several files.*b\/domains"; hint: take it out of all of them but one, and move a directory/,
+    },
+    "one name in two directories, each of which is for another too": {
+      prepare: async (host) => {
+        await put("a", past, [SHOP, "a.example.org"])(host);
+        await put("b", past, [SHOP, "b.example.org"])(host);
+      },
+      outcomes: { [SHOP]: "refused" },
+      left: /^"\S+\/b" keeps its own certificate, which expired at /,
+      words: /several files.*b\/domains"; hint: take it out of all of them but one, then: cd/,
+      follow: async (host, [restart = ""]) => {
+        await Deno.writeTextFile(`${host.mailcow.ssl}/b/domains`, "b.example.org\n");
+        await shell(host, restart);
+      },
     },
     "a file of two lines": {
       prepare: async (host) => {
@@ -323,6 +339,7 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
       const after = await host.deploy(["--json"]);
       equal(after.code, 0, after.stderr);
       assertServes(host, { [SHOP]: shop });
+      match((await host.deploy(["--json"])).json().warnings.join("\n"), one.left ?? /^$/);
     });
   }
 });

@@ -546,8 +546,9 @@ const states: State[] = [
       await all.host.restartAll();
     },
     ...{ stale: { [SHOP]: null }, steps: "", status: "critical" },
-    words: /; shop\.example\.net: not served alike: take it out of all of them but one, then: /,
-    byHand: (all) => Deno.writeTextFile(sslOf(all, "other/domains"), `${OTHER}\n`),
+    words:
+      /; shop\.example\.net: not served alike: take it out of all of them but one, and move a /,
+    byHand: (all) => Deno.rename(sslOf(all, "other"), `${all.host.root}/away`),
   },
   {
     name: "the services do not read a directory's domains alike",

@@ -31,12 +31,20 @@ export function refuseUncovered(
 
 export function refuseSeveral(
   name: string,
-  directories: readonly Pick<SniDirectory, "directory">[],
+  directories: readonly Pick<SniDirectory, "directory" | "domains">[],
 ): Failure {
   const where = directories.map(({ directory }) => `${directory}/domains`);
+  const isForNobodyElse = directories.some(({ domains }) =>
+    domains.every((word) => word.replace(/\.$/, "") === name)
+  );
+  const emptied = isForNobodyElse
+    ? ", and move a directory that is for nobody then out of data/assets/ssl"
+    : "";
   return new Failure(
     `${quote(name)} is in several files, of which each service takes another: ${quoteAll(where)}`,
-    { hint: `take it out of all of them but one, then: ${RESTART}; then: certsync deploy` },
+    {
+      hint: `take it out of all of them but one${emptied}, then: ${RESTART}; then: certsync deploy`,
+    },
   );
 }
 
