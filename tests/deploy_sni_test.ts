@@ -322,7 +322,7 @@ Deno.test("deploy installs through a link that the containers can follow, and on
   }
 });
 
-Deno.test("where a directory is gone what keeps it is restarted without waiting", async () => {
+Deno.test("where a directory is gone what keeps it is restarted without waiting, and nobody who never knew it", async () => {
   const names = [NAME, "webmail.example.net"];
   await using host = await renewal((mailcow) => mailcow.putSni("a", own, names), {
     deploy: { settle: "60s", restart_timeout: "5s" },
@@ -330,12 +330,18 @@ Deno.test("where a directory is gone what keeps it is restarted without waiting"
   equal((await host.deploy()).code, 0);
   await Deno.remove(`${host.mailcow.ssl}/a`, { recursive: true });
   host.services.temper("dovecot", { ignores: "reload" }); // as it does then
+  host.services.temper("nginx", { reloadDelayMs: 500 });
   await host.stage(await ca.issue({ names: [NAME], notBefore: daysAgo(0.01) }));
   const begin = performance.now();
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
   equal(performance.now() - begin < 30_000, true);
-  deepEqual(result.json().services[1], { service: "dovecot-mailcow", action: "restarted" });
+  deepEqual(result.json().services, [
+    { service: "postfix-mailcow", action: "restarted" },
+    { service: "dovecot-mailcow", action: "restarted" },
+    // It never knew of it: nginx passes over what holds the mail hostname.
+    { service: "nginx-mailcow", action: "reloaded" },
+  ]);
 });
 
 Deno.test("deploy repairs an SNI directory although the top level is in place", async () => {

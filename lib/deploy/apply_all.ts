@@ -16,6 +16,9 @@ import { isOwed } from "./owed.ts";
 import { expect, type LastAnswers, probesFor } from "./questions.ts";
 import { formatProbe, leafOf, NO_LEAF, type ServiceOutcome } from "./wire.ts";
 
+/** What a reload takes that does anything, old processes that still answer for a moment included. */
+const TURNOVER_MS = 2_000;
+
 /** One that takes minutes to come back delays none but Postfix, which asks Dovecot for logins. */
 export async function applyAll(
   modes: ReadonlyMap<Service, Application["mode"]>,
@@ -72,7 +75,7 @@ export async function applyAll(
         withheld,
         ...((isForAll || owed.size > 0) && modes.has("dovecot-mailcow") && turns[service]),
         hasSniDirectories: facts.mailcow.sniDirectories.some(({ name }) => !isHidden(name)),
-        settleMs: isDirectoryGone(facts) ? 0 : config.settleMs,
+        settleMs: isDirectoryGone(facts) ? Math.min(TURNOVER_MS, config.settleMs) : config.settleMs,
         restartTimeoutMs: config.restartTimeoutMs,
         expectations,
         obstacle: obstacles.get(service) ?? (isForAll ? anyObstacle : null),
@@ -119,7 +122,10 @@ function wasThere(
       .some((probe) => answered.get(formatProbe(probe)) === "now");
 }
 
-/** With one that it knows and does not find a reload does nothing: only a restart does. */
+/**
+ * With one that it knows and does not find a reload does nothing: only a restart does, which may have
+ * been made since.
+ */
 function isDirectoryGone({ mailcow, memory }: DeployFacts): boolean {
   const there = new Set(mailcow.sniDirectories.map(({ name }) => name));
   return !memory.directories.isSubsetOf(there);
