@@ -75,8 +75,9 @@ export function lineageDirectories(live: string): string[] {
   try {
     return fs.readdirSync(live, { withFileTypes: true })
       .filter((entry) => /^npm-./.test(entry.name) && !entry.isFile())
-      .map(({ name }) => join(live, name))
-      .sort((a, b) => compare(number(a), number(b)));
+      .map(({ name }) => ({ name, number: number(name) }))
+      .sort((a, b) => compare(a.number, b.number))
+      .map(({ name }) => join(live, name));
   } catch (error) {
     throw explain(error, `look into ${quote(live)}`);
   }

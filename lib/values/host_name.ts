@@ -38,6 +38,11 @@ export function nameCovers(certificateName: string, host: string): "exact" | "wi
 
 /** The best way in which the names cover the host. */
 export function namesCover(names: readonly string[], host: string): "exact" | "wildcard" | null {
-  const ways = names.map((name) => nameCovers(name, host));
-  return ways.includes("exact") ? "exact" : ways.includes("wildcard") ? "wildcard" : null;
+  let best: "wildcard" | null = null;
+  for (const name of names) {
+    const way = nameCovers(name, host);
+    if (way === "exact") return way;
+    best ??= way;
+  }
+  return best;
 }
