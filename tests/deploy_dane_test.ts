@@ -243,7 +243,8 @@ Deno.test("deploy tells once which record a new key lacks, and verify until it i
     const line = stdout.trimEnd().split("\n").at(-1) ?? "";
     const steps =
       `in the DNS: publish ${OWNER}. IN TLSA ${key(next)} (seen by all after 1h, its TTL); ` +
-      "then on the NPM host: certsync push; then on the mail host: certsync deploy";
+      "then on the NPM host: certsync push; then on the mail host: " +
+      `certsync deploy --config "${all.host.config}"`;
     ok(line.endsWith(steps), line);
   });
 
@@ -254,11 +255,14 @@ Deno.test("deploy tells once which record a new key lacks, and verify until it i
       const pending = await all.verify();
       const line = pending.stdout.trimEnd().split("\n").at(-1) ?? "";
       const advice =
-        / in the DNS: publish (\S+) IN (TLSA [0-9a-f ]+) \(seen by all after 1h, its TTL\); then on the mail host: certsync deploy$/
+        / in the DNS: publish (\S+) IN (TLSA [0-9a-f ]+) \(seen by all after 1h, its TTL\); then on the mail host: certsync deploy --config "[^"]+"$/
           .exec(line);
       deepEqual(advice?.slice(1), [`${OWNER}.`, `TLSA ${key(next)}`], line);
       await zone.publish([...lines(OWNER, records), `${advice?.[1]} ${advice?.[2]}`]);
-      match((await all.verify()).stdout, /: run on the mail host: certsync deploy$/m);
+      match(
+        (await all.verify()).stdout,
+        /: run on the mail host: certsync deploy --config "[^"]+"$/m,
+      );
       const { code, stderr } = await all.deploy();
       deepEqual([code, trouble(stderr)], [0, []]);
       equal((await all.verify()).code, 0);
