@@ -181,10 +181,17 @@ Deno.test("further names are those of the file and of --also, each once, and nev
   }
   // Whoever gives another domain is asked anew.
   throws(() => deployConfig(file, flags("deploy --domain m.example.com")), UsageFailure);
-  for (const name of ["../x", "a/b", "*.example.org", ".", "", "key.pem", "backups", "x\ny"]) {
-    throws(() => read({ also: [name] }), { message: /^also in / });
+  const noNames = ["../x", "a/b", "*.example.org", ".", "", "key.pem", "backups", "x\ny"];
+  for (const name of [...noNames, "192.0.2.1", "1.5", "0x7f.1", "TRUE", "null", ["m.example.de"]]) {
+    throws(() => read({ also: [name] }), { message: /^also in / }, JSON.stringify(name));
   }
-  throws(() => read({ also: [] }), UsageFailure);
+  // Nobody's certificate is for an address; a single label may be in one of an own CA's.
+  throws(() => deployConfig(file, flags("deploy --also 192.0.2.1")), UsageFailure);
+  const single = read({ domain: "mail", also: "shop" });
+  deepEqual([single.domain, single.also], ["mail", ["shop"]]);
+  const none = read({ domain: "m.example.org", also: [] });
+  deepEqual(pushConfig(none, flags(`push --to ${TARGET}`)).also, []);
+  deepEqual(deployConfig(none, flags(`deploy ${also}`)).also, ["m.example.de"]);
 });
 
 Deno.test("--only stands beside --force or --rollback, with names or all", () => {

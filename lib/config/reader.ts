@@ -100,15 +100,20 @@ export function text<T>(parse: (text: string, what: string) => T): Reader<T> {
 
 /** A list, or one item alone. */
 export function list<T>(item: Reader<T>): Reader<readonly T[]> {
+  const read = listOrNone(item);
   return (value, place) => {
-    if (!Array.isArray(value)) return [item(value, place)];
-    if (value.length === 0) {
-      throw new UsageFailure(`${describe(place)} is an empty list`, {
-        hint: "name what belongs there, or take the key out",
-      });
-    }
-    return value.map((entry) => item(entry, place));
+    const items = read(value, place);
+    if (items.length > 0) return items;
+    throw new UsageFailure(`${describe(place)} is an empty list`, {
+      hint: "name what belongs there, or take the key out",
+    });
   };
+}
+
+/** The same where nothing at all may belong there. */
+export function listOrNone<T>(item: Reader<T>): Reader<readonly T[]> {
+  return (value, place) =>
+    Array.isArray(value) ? value.map((entry) => item(entry, place)) : [item(value, place)];
 }
 
 function kindOf(value: unknown): string {

@@ -7,7 +7,16 @@ import { type Location, parseLocation } from "../values/location.ts";
 import { parsePushTarget, type PushTarget } from "../values/push_target.ts";
 import { parseResolver } from "../values/resolver.ts";
 import { parseAge, parseDuration } from "../values/time.ts";
-import { describe, type Described, type Key, list, type Place, section, text } from "./reader.ts";
+import {
+  describe,
+  type Described,
+  type Key,
+  list,
+  listOrNone,
+  type Place,
+  section,
+  text,
+} from "./reader.ts";
 
 /** Whose word a certificate chain is taken on. */
 export type Trust = { readonly kind: "system" | "none" } | {
@@ -35,7 +44,7 @@ export const schema = {
     example: "mail.example.org",
     otherwise: "MAILCOW_HOSTNAME on the mail host",
   }),
-  also: key(list(text(parseFurtherName)), {
+  also: key(listOrNone(text(parseFurtherName)), {
     argument: "NAME, or a list",
     help: "Further names under which mailcow serves mail, each with a certificate of its own.",
     example: "[mail.example.com]",

@@ -21,11 +21,21 @@ export function parseHostName(text: string, what: string): string {
 /** A name that has directories of its own in staging and in mailcow's data/assets/ssl. */
 export function parseFurtherName(text: string, what: string): string {
   const name = parseHostName(text, what);
-  if (!/(^backups|^acme|\.pem)$/.test(name)) return name;
-  throw new UsageFailure(`${what} is not a host name: ${quote(text)}`, {
-    hint: "mailcow keeps a file or a directory of its own under that name",
-  });
+  const hint = /(^backups|^acme|\.pem)$/.test(name)
+    ? "mailcow keeps a file or a directory of its own under that name"
+    : isNumber.test(name)
+    ? "a certificate of its own is asked for by a name, which an address or a number is not"
+    : yamlWord.test(name)
+    ? "YAML takes that word for no name: write the whole name, such as mail.example.com"
+    : null;
+  if (hint === null) return name;
+  throw new UsageFailure(`${what} is not a host name: ${quote(text)}`, { hint });
 }
+
+/** What ends in a number is read as an address (https://url.spec.whatwg.org/#ends-in-a-number-checker). */
+const isNumber = /(^|\.)(\d+|0x[\da-f]*)$/;
+
+const yamlWord = /^(true|false|null|yes|no|on|off)$/;
 
 /** Whether one name of a certificate stands for the host: exactly, or as `*` for its first label. */
 export function nameCovers(certificateName: string, host: string): "exact" | "wildcard" | null {
