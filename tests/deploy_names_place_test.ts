@@ -85,7 +85,7 @@ Deno.test({
 });
 
 Deno.test("a top level that cannot go back keeps no further name from going back", async () => {
-  await using host = await namesHost({ [CLUB]: club });
+  await using host = await namesHost({ [CLUB]: club }, { endpoints: ["https"] });
   equal((await host.deploy()).code, 0);
   await host.stage(newTop);
   await host.stage(newClub, CLUB);

@@ -169,7 +169,7 @@ Deno.test("a domains that certsync did not write is never taken away: the pair b
   };
   for (const [what, fall] of Object.entries(cases)) {
     await t.step(what, async () => {
-      await using host = await namesHost({ [SHOP]: shop });
+      await using host = await namesHost({ [SHOP]: shop }, { endpoints: ["https"] });
       const directory = `${host.mailcow.ssl}/${SHOP}`;
       await Deno.mkdir(directory);
       await Deno.writeTextFile(`${directory}/domains`, `${SHOP} \n`); // its pair is missing
