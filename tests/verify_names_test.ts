@@ -176,7 +176,7 @@ async function chains(): Promise<Chains> {
       }
       if (where === "SSL directory of the mail host") {
         const [, directory = ""] =
-          /^mend the pair in (\S+), or move that out of there$/.exec(command) ??
+          /^mend the pair in "(\S+)", or move that out of there$/.exec(command) ??
             [];
         return await Deno.rename(directory, await Deno.makeTempDir({ dir }));
       }
