@@ -150,7 +150,7 @@ const THEN_BOTH = "; then on the NPM host: certsync push; then on the mail host:
 const UNLESS_THERE = ", unless another npm-N has the newer one: then name that as the source";
 const UNLESS_NEWER = ", unless the one there is no older than what is deployed";
 const THEN_FORCE = THEN_BOTH.replace("push;", "push --force;");
-const RESTART = "run on the mail host: cd /opt/mailcow && docker compose restart";
+const RESTART = 'run on the mail host: cd "/opt/mailcow" && docker compose restart';
 const SEE_SERVICE = "see that its service runs";
 const TRUST =
   "install or update ca-certificates here, or set verify.trust to the file of your own CA";
@@ -557,9 +557,9 @@ const cases: Case[] = [
     status: "critical",
     staleAt: "deployed",
     words: ["ok", behind, behind, behind],
-    next: "run on the mail host: cd /opt/mailcow && " +
+    next: 'run on the mail host: cd "/opt/mailcow" && ' +
       "sed -i -e '$a SKIP_LETS_ENCRYPT=y' -e '/^SKIP_LETS_ENCRYPT=/d' mailcow.conf; " +
-      "then on the mail host: cd /opt/mailcow && docker compose up -d" + THEN_DEPLOY,
+      'then on the mail host: cd "/opt/mailcow" && docker compose up -d' + THEN_DEPLOY,
   },
   {
     name: "mail host: a restart did not help",
@@ -745,7 +745,7 @@ const cases: Case[] = [
     status: "warning",
     words: ["ok", "expired"],
     next: "run on the mail host: rm -r '/ssl/it'\\''s'; then on the mail host: " +
-      "cd /opt/mailcow && docker compose restart postfix-mailcow dovecot-mailcow nginx-mailcow",
+      'cd "/opt/mailcow" && docker compose restart postfix-mailcow dovecot-mailcow nginx-mailcow',
   },
   {
     name: "mail host: an ending certificate of another kind is served beside the right one",

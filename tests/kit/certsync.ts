@@ -57,7 +57,7 @@ export function startCertsync(
   options: CertsyncOptions = {},
 ): Started {
   assertBuilt();
-  const home = Deno.makeTempDirSync({ prefix: "certsync-home-" });
+  const home = makeHome();
   const argv = [...(options.under ?? []), BINARY, ...args];
   const [command = BINARY, ...commandArgs] = options.stderr === "journal"
     ? ["/bin/sh", "-c", UNDER_JOURNAL, ...argv]
@@ -78,8 +78,22 @@ export function startCertsync(
     kill: (signal) => child.kill(signal),
     said: err.text,
     result: finish(child, { out, err }, args, options)
-      .finally(() => Deno.remove(home, { recursive: true })),
+      .finally(() => removeHome(home)),
   };
+}
+
+const homes = new Set<string>();
+// Nobody waits for what still runs where a test has failed.
+globalThis.addEventListener("unload", () => homes.forEach(removeHome));
+
+function makeHome(): string {
+  const home = Deno.makeTempDirSync({ prefix: "certsync-home-" });
+  homes.add(home);
+  return home;
+}
+
+function removeHome(home: string): void {
+  if (homes.delete(home)) Deno.removeSync(home, { recursive: true });
 }
 
 const UNDER_JOURNAL = "export JOURNAL_STREAM=$(stat -Lc %d:%i /dev/fd/2); " +
