@@ -12,6 +12,7 @@ import {
   restarts,
   SHOP,
 } from "./kit/names_host.ts";
+import { textOf } from "./kit/text_of.ts";
 import { unshare } from "./kit/unshare.ts";
 
 const WIDE = "wide.example.org";
@@ -115,6 +116,35 @@ Deno.test("a top level that cannot go back keeps no further name from going back
   await host.assertInstalled(fresh);
   assertGives(host, undefined, fresh);
   assertGives(host, CLUB, club);
+});
+
+Deno.test("for a directory that cannot be made nothing is restarted or reloaded, at any run, until it is there", async () => {
+  await using host = await namesHost({ [CLUB]: club });
+  equal((await host.deploy()).code, 0);
+  await host.stage(shop, SHOP);
+  await host.stage(newClub, CLUB);
+  await host.configure({}, [SHOP, CLUB]);
+  // As a run that was cut off leaves it, and somebody else then fills it:
+  await Deno.writeTextFile(`${host.state}/names`, `${CLUB}\n${SHOP}\tbegun\n`);
+  await Deno.mkdir(`${host.mailcow.ssl}/${SHOP}/key.pem`, { recursive: true });
+  for (const club of ["deployed", "unchanged"]) {
+    host.docker.forget();
+    const result = await host.deploy(["--json"]);
+    equal(result.code, 1);
+    deepEqual(outcomes(result.json()), { [NAME]: "unchanged", [SHOP]: "failed", [CLUB]: club });
+    match(refusalOf(result.json(), SHOP), /there is a directory where a file belongs: .*; hint: /);
+    equal(/restarting/.test(result.stderr), false, result.stderr);
+    deepEqual(restarts(host), []);
+    const told = host.calls().filter((call) => call.startsWith("exec "));
+    equal(told.length > 0, club === "deployed", told.join());
+    equal(await textOf(`${host.state}/owed`), "");
+  }
+  assertGives(host, CLUB, newClub);
+
+  await Deno.remove(`${host.mailcow.ssl}/${SHOP}/key.pem`);
+  equal((await host.deploy()).code, 0);
+  equal(restarts(host).length, 3);
+  assertGives(host, SHOP, shop);
 });
 
 Deno.test("half a pair in a name's directory gives way to what was kept, where what is staged is refused", async () => {

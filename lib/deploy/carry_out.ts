@@ -2,7 +2,7 @@
 
 import { keyMatches } from "../certificate/judgement.ts";
 import type { Pair } from "../certificate/pair.ts";
-import { type Owed, readMemory, type Rejected } from "../chain/deploy_memory.ts";
+import type { Owed, Rejected } from "../chain/deploy_memory.ts";
 import { readMailcow, type Service, serviceNames } from "../chain/mailcow.ts";
 import { ACME_WARNING, readScene, type Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
@@ -24,7 +24,7 @@ import {
 } from "./install.ts";
 import { writeAcme, writeAnswered, writeLoaded } from "./memory.ts";
 import { modesFor } from "./name_plan.ts";
-import { goneDirectories, owe, oweGone, settleOwed } from "./owed.ts";
+import { goneDirectories, owe, oweGone, oweWhatIs, settleOwed } from "./owed.ts";
 import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import { askBefore, type LastAnswers, outcomesFor } from "./questions.ts";
@@ -72,14 +72,13 @@ export async function carryOut(
     const services = servicesToTell(planned, decided);
     const answered = await askBefore(services, decided, scene, config, context);
     const deed = { plan: planned, facts: decided, rejected };
-    const { installed, failures, hindered } = await installEverything(
+    const { installed, failures, hindered, owed } = await installEverything(
       ...[deed, answered, config, context] as const,
     );
     hindrance = hindered?.failure ?? null;
     const plan = hindered === null ? planned : { ...NOTHING, services };
     if (installed.length > 0) context.tell(`installed ${installed.join(" ")}`);
     const further = decided.further.filter(({ name }) => !failures.has(name));
-    const { owed } = readMemory(config.state);
     const facts: DeployFacts = {
       ...{ ...decided, further, memory: { ...decided.memory, owed } },
       candidate: hindered?.goesOn ?? decided.candidate,
@@ -93,7 +92,11 @@ export async function carryOut(
     };
 
     const current: DeployFacts = { ...facts, mailcow: readMailcow(config.mailcow) };
-    const modes = modesFor(services, further, config.apply, owed);
+    // Where nothing could be written, there is nothing to tell of that.
+    const telling = installed.length > 0 || hindered !== null
+      ? services
+      : servicesToTell({ ...planned, directories: [] }, facts);
+    const modes = modesFor(telling, further, config.apply, owed);
     if (await obstacleToStart(current, context) === null) tellOfRestart(modes, owed, context);
     const outcomes = await applyAll(modes, current, answered, scene, config, context);
     settleOwed(outcomes, config.state);
@@ -122,7 +125,10 @@ export async function carryOut(
     remember({ outcomes, failing, wrongs, answered }, current, scene, config.state);
     // What is deployed well after all:
     const confirmed = [...(hindrance === null ? [null] : []), ...further.map(({ name }) => name)]
-      .filter((name) => outcomesFor(name, outcomes, facts).every(({ isConfirmed }) => isConfirmed));
+      .filter((name) => {
+        const own = outcomesFor(name, outcomes, facts);
+        return own.length > 0 && own.every(({ isConfirmed }) => isConfirmed);
+      });
     clearNames(confirmed, current, rejected.now, config.state);
     settleFilled(
       further.filter(({ name }) => confirmed.includes(name))
@@ -165,6 +171,8 @@ function withHindrance(report: DeployReport, hindrance: Failure | null): DeployR
 interface InstalledAll extends Installed {
   /** Why the domain's pair could not be put where it belongs, and what the top level goes on with. */
   readonly hindered: { readonly failure: Failure; readonly goesOn: Pair } | null;
+  /** With what came and went. */
+  readonly owed: Owed;
 }
 
 async function installEverything(
@@ -191,9 +199,11 @@ async function installEverything(
     wishFor(name, config, domain) === "rollback";
   const keep = (those: typeof replaced) =>
     keepReplaced(those.flatMap(({ all }) => all), rejected.before, context);
+  const { owed: before } = facts.memory;
+  let owed = before;
   if (installations.length > 0 || further.some(({ deed }) => deed !== "none")) {
     prepare(answered, plan, facts, state);
-    owe(further, facts.memory.owed, state);
+    owed = owe(further, before, state);
     await keep(replaced.filter((one) => !isReturning(one)));
   }
   const own = orFailure(() => installAll(installations));
@@ -201,6 +211,8 @@ async function installEverything(
     ? { failure: own, goesOn: await goesOnWith(own, facts, config, context) }
     : null;
   const { installed, failures } = installNames(further, state);
+  const failed = new Set(failures.keys());
+  owed = oweWhatIs(further, { owed, before, failed }, config);
   // What is gone back to is the previous pair itself, which lies nowhere else until it is installed.
   await keep(
     replaced.filter((one) =>
@@ -216,7 +228,7 @@ async function installEverything(
   return {
     installed: [...(own instanceof Failure ? [] : own), ...installed],
     failures: new Map([...waiting, ...failures]),
-    hindered,
+    ...{ hindered, owed },
   };
 }
 

@@ -2,9 +2,10 @@
 // reload, and no silence, tells that it has read of one that is new or gone.
 
 import { type Owed, readMemory } from "../chain/deploy_memory.ts";
-import { type Service, serviceNames, serviceOf } from "../chain/mailcow.ts";
+import { readMailcow, type Service, serviceNames, serviceOf } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { rightLeaves } from "../chain/sni.ts";
+import type { DeployConfig } from "../config/deploy_config.ts";
 import type { RunContext } from "../run_context.ts";
 import { type DeployFacts, servedPlaces } from "./facts.ts";
 import { ask } from "./look.ts";
@@ -23,6 +24,38 @@ export function owe(further: readonly NamePlan[], before: Owed, state: string): 
   );
   writeOwed(state, owed);
   return owed;
+}
+
+/** What did not come or go after all is owed by nobody, and by that no service is restarted. */
+export function oweWhatIs(
+  further: readonly NamePlan[],
+  { owed, before, failed }: {
+    readonly owed: Owed;
+    /** What was owed already. */
+    readonly before: Owed;
+    /** The names whose directories could not be made, or taken out of service. */
+    readonly failed: ReadonlySet<string>;
+  },
+  { mailcow, state }: Pick<DeployConfig, "mailcow" | "state">,
+): Owed {
+  if (owed.size === 0) return owed;
+  const there = new Set(readMailcow(mailcow).sniDirectories.map(({ directory }) => directory));
+  const isAsItWas = ({ directory, deed }: NamePlan) =>
+    directory !== null && there.has(directory) === (deed === "unmake");
+  const spared = new Set(
+    further.filter((plan) => failed.has(plan.name) && isAsItWas(plan)).map(({ name }) => name),
+  );
+  const left = new Map(
+    Array.from(owed, ([service, names]) => {
+      const still = [...names].filter((name) =>
+        !spared.has(name) || before.get(service)?.has(name) === true
+      );
+      return [service, new Set(still)] as const;
+    }).filter(([, names]) => names.size > 0),
+  );
+  // Also where it is the same: what cannot be written would be owed again after the restart.
+  writeOwed(state, left);
+  return left;
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { headline, shortFingerprint } from "../certificate/headline.ts";
 import type { Pair } from "../certificate/pair.ts";
-import type { Rejected } from "../chain/deploy_memory.ts";
+import { readMemory, type Rejected } from "../chain/deploy_memory.ts";
 import { readMailcow, serviceNames } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
@@ -18,7 +18,7 @@ import type { Fall, Return } from "./fall.ts";
 import { installAll, type Installed, installNames } from "./install.ts";
 import { changeRejected, writeLoaded, writeSuspects } from "./memory.ts";
 import type { NamePlan } from "./name_plan.ts";
-import { owe, settleOwed } from "./owed.ts";
+import { owe, oweWhatIs, settleOwed } from "./owed.ts";
 import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import { outcomesFor } from "./questions.ts";
@@ -49,7 +49,9 @@ export async function rollBack(
     { ...facts, memory: forget(facts, now) },
     config,
   );
-  const isDirectoryLost = returns.some(({ former }) => former === null);
+  const isDirectoryLost = returns.some(({ name, former }) =>
+    former === null && !failures.has(name ?? "")
+  );
   const modes = new Map(
     serviceNames.map((service) => {
       const mode = failing.includes(service)
@@ -168,23 +170,26 @@ function putBack(
       : { ...plan, deed: "install", serving: one.former };
   });
   const candidate: Pair = own?.former ?? facts.candidate;
-  const before: DeployFacts = { ...facts, candidate, further };
+  const wanted: DeployFacts = { ...facts, candidate, further };
   const kept = (name: string) => readPrevious(config.state, name);
   const put = orFailure(() =>
-    own === undefined ? [] : installAll(planInstallations(before, carriers(before), kept))
+    own === undefined ? [] : installAll(planInstallations(wanted, carriers(wanted), kept))
   );
   const fallen = new Set(returns.map(({ name }) => name));
   const returning = further.filter(({ name }) => fallen.has(name));
   const hindrance = put instanceof Failure ? put : null;
   if (hindrance !== null && returning.length === 0) throw hindrance;
-  const owed = owe(further, facts.memory.owed, config.state);
+  const { owed: before } = readMemory(config.state);
+  const owing = owe(further, facts.memory.owed, config.state);
   const { failures } = installNames(returning, config.state);
+  const failed = new Set(failures.keys());
+  const owed = oweWhatIs(returning, { owed: owing, before, failed }, config);
   const unmade = further.filter(({ name }) => !failures.has(name)).map((plan): NamePlan =>
     plan.deed === "unmake" ? { ...plan, directory: null } : plan
   );
   const mailcow = readMailcow(config.mailcow);
   const back: DeployFacts = {
-    ...{ ...before, further: unmade, memory: { ...facts.memory, owed } },
+    ...{ ...wanted, further: unmade, memory: { ...facts.memory, owed } },
     // What could not give way is there still.
     candidate: hindrance === null ? candidate : facts.candidate,
   };
