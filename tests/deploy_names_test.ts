@@ -218,7 +218,7 @@ Deno.test("whose directory it is, and what is refused with its way out", async (
     left?: RegExp;
   };
   /** In mailcow's directory, with its docker. */
-  const shell = (host: MailHost, command: string) => host.shell(command, host.mailcow.root);
+  const shell = (host: MailHost, command: string) => host.shell(command);
   const put = (name: string, leaf: Leaf, domains: string[]) => (host: MailHost) =>
     host.mailcow.putSni(name, leaf, domains);
   const three = [SHOP, `autoconfig.${SHOP}`, `autodiscover.${SHOP}`];

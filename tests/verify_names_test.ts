@@ -183,7 +183,7 @@ async function chains(): Promise<Chains> {
       if (command.startsWith("certsync ")) {
         return await run(where === "NPM host" ? where : "mail host", command.split(" ").slice(1));
       }
-      await host.shell(command, host.mailcow.root);
+      await host.shell(command);
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
@@ -438,7 +438,7 @@ const states: State[] = [
     },
     ...{ stale: { [SHOP]: "deployed" }, steps: "", status: "critical" },
     words:
-      /; shop\.example\.net stale at deployed: make it anew with: docker compose up -d acme-mailcow; /,
+      /; shop\.example\.net stale at deployed: make it anew with: cd "\S+" && docker compose up -d acme-mailcow; /,
     byHand: (all) => Promise.resolve(all.host.docker.acme = "y"),
   },
   {

@@ -616,7 +616,8 @@ const cases: Case[] = [
     status: "critical",
     words: ["ok", "wrong key"],
     advice: "it is not the certificate's: put the right key.pem there, " +
-      "or remove the directory and restart the services",
+      'or move the directory out of data/assets/ssl, then: cd "/opt/mailcow" && ' +
+      "docker compose restart dovecot-mailcow nginx-mailcow postfix-mailcow",
   },
   {
     name: "mail host: all match and are near their end, and the source is not seen",
@@ -1242,7 +1243,7 @@ Deno.test("of a further name it counts what its own directory is served for, by 
   deepEqual([verdict.status, verdict.staleAt], ["critical", null]);
   match(
     verdict.legs[1]?.findings[0]?.advice ?? "",
-    /that holds mail\.example\.org: take that out of \/ssl\/own\/domains, restart /,
+    /that holds mail\.example\.org: take that out of "\/ssl\/own\/domains", then: docker compose restart /,
   );
   const wide = certificate({ fingerprint: "NEW", names: [NAME, name] });
   equal(judgeLegs([...passedOver.slice(0, 1), served(wide, "nginx-mailcow")], around).status, "ok");

@@ -8,7 +8,7 @@ import { shellWord } from "../values/shell_word.ts";
 import { formatTime } from "../values/time.ts";
 
 /** In the order in which mailcow itself does it: Postfix asks Dovecot for logins. */
-const RESTART = `docker compose restart ${serviceNames.toSorted().join(" ")}`;
+export const RESTART = `docker compose restart ${serviceNames.toSorted().join(" ")}`;
 
 export function refuseUncovered(
   name: string,

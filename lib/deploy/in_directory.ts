@@ -1,9 +1,6 @@
-// docker compose goes by the directory it is called in: where a report says to call it, it says where.
+// What a report advises can be followed from wherever somebody reads it.
 
-import { shellWord } from "../values/shell_word.ts";
-
-const COMMAND = /(?<![&]{2} )docker[ -]compose (?=up -d|restart |logs --tail)/g;
-const AFTER_ANOTHER = /(rm -r \S.*? && )(docker[ -]compose )/g;
+import { inDirectory as saidInDirectory } from "../chain/in_directory.ts";
 
 interface Advice {
   readonly hint?: string;
@@ -16,10 +13,7 @@ export function inDirectory<
     readonly certificates: readonly Advice[];
   },
 >(report: R, mailcow: string): R {
-  const cd = `cd ${shellWord(mailcow)} && `;
-  const tell = (words: string) =>
-    words.replace(COMMAND, (command) => cd + command)
-      .replace(AFTER_ANOTHER, (_, before, command) => before + cd + command);
+  const tell = (words: string) => saidInDirectory(words, mailcow);
   const advise = <A extends Advice>(one: A): A =>
     one.hint === undefined ? one : { ...one, hint: tell(one.hint) };
   return {

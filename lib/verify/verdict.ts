@@ -1,6 +1,6 @@
 // What the legs, held against each other, say about the chain. Pure.
 
-import { serviceNames } from "../chain/mailcow.ts";
+import { RESTART } from "../chain/name_refusals.ts";
 import type { LegName } from "../config/verify_config.ts";
 import { brokenChain, describeIncompleteChain, lacksIssuer } from "./chain_finding.ts";
 import {
@@ -11,6 +11,7 @@ import {
   type Status,
   statuses,
 } from "./finding.ts";
+import { shellWord } from "../values/shell_word.ts";
 import { type DaneSight, isForeign, isNotThere, isReplaceable, type Leg } from "./leg.ts";
 import { type Around, explainOwn, isPassedOver, type Kept, keptFor } from "./own_certificate.ts";
 
@@ -175,7 +176,7 @@ function judgePassedOver(leg: Leg, { name, legs }: Chain): LegVerdict {
   if (isCovered) return { ...unmatched, isNoted: true, status: "ok", findings: [] };
   const { directory, hostname } = legs.find((each) => each.leg === "deployed") ?? {};
   const advice = `nginx passes over a directory that holds ${hostname}: take that out of ` +
-    `${directory}/domains, restart ${serviceNames.join(" ")}; then: certsync deploy`;
+    `${shellWord(`${directory}/domains`)}, then: ${RESTART}; then: certsync deploy`;
   const finding = { kind: "passed-over", status: "critical", words, advice } as const;
   return { ...unmatched, isNoted: false, status: "critical", findings: [finding] };
 }
@@ -200,7 +201,7 @@ function watch(leg: Leg, chain: Chain): Finding[] {
 function wrongKey(leg: Leg): Finding | null {
   if (leg.certificate === null || !leg.keyError) return null;
   const advice = isForeign(leg)
-    ? `${leg.keyError}: put the right key.pem there, or remove the directory and restart the services`
+    ? `${leg.keyError}: put the right key.pem there, or move the directory out of data/assets/ssl, then: ${RESTART}`
     : leg.keyError;
   return { kind: "key", status: "critical", words: "wrong key", advice };
 }

@@ -1,5 +1,6 @@
 // certsync verify: compares every copy of the certificate that can be reached from here.
 
+import { inDirectory } from "../chain/in_directory.ts";
 import type { Presentation } from "../cli/terminal.ts";
 import { type VerifyConfig, verifyConfig } from "../config/verify_config.ts";
 import { composeCommand } from "../programs/compose.ts";
@@ -23,6 +24,29 @@ export async function verify(config: VerifyConfig, context: RunContext): Promise
 
 /** Pure. */
 export function reportSight(
+  config: Parameters<typeof reportAsSaid>[0],
+  sight: Parameters<typeof reportAsSaid>[1],
+  timers: readonly InstalledTimer[],
+  known: Knowledge,
+): VerifyReport {
+  const report = reportAsSaid(config, sight, timers, known);
+  const { mailcow } = known;
+  return mailcow === null ? report : followable(report, mailcow.directory);
+}
+
+/** From whatever directory somebody reads it in. */
+function followable(report: VerifyReport, mailcow: string): VerifyReport {
+  const tell = (words: string) => inDirectory(words, mailcow);
+  const advise = <A extends { readonly hint?: string }>(one: A): A =>
+    one.hint === undefined ? one : { ...one, hint: tell(one.hint) };
+  return {
+    ...advise(report),
+    legs: report.legs.map(advise),
+    warnings: report.warnings.map(tell),
+  };
+}
+
+function reportAsSaid(
   config: Pick<VerifyConfig, "legs" | "warn" | "critical">,
   sight: Pick<Sight, "strands" | "mailcow" | "furtherDirectories" | "doubts" | "warnings">,
   timers: readonly InstalledTimer[],

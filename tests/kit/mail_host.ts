@@ -61,8 +61,8 @@ export interface MailHost extends AsyncDisposable {
   start(args?: string[]): Started;
   /** All services begin anew, with what lies there. */
   restartAll(): Promise<void>;
-  /** What an operator is told to give to a shell here, with this host's docker. */
-  shell(command: string, cwd?: string): Promise<void>;
+  /** What an operator is told to give to a shell here, with this host's docker, wherever he is. */
+  shell(command: string): Promise<void>;
   /** What deploy remembers of the services: `<service> <fingerprint>` a line, sorted. */
   loaded(): Promise<string[]>;
   /** What is kept in `previous/`; null where there is nothing. */
@@ -173,10 +173,10 @@ export async function mailHost(options: MailHostOptions): Promise<MailHost> {
     restartAll: async () => {
       await Promise.all(SERVICES.map(services.restart));
     },
-    shell: async (command, cwd) => {
+    shell: async (command) => {
       notEqual(command, "", "there is no command");
       const env = { PATH: `${docker.bin}:${Deno.env.get("PATH")}` };
-      await run("/bin/sh", ["-c", command], { env, ...(cwd !== undefined && { cwd }) });
+      await run("/bin/sh", ["-c", command], { env, cwd: "/" });
     },
     loaded: async () => (await textOf(`${state}/loaded`)).split("\n").filter(Boolean).sort(),
     previous: async () => {
