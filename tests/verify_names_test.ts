@@ -216,7 +216,7 @@ interface State {
   /** What the last line says of the names. */
   readonly words?: RegExp;
   /** Where no command begins the way out: what a person does, before the commands that the hint goes on with. */
-  byHand?(all: Chains): Promise<unknown>;
+  byHand?(all: Chains, words: string): Promise<unknown>;
 }
 
 const sslOf = ({ host }: Chains, name: string) => `${host.mailcow.ssl}/${name}`;
@@ -439,7 +439,10 @@ const states: State[] = [
     ...{ stale: { [SHOP]: "deployed" }, steps: "", status: "critical" },
     words:
       /; shop\.example\.net stale at deployed: make it anew with: cd "\S+" && docker compose up -d acme-mailcow; /,
-    byHand: (all) => Promise.resolve(all.host.docker.acme = "y"),
+    byHand: async (all, words) => {
+      const [, command = ""] = /make it anew with: (.*?); then: /.exec(words) ?? [];
+      await all.follow({ host: "mail host", command });
+    },
   },
   {
     name: "a directory went away again, after it had been made anew",
@@ -612,8 +615,9 @@ Deno.test("who follows the one next step of three names finds that all match", a
         await all.follow({ host: "mail host", command: "certsync deploy" });
         assertSame(lies, await snapshot(all.host.mailcow.ssl));
         if (byHand === undefined) return;
-        await byHand(all);
-        const [, ...commands] = (verifyLines(before).at(-1) ?? "").split(/[;,] then: /);
+        const line = verifyLines(before).at(-1) ?? "";
+        await byHand(all, line);
+        const [, ...commands] = line.split(/[;,] then: /);
         for (const command of commands) await all.follow({ host: "mail host", command });
       }
       for (const step of before.next) await all.follow(step);

@@ -214,13 +214,19 @@ async function answer(
       return await exec(docker, services, rest);
     case "restart":
       return await restart(docker, services, rest);
-    case "up": // the services are up, and know their settings
+    case "up": // the services are up, and a container whose settings are others now is made anew
+      if (docker.acme !== null) docker.acme = await skipsLetsEncrypt(call.cwd);
       return { code: 0, stdout: "", stderr: "" };
     case "ps":
       return ps(docker, services, rest);
     default:
       return failed(`unknown docker command: "compose ${command}"\n`);
   }
+}
+
+async function skipsLetsEncrypt(mailcow: string): Promise<string> {
+  const conf = await Deno.readTextFile(`${mailcow}/mailcow.conf`).catch(() => "");
+  return /^SKIP_LETS_ENCRYPT=(\S*)$/m.exec(conf)?.[1] ?? "";
 }
 
 async function exec(
