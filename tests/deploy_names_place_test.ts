@@ -19,9 +19,10 @@ const WIDE = "wide.example.org";
 
 const { ca, fresh, issue, namesHost } = await namesAuthority();
 Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
-const [newTop, shop, club, newClub] = await Promise.all([
+const [newTop, shop, newShop, club, newClub] = await Promise.all([
   issue([NAME, WIDE], -0.5),
   issue([SHOP]),
+  issue([SHOP], -0.5),
   issue([CLUB]),
   issue([CLUB], -0.5),
 ]);
@@ -145,6 +146,42 @@ Deno.test("for a directory that cannot be made nothing is restarted or reloaded,
   equal((await host.deploy()).code, 0);
   equal(restarts(host).length, 3);
   assertGives(host, SHOP, shop);
+});
+
+Deno.test("what is in the way where a name's pair is kept is neither followed nor the failure of any other", async () => {
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+  equal((await host.deploy()).code, 0);
+  const kept = `${host.state}/previous-names/${SHOP}`;
+  const elsewhere = `${host.root}/elsewhere`;
+  await Deno.mkdir(elsewhere);
+  await Deno.mkdir(`${host.state}/previous-names`, { mode: 0o700 });
+  await host.stage(newShop, SHOP);
+  const spoilers: Record<string, [() => Promise<unknown>, [string | null, Leaf][]]> = {
+    "a link": [() => Deno.symlink(elsewhere, kept), [[CLUB, newClub], [null, newTop]]],
+    "a link that leads nowhere": [() => Deno.symlink(`${host.root}/nowhere`, kept), []],
+    "a file": [() => Deno.writeTextFile(kept, "x"), []],
+    "a directory in the place of a file": [
+      () => Deno.mkdir(`${kept}/key.pem`, { recursive: true, mode: 0o700 }),
+      [],
+    ],
+  };
+  for (const [what, [spoil, renewed]] of Object.entries(spoilers)) {
+    await spoil();
+    for (const [name, leaf] of renewed) await host.stage(leaf, name ?? undefined);
+    const report = (await host.deploy(["--json"])).json();
+    const others = renewed.length > 0 ? "deployed" : "unchanged";
+    deepEqual(outcomes(report), { [NAME]: others, [SHOP]: "failed", [CLUB]: others }, what);
+    const told = /certsync did not make is .*shop\.example\.com.*; hint: .*, and move it away/;
+    match(refusalOf(report, SHOP), told);
+    const back = await host.deploy(["--rollback", "--only", SHOP, "--json"]);
+    match(refusalOf(back.json(), SHOP), told);
+    deepEqual(await Array.fromAsync(Deno.readDir(elsewhere)), []);
+    await Deno.rename(kept, `${host.root}/away ${what}`);
+  }
+  await host.assertInstalled(shop, `${host.mailcow.ssl}/${SHOP}`);
+  equal((await host.deploy()).code, 0);
+  await host.assertInstalled(newShop, `${host.mailcow.ssl}/${SHOP}`);
+  equal(await textOf(`${kept}/cert.pem`), shop.fullchainPem);
 });
 
 Deno.test("half a pair in a name's directory gives way to what was kept, where what is staged is refused", async () => {

@@ -1,33 +1,23 @@
 // Carries out what deploy decided: installs, has it loaded, looks at the wire, and goes back.
 
-import { keyMatches } from "../certificate/judgement.ts";
-import type { Pair } from "../certificate/pair.ts";
-import type { Owed, Rejected } from "../chain/deploy_memory.ts";
+import type { Owed } from "../chain/deploy_memory.ts";
 import { readMailcow, type Service, serviceNames } from "../chain/mailcow.ts";
 import { ACME_WARNING, readScene, type Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
-import { Failure, orFailure } from "../failure.ts";
+import { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { applyAll, obstacleToStart } from "./apply_all.ts";
 import { reportName, summarizeName, withFailure } from "./certificates.ts";
 import type { DeployFacts } from "./facts.ts";
 import { failingServices, planReturns } from "./fall.ts";
 import { settleFilled } from "./fill.ts";
-import { servicesToTell, wishFor } from "./further.ts";
-import {
-  installAll,
-  type Installed,
-  installNames,
-  keepReplaced,
-  replacedByDomain,
-  replacedByName,
-} from "./install.ts";
-import { writeAcme, writeAnswered, writeLoaded } from "./memory.ts";
+import { servicesToTell } from "./further.ts";
+import { installEverything, type Rejections } from "./install_everything.ts";
+import { writeAcme } from "./memory.ts";
 import { modesFor } from "./name_plan.ts";
-import { goneDirectories, owe, oweGone, oweWhatIs, settleOwed } from "./owed.ts";
-import { type Plan, planInstallations } from "./plan.ts";
-import { readPrevious } from "./previous.ts";
-import { askBefore, type LastAnswers, outcomesFor } from "./questions.ts";
+import { goneDirectories, oweGone, settleOwed } from "./owed.ts";
+import type { Plan } from "./plan.ts";
+import { askBefore, outcomesFor } from "./questions.ts";
 import { clearNames, remember } from "./remember.ts";
 import { describeKey, describeKeys } from "./plan_words.ts";
 import { type DeployReport, failed, summarize } from "./report.ts";
@@ -37,8 +27,7 @@ export interface Deed {
   /** The domain's; null where there is nothing to do for it. */
   readonly plan: Plan | null;
   readonly facts: DeployFacts;
-  /** The leaves that must not be kept or put back: when the run began, and since it was decided. */
-  readonly rejected: Record<"before" | "now", Rejected>;
+  readonly rejected: Rejections;
   /** Where it was looked at before. */
   readonly scene?: Scene | undefined;
 }
@@ -168,86 +157,6 @@ function withHindrance(report: DeployReport, hindrance: Failure | null): DeployR
   return failed(report, "failed", { message: words.join("; "), hint });
 }
 
-interface InstalledAll extends Installed {
-  /** Why the domain's pair could not be put where it belongs, and what the top level goes on with. */
-  readonly hindered: { readonly failure: Failure; readonly goesOn: Pair } | null;
-  /** With what came and went. */
-  readonly owed: Owed;
-}
-
-async function installEverything(
-  { plan, facts, rejected }: { plan: Plan; facts: DeployFacts; rejected: Deed["rejected"] },
-  answered: LastAnswers,
-  config: DeployConfig,
-  context: RunContext,
-): Promise<InstalledAll> {
-  const { state } = config;
-  const { further, domain } = facts;
-  const installations = planInstallations(
-    { ...facts, memory: { ...facts.memory, rejected: rejected.now } },
-    plan.directories,
-    (name) => readPrevious(state, name),
-  );
-  const replaced = [
-    ...(installations.length === 0
-      ? []
-      : [{ name: null, all: replacedByDomain(plan, facts, state) }]),
-    ...further.filter(({ deed }) => deed === "install")
-      .map((one) => ({ name: one.name, all: replacedByName(one, state) })),
-  ];
-  const isReturning = ({ name }: { name: string | null }) =>
-    wishFor(name, config, domain) === "rollback";
-  const keep = (those: typeof replaced) =>
-    keepReplaced(those.flatMap(({ all }) => all), rejected.before, context);
-  const { owed: before } = facts.memory;
-  let owed = before;
-  if (installations.length > 0 || further.some(({ deed }) => deed !== "none")) {
-    prepare(answered, plan, facts, state);
-    owed = owe(further, before, state);
-    await keep(replaced.filter((one) => !isReturning(one)));
-  }
-  const own = orFailure(() => installAll(installations));
-  const hindered = own instanceof Failure
-    ? { failure: own, goesOn: await goesOnWith(own, facts, config, context) }
-    : null;
-  const { installed, failures } = installNames(further, state);
-  const failed = new Set(failures.keys());
-  owed = oweWhatIs(further, { owed, before, failed }, config);
-  // What is gone back to is the previous pair itself, which lies nowhere else until it is installed.
-  await keep(
-    replaced.filter((one) =>
-      isReturning(one) && (one.name === null ? hindered === null : !failures.has(one.name))
-    ),
-  );
-  // Theirs is the pair that was to be at the top level.
-  const waiting = own instanceof Failure
-    ? further.filter(({ directory, serving }) =>
-      directory === null && serving?.leaf.fingerprint === facts.candidate.leaf.fingerprint
-    ).map(({ name }) => [name, own] as const)
-    : [];
-  return {
-    installed: [...(own instanceof Failure ? [] : own), ...installed],
-    failures: new Map([...waiting, ...failures]),
-    ...{ hindered, owed },
-  };
-}
-
-/**
- * The pair at the top level, with which the services can go on, and start, while further names get
- * theirs. Throws the failure where that is none, or nobody else has anything to get.
- */
-async function goesOnWith(
-  failure: Failure,
-  { further }: DeployFacts,
-  config: DeployConfig,
-  context: RunContext,
-): Promise<Pair> {
-  const { pair } = readMailcow(config.mailcow).deployed;
-  const hasOwn = further.some(({ directory, deed }) => directory !== null && deed !== "none");
-  if (!hasOwn || pair === null || !await keyMatches(pair, context)) throw failure;
-  return pair;
-}
-
 /** As mailcow does it itself where the number of directories changes. */
 function tellOfRestart(
   modes: ReadonlyMap<Service, unknown>,
@@ -264,25 +173,4 @@ function tellOfRestart(
       : `restarting ${first}, then ${others.join(" and ")}, once: they find the directories of ` +
         `${names} at a start alone`,
   );
-}
-
-/**
- * Before anything is installed: after a crash behind this line the next run must not take the new
- * files for served ones, nor an endpoint that fell silent for one that always was.
- */
-function prepare(
-  answered: LastAnswers,
-  { directories }: Plan,
-  { memory, further, mailcow }: DeployFacts,
-  state: string,
-): void {
-  const isTopNew = directories.includes(mailcow.sslDirectory);
-  const changing = further.filter(({ deed, directory }) =>
-    deed !== "none" || (directory === null && isTopNew)
-  );
-  const names = new Set(changing.map(({ name }) => name));
-  const loadedFor = new Map([...memory.loadedFor].filter(([name]) => !names.has(name)));
-  // What stays as it was is served as it was: it must not go back for what another one's pair does.
-  writeLoaded(state, { loaded: directories.length > 0 ? new Map() : memory.loaded, loadedFor });
-  writeAnswered(state, [...answered.keys()]);
 }

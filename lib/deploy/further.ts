@@ -18,7 +18,7 @@ import { judge } from "./judge.ts";
 import type { NamePlan } from "./name_plan.ts";
 import { isPair, type NameCircumstances, type NameFacts, planNames } from "./names.ts";
 import { ageRefusal, type Plan, rejectedRefusal } from "./plan.ts";
-import { noPrevious, previousNames, previousOfName, readPreviousOfName } from "./previous.ts";
+import { noPreviousOfName, previousNames, readPreviousOfName } from "./previous.ts";
 
 /** What the run is to do about a name: as ever, whatever speaks against it, or back to what it had. */
 export type Wish = "take" | "force" | "rollback";
@@ -59,7 +59,7 @@ export function readNames(
     const wish = wishFor(name, config, domain);
     const made = memory.made.get(name) ?? null;
     const found = wish === "rollback"
-      ? readPreviousOfName(config.state, name) ?? noPrevious(previousOfName(config.state, name))
+      ? readPreviousOfName(config.state, name) ?? noPreviousOfName(config.state, name)
       : staged.get(name);
     if (found === undefined) throw new TypeError("a name that was not looked for");
     const own = ownDirectory(name, mailcow.sniDirectories);

@@ -1,52 +1,10 @@
-// Puts pairs into mailcow's directories, and keeps those that they take the place of.
+// Puts pairs into mailcow's directories.
 
-import { keyMatches } from "../certificate/judgement.ts";
-import { installPair, type Pair } from "../certificate/pair.ts";
-import type { Rejected } from "../chain/deploy_memory.ts";
+import { installPair } from "../certificate/pair.ts";
 import { explain, Failure, quote } from "../failure.ts";
-import type { RunContext } from "../run_context.ts";
-import type { DeployFacts } from "./facts.ts";
 import { confirmMade, makeDirectory, unmakeDirectory } from "./make.ts";
 import { installsOf, type NamePlan } from "./name_plan.ts";
-import type { Installation, Plan } from "./plan.ts";
-import { keepPrevious, previousDirectory, previousOfName } from "./previous.ts";
-
-/** A pair that is replaced, with where it is kept, and by which leaf it is replaced. */
-interface Replaced {
-  readonly pair: Pair | null;
-  readonly by: Pair;
-  readonly directory: string;
-}
-
-/** Where the domain's pair replaces another one, at the top level and in SNI directories. Pure. */
-export function replacedByDomain(
-  { directories }: Plan,
-  { mailcow, candidate: by }: DeployFacts,
-  state: string,
-): Replaced[] {
-  return [
-    { ...mailcow.deployed, name: null },
-    ...mailcow.sniDirectories.filter(({ directory }) => directories.includes(directory)),
-  ].map(({ pair, name }) => ({ pair, by, directory: previousDirectory(state, name) }));
-}
-
-/** Where the pair of a further name replaces another one. Pure. */
-export function replacedByName({ name, former: pair, serving: by }: NamePlan, state: string) {
-  return by === null ? [] : [{ pair, by, directory: previousOfName(state, name) }];
-}
-
-/** Keeps each good pair that another one takes the place of. */
-export async function keepReplaced(
-  replaced: readonly Replaced[],
-  rejected: Rejected,
-  context: RunContext,
-): Promise<void> {
-  for (const { pair, by, directory } of replaced) {
-    if (pair === null || rejected.has(pair.leaf.fingerprint)) continue;
-    if (pair.leaf.fingerprint === by.leaf.fingerprint) continue;
-    if (await keyMatches(pair, context)) keepPrevious(pair, directory);
-  }
-}
+import type { Installation } from "./plan.ts";
 
 /** Returns the paths of what was installed. */
 export function installAll(installations: readonly Installation[]): string[] {

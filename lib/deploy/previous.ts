@@ -4,10 +4,10 @@ import * as fs from "node:fs";
 import { dirname, join } from "node:path";
 import { CERTIFICATE_MODE, installedPaths, KEY_MODE, type Pair } from "../certificate/pair.ts";
 import { readInstalled } from "../chain/mailcow.ts";
-import { explain, Failure, quote } from "../failure.ts";
+import { explain, Failure, orFailure, quote } from "../failure.ts";
 import { isMissing } from "../files/read_file.ts";
 import { checkOwn } from "../files/state.ts";
-import { prepareFile, removeFile, syncDirectory } from "../files/write_file.ts";
+import { type PreparedFile, prepareFile, removeFile, syncDirectory } from "../files/write_file.ts";
 
 /** Outside of mailcow's SSL directory, where it would be served. */
 export function previousDirectory(state: string, sni: string | null = null): string {
@@ -34,10 +34,28 @@ export function previousSniDirectories(state: string): string[] {
   return keptIn(previousDirectory(state));
 }
 
-/** The further names of which a pair was kept. */
+/** The further names of which a pair was kept, where nothing is in the way. */
 export function previousNames(state: string): string[] {
-  return keptIn(join(state, NAMES));
+  const top = join(state, NAMES);
+  try {
+    if (isMissing(top) || orFailure(() => checkOwn(top, [])) !== undefined) return [];
+    return fs.readdirSync(top).filter((name) => !isMissing(join(top, name)) && isKept(state, name));
+  } catch (error) {
+    throw explain(error, `look into ${quote(top)}`);
+  }
 }
+
+/** Throws a Failure that names what is in the way where the name's pair is kept. */
+export function checkKept(state: string, name: string): void {
+  checkOwn(join(state, NAMES), []);
+  checkOwn(previousOfName(state, name), FILES);
+}
+
+function isKept(state: string, name: string): boolean {
+  return orFailure(() => checkKept(state, name)) === undefined;
+}
+
+const FILES = Object.values(installedPaths(""));
 
 function keptIn(top: string): string[] {
   try {
@@ -54,8 +72,7 @@ function keptIn(top: string): string[] {
     const names = fs.readdirSync(top, { withFileTypes: true })
       .filter((entry) => entry.isDirectory())
       .map(({ name }) => name);
-    const files = Object.values(installedPaths(""));
-    [top, ...names.map((name) => join(top, name))].forEach((place) => checkOwn(place, files));
+    [top, ...names.map((name) => join(top, name))].forEach((place) => checkOwn(place, FILES));
     return names;
   } catch (error) {
     throw explain(error, `look into ${quote(top)}`);
@@ -67,24 +84,32 @@ export function readPrevious(state: string, sni: string | null = null): Pair | n
   return readInstalled(previousDirectory(state, sni)).pair;
 }
 
+/** Null where something else is in the way, too. */
 export function readPreviousOfName(state: string, name: string): Pair | null {
-  return readInstalled(previousOfName(state, name)).pair;
+  return !isKept(state, name) ? null : readInstalled(previousOfName(state, name)).pair;
 }
 
 /**
- * Once both files are written, one step after the other, each on the disk before the next: a crash
- * leaves no pair rather than a certificate with another one's key.
+ * Written beside what is kept there until it is put in its place, one step after the other, each on the
+ * disk before the next: a crash leaves no pair rather than a certificate with another one's key.
  */
-export function keepPrevious(pair: Pair, directory: string): void {
+export function preparePrevious(pair: Pair, directory: string): PreparedFile {
   try {
     const created = fs.mkdirSync(directory, { mode: 0o700, recursive: true });
     if (created !== undefined) [dirname(created), dirname(directory)].forEach(syncDirectory);
     const { chain: certificate, key } = installedPaths(directory);
-    using newKey = prepareFile(key, pair.keyPem, KEY_MODE);
-    using newCertificate = prepareFile(certificate, pair.chainPem, CERTIFICATE_MODE);
-    removeFile(certificate);
-    newKey.putInPlace();
-    newCertificate.putInPlace();
+    using stack = new DisposableStack();
+    const newKey = stack.use(prepareFile(key, pair.keyPem, KEY_MODE));
+    const newCertificate = stack.use(prepareFile(certificate, pair.chainPem, CERTIFICATE_MODE));
+    const written = stack.move();
+    return {
+      putInPlace() {
+        removeFile(certificate);
+        newKey.putInPlace();
+        newCertificate.putInPlace();
+      },
+      [Symbol.dispose]: () => written.dispose(),
+    };
   } catch (error) {
     throw explain(error, `keep the previous certificate in ${quote(directory)}`);
   }
@@ -96,6 +121,12 @@ export function noWayBack({ message }: Failure, only = ""): Failure {
     hint: "there is no good pair to go back to: what is deployed stays; certsync deploy, without " +
       `--rollback${only}, takes what is staged`,
   });
+}
+
+/** There is nothing that can be put back for the name. */
+export function noPreviousOfName(state: string, name: string): Failure {
+  const hindrance = orFailure(() => checkKept(state, name));
+  return hindrance ?? noPrevious(previousOfName(state, name));
 }
 
 /** There is nothing that can be put back. */
