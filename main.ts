@@ -222,11 +222,15 @@ function firstOf(error: unknown): unknown {
   return error instanceof SuppressedError ? firstOf(error.suppressed) : error;
 }
 
+/** What befell the run befell each name of which something was to become. */
 function failedReport<R extends Report>(report: R, error: unknown): R {
-  if (error instanceof Failure) {
-    return { ...report, error: error.message, ...(error.hint && { hint: error.hint }) };
-  }
-  return { ...report, error: `this is a bug in certsync: ${messageOf(error)}` };
+  const fault = error instanceof Failure
+    ? { error: error.message, ...(error.hint && { hint: error.hint }) }
+    : { error: `this is a bug in certsync: ${messageOf(error)}` };
+  const certificates = report.certificates?.map((one) =>
+    "outcome" in one ? { ...one, ...fault } : one
+  );
+  return { ...report, ...fault, ...(certificates && { certificates }) };
 }
 
 function messageOf(error: unknown): string {

@@ -229,7 +229,7 @@ Deno.test("deploy that a unit starts before the first push has nothing to do, an
   const started = await host.assertUntouched(() => host.deploy(["--started"]));
   deepEqual([started.code, started.stderr], [0, ""]);
   const { outcome, result, certificates } = (await host.deploy(["--started", "--json"])).json();
-  deepEqual([outcome, result, certificates.length], ["unchanged", "unchanged", 0]);
+  deepEqual([outcome, result, certificates.length], ["unchanged", "unchanged", 1]);
   match(started.stdout, /^nothing was ever pushed to ".*incoming"; on the NPM host: .*--force\n$/);
   await host.stage(await ca.issue({ names: ["other.example.org"] }));
   equal((await host.deploy()).code, 1);

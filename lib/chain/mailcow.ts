@@ -15,7 +15,7 @@ import {
 import { asRoot, explain, Failure, quote } from "../failure.ts";
 import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 import type { Protocol } from "../values/endpoint_url.ts";
-import { type MailcowConf, parseMailcowConf } from "./mailcow_conf.ts";
+import { hostnameOf, type MailcowConf, parseMailcowConf } from "./mailcow_conf.ts";
 import { wordsOf } from "./sni.ts";
 
 /** The services that load the certificate, and the protocols on which each serves it. */
@@ -134,6 +134,17 @@ function readMailcowConf(directory: string): MailcowConf {
       hint: confHint(error),
       cause: error,
     });
+  }
+}
+
+/** For whoever reports that nothing else could be read. */
+export function hostnameIn(directory: string): string | null {
+  try {
+    const { bytes } = readFile(join(directory, "mailcow.conf"), { follow: true });
+    return hostnameOf(new TextDecoder().decode(bytes));
+  } catch (error) {
+    if (error instanceof FileProblem) return null;
+    throw error;
   }
 }
 

@@ -74,6 +74,11 @@ export function parseMailcowConf(text: string, path: string): MailcowConf {
 /** Docker takes a range, or no port at all, and chooses one itself: only docker can tell which. */
 const IS_DOCKERS_CHOICE = /^$|:$|^(.*:)?\d+-\d+$/;
 
+/** MAILCOW_HOSTNAME, whatever else is wrong there. */
+export function hostnameOf(text: string): string | null {
+  return parseMailHostname(readAssignments(text).get("MAILCOW_HOSTNAME") || null, "").hostname;
+}
+
 function parseMailHostname(text: string | null, path: string) {
   try {
     const hostname = text && parseHostName(text, `MAILCOW_HOSTNAME in ${path}`);

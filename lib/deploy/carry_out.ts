@@ -7,7 +7,7 @@ import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { applyAll, obstacleToStart } from "./apply_all.ts";
-import { reportName, summarizeName, withFailure } from "./certificates.ts";
+import { type CertificateReport, reportName, summarizeName, withFailure } from "./certificates.ts";
 import type { DeployFacts } from "./facts.ts";
 import { failingServices, planReturns } from "./fall.ts";
 import { settleFilled } from "./fill.ts";
@@ -91,7 +91,7 @@ export async function carryOut(
     settleOwed(outcomes, config.state);
     const done = soFar;
     const changesTop = plan.changesLeaf;
-    const seen = new Map(
+    const seen = new Map<string | null, CertificateReport>(
       further.map((one) =>
         [one.name, summarizeName(one, outcomes, current, { scene, changesTop })] as const
       ),
@@ -134,7 +134,7 @@ export async function carryOut(
       ? "it is installed, but not seen to be served yet: run certsync deploy again"
       : undefined;
     const hint = error.hint ?? undone ?? hindrance?.hint ?? soFar.hint;
-    const begun = new Set(
+    const begun = new Set<string | null>(
       found.further.filter(({ deed }) => deed !== "none").map(({ name }) => name),
     );
     const told = {

@@ -28,7 +28,8 @@ export type Outcome = typeof outcomes[number];
 
 /** What became of one name. */
 export interface CertificateReport {
-  readonly name: string;
+  /** Null where nobody can tell what the domain is. */
+  readonly name: string | null;
   readonly outcome: Outcome;
   readonly fingerprint: string | null;
   /** The leaf that lay there before, where another one takes its place. */
@@ -48,7 +49,7 @@ export function worstOutcome(certificates: readonly Pick<CertificateReport, "out
 }
 
 /** What is reported of a run that came to nothing. */
-export function emptyCertificate(name: string): CertificateReport {
+export function emptyCertificate(name: string | null): CertificateReport {
   const nothing = { fingerprint: null, replaces: null, replacesDaysLeft: null };
   return { name, outcome: "failed", ...nothing, notAfter: null, tlsa: null };
 }
@@ -121,7 +122,7 @@ export function summarizeName(
 /** In lines: those of which there is something to tell, and how many others there are. Pure. */
 export function describeCertificates(
   certificates: readonly CertificateReport[],
-  isBack: (name: string) => boolean,
+  isBack: (name: string | null) => boolean,
 ): string[] {
   const quiet = certificates.filter(({ outcome }) => outcome === "unchanged");
   const told = certificates.filter(({ outcome, error }) =>

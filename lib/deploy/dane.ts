@@ -211,7 +211,7 @@ function lastingCure(
  */
 export function withForesights(
   report: DeployReport,
-  foreseen: ReadonlyMap<string, Foresight>,
+  foreseen: ReadonlyMap<string | null, Foresight>,
   when: "before" | "after",
 ): DeployReport {
   const add = when === "before" ? withWarning : withForesight;

@@ -1,11 +1,12 @@
 // certsync deploy: installs what push delivered into mailcow, and proves that it is served.
 
 import { recorded } from "../chain/history.ts";
-import { readMailcow } from "../chain/mailcow.ts";
+import { hostnameIn, readMailcow } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { claimedDirectories, ownDirectory } from "../chain/sni.ts";
 import { lookAtStaged } from "../chain/staging.ts";
 import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
+import { domainMeant } from "../config/domain_meant.ts";
 import { checkPlaces } from "../config/places.ts";
 import { Failure } from "../failure.ts";
 import { isMissing } from "../files/read_file.ts";
@@ -289,6 +290,12 @@ function ending({ outcome, error, certificates }: DeployReport) {
   return isIdle ? "idle" as const : "done" as const;
 }
 
+/** Of the domain as far as anybody can tell what it is. */
+function emptyReport(config: DeployConfig | null, argv: readonly string[]): DeployReport {
+  if (config === null) return emptyDeployReport(null, domainMeant(argv));
+  return emptyDeployReport(config, config.domain ?? hostnameIn(config.mailcow));
+}
+
 /** How main runs it. */
 export const deployCommand = {
   config: deployConfig,
@@ -300,7 +307,7 @@ export const deployCommand = {
       context,
     );
   },
-  empty: emptyDeployReport,
+  empty: emptyReport,
   words: describeDeploy,
   ending,
 } as const;

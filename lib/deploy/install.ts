@@ -21,7 +21,7 @@ export interface Installed {
   /** The paths. */
   readonly installed: readonly string[];
   /** By name, why its pair could not be put where it belongs: that stops no other's. */
-  readonly failures: ReadonlyMap<string, Failure>;
+  readonly failures: ReadonlyMap<string | null, Failure>;
 }
 
 /** The same for further names, whose directories are made where there are none. */

@@ -64,22 +64,23 @@ export function withCertificates(report: DeployReport): DeployReport {
   const { domain: name, outcome, fingerprint, replaces, replacesDaysLeft, notAfter, tlsa } = report;
   const { error, hint, certificates } = report;
   const own = {
-    ...{ name: name ?? "", outcome, fingerprint, replaces, replacesDaysLeft, notAfter, tlsa },
+    ...{ name, outcome, fingerprint, replaces, replacesDaysLeft, notAfter, tlsa },
     ...{ ...(error !== undefined && { error }), ...(hint !== undefined && { hint }) },
   };
-  const all = name === null ? [...certificates] : [own, ...certificates];
-  return { ...report, result: worstOutcome([{ outcome }, ...all]), certificates: all };
+  const all = [own, ...certificates];
+  return { ...report, result: worstOutcome(all), certificates: all };
 }
 
 /** What is reported of a run that came to nothing. */
-export function emptyDeployReport(config: DeployConfig | null): DeployReport {
+export function emptyDeployReport(
+  config: DeployConfig | null,
+  domain = config?.domain ?? null,
+): DeployReport {
   return {
     outcome: "failed",
     result: "failed",
-    certificates: [config?.domain ?? null, ...(config?.also ?? [])].flatMap((name) =>
-      name === null ? [] : [emptyCertificate(name)]
-    ),
-    domain: config?.domain ?? null,
+    certificates: [domain, ...(config?.also ?? [])].map(emptyCertificate),
+    domain,
     fingerprint: null,
     replaces: null,
     replacesDaysLeft: null,

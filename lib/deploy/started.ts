@@ -1,6 +1,7 @@
 // deploy as its units start it: which wait for the first push, and then for what is being written.
 
 import { wasStaged } from "../chain/deploy_memory.ts";
+import { hostnameIn } from "../chain/mailcow.ts";
 import { isEmptyStaging, whatIsStaged } from "../chain/staging.ts";
 import { complaints } from "../cli/complaints.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
@@ -47,7 +48,7 @@ export function hasFailedInDoing(
 }
 
 function idle(config: DeployConfig, notes: readonly string[]): DeployReport {
-  const report = emptyDeployReport(config);
+  const report = emptyDeployReport(config, config.domain ?? hostnameIn(config.mailcow));
   const certificates = report.certificates.map((one) => ({
     ...one,
     outcome: "unchanged" as const,

@@ -36,9 +36,9 @@ import { readSources } from "./source.ts";
 
 /** What is known so far, for whoever stops it. */
 interface Progress {
-  readonly reports: Map<string, CertificateReport>;
+  readonly reports: Map<string | null, CertificateReport>;
   /** The targets that may not have it, of each name that is not settled. */
-  readonly lacking: Map<string, readonly Destination[]>;
+  readonly lacking: Map<string | null, readonly Destination[]>;
   readonly warnings: Set<string>;
 }
 

@@ -4,6 +4,7 @@ import { headline } from "../certificate/headline.ts";
 import { tlsaRecord } from "../certificate/certificate.ts";
 import type { Pair } from "../certificate/pair.ts";
 import type { Change } from "../chain/history.ts";
+import { domainMeant } from "../config/domain_meant.ts";
 import type { PushConfig } from "../config/push_config.ts";
 import { Failure } from "../failure.ts";
 import type { PushTarget } from "../values/push_target.ts";
@@ -19,7 +20,8 @@ export type Outcome = typeof outcomes[number];
 
 /** What became of one name. */
 export interface CertificateReport {
-  readonly name: string;
+  /** Null where nobody can tell what the domain is. */
+  readonly name: string | null;
   readonly outcome: Outcome;
   /** The directory that the certificate was read from. */
   readonly source: string | null;
@@ -53,12 +55,15 @@ export interface TargetReport {
 }
 
 /** What is reported of a run that came to nothing. */
-export function emptyPushReport(config: PushConfig | null): PushReport {
-  const certificates = config === null ? [] : namesOf(config).map(({ name }) => emptyOf(name));
-  return reportOf(certificates, []);
+export function emptyPushReport(
+  config: PushConfig | null,
+  argv: readonly string[] = [],
+): PushReport {
+  const names = config === null ? [domainMeant(argv)] : namesOf(config).map(({ name }) => name);
+  return reportOf(names.map(emptyOf), []);
 }
 
-export function emptyOf(name: string): CertificateReport {
+export function emptyOf(name: string | null): CertificateReport {
   return {
     name,
     outcome: "failed",

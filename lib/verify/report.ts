@@ -1,10 +1,11 @@
 // What verify reports, to machines and to those who put it into words.
 
+import { hostnameIn } from "../chain/mailcow.ts";
+import { domainMeant } from "../config/domain_meant.ts";
 import type { LegName, VerifyConfig } from "../config/verify_config.ts";
 import type { Timer } from "../programs/systemctl.ts";
 import { formatTime } from "../values/time.ts";
 import type { Status } from "./finding.ts";
-import { domainMeant } from "./identity.ts";
 import { isForeign } from "./leg.ts";
 import type { Step } from "./next_step.ts";
 import type { LegVerdict } from "./verdict.ts";
@@ -62,7 +63,10 @@ export function emptyVerifyReport(
   config: VerifyConfig | null,
   argv: readonly string[],
 ): VerifyReport {
-  const domain = config === null ? domainMeant(argv) : config.only ?? config.domain;
+  const [, operand = ""] = argv;
+  const domain = config === null
+    ? domainMeant(argv, operand.startsWith("-") ? undefined : operand)
+    : config.only ?? config.domain ?? hostnameIn(config.deploy.mailcow);
   const names = config === null || config.only !== null ? [domain] : [domain, ...config.also];
   return {
     status: "unknown",

@@ -1,16 +1,17 @@
 // Whose report it is, where what was asked for is at fault: so that it takes no other report's place.
 
-import { readFileSync } from "node:fs";
 import { valueIn } from "../cli/command_line.ts";
-import { STANDARD_FILE } from "../config/config_file.ts";
+import { STANDARD_FILE } from "./config_file.ts";
 import { Failure } from "../failure.ts";
+import { FileProblem, readFileIfAny } from "../files/read_file.ts";
 import { parseHostName } from "../values/host_name.ts";
 
-/** The name that the command line or the config file gives, whatever else is wrong with them. */
-export function domainMeant(argv: readonly string[]): string | null {
-  const [, operand = ""] = argv;
-  return hostNameIn(valueIn(argv, "domain")) ??
-    hostNameIn(operand.startsWith("-") ? undefined : operand) ??
+/**
+ * The name that the command line or the config file gives, whatever else is wrong with them; as far as an
+ * operand is one, with that.
+ */
+export function domainMeant(argv: readonly string[], operand?: string): string | null {
+  return hostNameIn(valueIn(argv, "domain")) ?? hostNameIn(operand) ??
     hostNameIn(domainLine.exec(textOf(valueIn(argv, "config") ?? STANDARD_FILE))?.[1]);
 }
 
@@ -28,8 +29,9 @@ function hostNameIn(text: string | undefined): string | null {
 
 function textOf(path: string): string {
   try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return ""; // which is what the report is about
+    return new TextDecoder().decode(readFileIfAny(path, { follow: true })?.bytes);
+  } catch (error) {
+    if (error instanceof FileProblem) return ""; // which is what the report is about
+    throw error;
   }
 }
