@@ -34,7 +34,7 @@ export function oweWhatIs(
     /** What was owed already. */
     readonly before: Owed;
     /** The names whose directories could not be made, or taken out of service. */
-    readonly failed: ReadonlySet<string>;
+    readonly failed: ReadonlySet<string | null>;
   },
   { mailcow, state }: Pick<DeployConfig, "mailcow" | "state">,
 ): Owed {
