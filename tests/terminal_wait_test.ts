@@ -72,7 +72,7 @@ async function shown(screen: Screen, isLast: (lines: string[]) => boolean): Prom
     const lines = await screen.lines();
     seen.set(lines.join("\n"), lines);
     return isLast(lines);
-  });
+  }, 50);
   return [...seen.values()];
 }
 
@@ -112,7 +112,7 @@ Deno.test("on a terminal who waits for another run is told in one line, at 80 an
     deepEqual(all.filter((lines) => lines.length > 1), []);
     ok(all.flat().every((line) => line.length < columns), all.flat().join("\n"));
     await lock.unlock();
-    await until(async () => (await terminal.lines())[0]?.startsWith("pushed mail") ?? false);
+    await until(async () => (await terminal.lines())[0]?.startsWith("pushed mail") ?? false, 50);
   }));
 });
 

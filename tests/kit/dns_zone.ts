@@ -81,9 +81,9 @@ export async function dnsZone(options: DnsZoneOptions): Promise<DnsZone> {
       tryRun(need("dig"), [`@${resolver.address}`, "-p", String(resolver.port), ...apex]);
     const isSeen = async (resolver: Resolver) =>
       (await asked(resolver)).stdout.includes(` edition${edition}. `);
-    await until(() => isSeen(nameServer));
+    await until(() => isSeen(nameServer), 50);
     for (const resolver of resolvers) resolver.kill("SIGHUP"); // which forgets what it knew
-    await until(async () => await isSeen(validating) && await isSeen(trusting));
+    await until(async () => await isSeen(validating) && await isSeen(trusting), 50);
   }
   const owned = stack.move();
   return {
@@ -241,6 +241,6 @@ async function start(
   await until(async () => {
     if (ended) throw new Error(`${program} ended: ${await Deno.readTextFile(log)}`);
     return (await tryRun(need("dig"), question)).stdout.includes("status: NOERROR");
-  });
+  }, 50);
   return child;
 }

@@ -19,7 +19,7 @@ Deno.test("an error of the file system leaves a whole pair, and is said", async 
   await using stack = new AsyncDisposableStack();
   const hosts = await places(stack, tortureHost);
   const sound = scenarios.filter(({ name }) => name !== "a recovery"); // begins with a mixture
-  const count = sized({ quick: 5, ci: 60, full: Infinity });
+  const count = sized({ quick: 3, ci: 60, full: Infinity });
   for (const scenario of size === "quick" ? some(sound, 1) : sound) {
     await t.step(scenario.name, async () => {
       const attack = { name: scenario.name, places: hosts, begin: beginning(scenario), count };

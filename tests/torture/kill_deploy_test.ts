@@ -17,7 +17,7 @@ Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
 Deno.test("deploy killed at any point is healed by the next run", async (t) => {
   await using stack = new AsyncDisposableStack();
   const hosts = await places(stack, tortureHost);
-  const count = sized({ quick: 5, ci: 50, full: Infinity });
+  const count = sized({ quick: 3, ci: 50, full: Infinity });
   for (const scenario of size === "quick" ? some(scenarios, 2) : scenarios) {
     await t.step(scenario.name, async () => {
       const attack = { name: scenario.name, places: hosts, begin: beginning(scenario), count };

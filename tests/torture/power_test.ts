@@ -44,7 +44,7 @@ Deno.test("after a power cut at any point the next run leaves a whole pair", asy
     const disks = replay(calls.map(({ text }) => text), files);
     const states = disks.flatMap((disk) => outcomes(disk, random));
     ok(states.length > 100);
-    const chosen = some(states, sized({ quick: 6, ci: 60, full: 200 }));
+    const chosen = some(states, sized({ quick: 4, ci: 60, full: 200 }));
     const faults = new Faults();
     await inPlaces(hosts, chosen, async (changes, place) => {
       const own = changes.map((change) => moved(change, host.root, place.root));

@@ -22,14 +22,14 @@ for (
   Deno.test(`${name} killed at any point is healed by the next run`, async () => {
     await using stack = new AsyncDisposableStack();
     const sides = await places(stack, make);
-    const count = sized({ quick: 5, full: Infinity });
+    const count = sized({ quick: 3, full: Infinity });
     await killAtCalls({ name, places: sides, begin, count }, check);
   });
 
   Deno.test(`${name} says an error of the file system, and the next run heals it`, async () => {
     await using stack = new AsyncDisposableStack();
     const sides = await places(stack, make);
-    const count = sized({ quick: 8, full: Infinity });
+    const count = sized({ quick: 4, full: Infinity });
     // A directory of NPM's that cannot be looked into for a moment is read again.
     await failAtCalls({ name, places: sides, begin, count }, check, ({ changes }) => changes);
   });
