@@ -109,7 +109,7 @@ Deno.test("a renewal of one name touches no other's directory, restarts nothing,
   equal(back.code, 0, back.stderr);
   deepEqual(outcomes(back.json()), {
     [NAME]: "unchanged",
-    [SHOP]: "rolled-back",
+    [SHOP]: "deployed",
     [CLUB]: "unchanged",
   });
   match(
@@ -125,6 +125,13 @@ Deno.test("a renewal of one name touches no other's directory, restarts nothing,
   equal(forced.code, 0, forced.stderr);
   assertServes(host, { [SHOP]: newShop, [CLUB]: club });
   await assertUnchanged(host);
+
+  const both = await host.deploy(["--rollback", "--only", SHOP, "--only", CLUB]);
+  match(both.stdout, /^rolled back shop\.example\.com to .*\(was /m);
+  const { result: worst, ...all } =
+    (await host.deploy(["--rollback", "--only", SHOP, "--only", CLUB, "--json"])).json();
+  deepEqual(outcomes(all), { [NAME]: "unchanged", [SHOP]: "deployed", [CLUB]: "refused" });
+  equal(worst, "refused");
 });
 
 Deno.test("where a name has nothing to go back to, it keeps what it has, and that is not refused from then on", async () => {

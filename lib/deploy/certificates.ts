@@ -125,18 +125,15 @@ export function describeCertificates(
   isBack: (name: string | null) => boolean,
 ): string[] {
   const quiet = certificates.filter(({ outcome }) => outcome === "unchanged");
-  const told = certificates.filter(({ outcome, error }) =>
-    outcome === "deployed" || outcome === "repaired" || outcome === "would-deploy" ||
-    outcome === "rolled-back" && error === undefined
+  const told = certificates.filter(({ outcome }) =>
+    outcome === "deployed" || outcome === "repaired" || outcome === "would-deploy"
   );
-  const words = ({ name, outcome }: CertificateReport) =>
-    outcome === "rolled-back"
-      ? `rolled back ${name} to`
-      : outcome !== "would-deploy"
-      ? `${outcome} ${name}`
-      : isBack(name)
-      ? `would roll back ${name} to`
-      : `would deploy ${name}`;
+  const words = ({ name, outcome }: CertificateReport) => {
+    if (outcome === "would-deploy") {
+      return isBack(name) ? `would roll back ${name} to` : `would deploy ${name}`;
+    }
+    return outcome === "deployed" && isBack(name) ? `rolled back ${name} to` : `${outcome} ${name}`;
+  };
   return [
     ...told.map((one) => headline(words(one), one)),
     ...(quiet.length === 0 ? [] : [

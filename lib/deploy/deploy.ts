@@ -23,7 +23,6 @@ import {
   refuseReturned,
   servicesLacking,
   servicesToTell,
-  withReturns,
 } from "./further.ts";
 import { clearForced } from "./forced.ts";
 import { goneDirectories } from "./owed.ts";
@@ -203,8 +202,7 @@ async function act(
     ),
     domain,
   };
-  const judged = dane?.afterwards(all) ?? all;
-  const told = { ...judged, certificates: withReturns(judged.certificates, domain, config) };
+  const told = dane?.afterwards(all) ?? all;
   return refusal === null ? told : refusedAfter(told, refusal);
 }
 

@@ -12,7 +12,6 @@ import type { DeployConfig } from "../config/deploy_config.ts";
 import type { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import { namesCover } from "../values/host_name.ts";
-import type { CertificateReport } from "./certificates.ts";
 import { type DeployFacts, mailHostname, type Situation } from "./facts.ts";
 import { judge } from "./judge.ts";
 import type { NamePlan } from "./name_plan.ts";
@@ -33,19 +32,6 @@ export function wishFor(
     (only.length === 0 ? name === null : only.includes(name ?? domain));
   if (!isMeant) return "take";
   return rollback ? "rollback" : force ? "force" : "take";
-}
-
-/** What somebody went back to by hand is no deployment. */
-export function withReturns(
-  certificates: readonly CertificateReport[],
-  domain: string,
-  config: DeployConfig,
-): CertificateReport[] {
-  return certificates.map((one) =>
-    one.outcome === "deployed" && wishFor(one.name, config, domain) === "rollback"
-      ? { ...one, outcome: "rolled-back" }
-      : one
-  );
 }
 
 /** Looks at each name; no outside program is asked. */
