@@ -102,3 +102,42 @@ Deno.test("while a foreign directory holds no pair that fits, each run says so, 
     }
   }
 });
+
+/** What docker says of a command whose container ends meanwhile, each heard from a real one. */
+const ENDED: readonly { code: number; stderr: string }[] = [
+  { code: 1, stderr: "unable to upgrade to tcp, received 409\n" },
+  { code: 126, stderr: "cannot exec in a stopped state: unknown\n" },
+  {
+    code: 126,
+    stderr: "OCI runtime exec failed: exec failed: cannot exec in a stopped container: unknown\n",
+  },
+  { code: 137, stderr: "" },
+];
+
+Deno.test("a container that ends while docker is to run something in it is known by its state, in whatever words", async (t) => {
+  for (const reply of ENDED) {
+    await t.step(`${reply.code} ${reply.stderr.trim()}`, async () => {
+      await using host = await namesHost({ [SHOP]: shop }, { endpoints: ["imaps", "https"] });
+      const isInNginx = ({ argv }: { argv: readonly string[] }) =>
+        argv.includes("exec") && argv.includes("nginx-mailcow");
+      host.docker.intercept = (call) => isInNginx(call) ? reply : undefined;
+      await host.services.stop("nginx");
+      host.docker.containers.nginx = "restarting";
+      const ending = await host.deploy(["--json"]);
+      equal(ending.code, 0, ending.stderr);
+      match(ending.json().warnings.join(), /nginx-mailcow ends again and again; see why: cd/);
+      deepEqual(restarts(host), ["restart dovecot-mailcow", "restart postfix-mailcow"]);
+
+      // Docker has started it again before its state is asked.
+      host.docker.containers.nginx = undefined;
+      await host.services.start("nginx");
+      await host.stage(club, CLUB);
+      await host.configure({}, [SHOP, CLUB]);
+      host.docker.forget();
+      const back = await host.deploy(["--json"]);
+      equal(back.code, 0, back.stderr);
+      equal(restarts(host).includes("restart nginx-mailcow"), true);
+      equal(host.services.serves("https", CLUB), club.fingerprint);
+    });
+  }
+});

@@ -4,10 +4,10 @@ import type { Service } from "../chain/mailcow.ts";
 import {
   type Compose,
   composeCommand,
-  composeExec,
   composeRestart,
   type ComposeResult,
 } from "../programs/compose.ts";
+import { execInside } from "../programs/container_exec.ts";
 import { type ContainerState, readContainerState } from "../programs/containers.ts";
 import { MissingProgram, ProgramFailure } from "../programs/run.ts";
 import type { RunContext } from "../run_context.ts";
@@ -235,7 +235,7 @@ async function reload(
 ): Promise<Begun> {
   const said: string[] = [];
   for (const command of reloadCommands(service, withSniMap)) {
-    const result = await composeExec(compose, service, command, context).catch(asResult);
+    const result = await execInside(compose, service, command, context).catch(asResult);
     if (result.kind !== "done") return { result, said };
     if (command[0] === "postmap") {
       const words = result.stderr.split("\n").filter((line) => line.includes("warning:"));
@@ -266,10 +266,14 @@ async function restartRunning(
   application: Application,
   context: RunContext,
 ): Promise<ComposeResult> {
-  const isThere = await composeExec(application.compose, service, ["true"], context).catch(
-    asResult,
-  );
-  return isThere.kind === "done" ? await restart(service, application, context) : isThere;
+  const { compose } = application;
+  const isThere = await execInside(compose, service, ["true"], context).catch(asResult);
+  // Which itself cannot fail: the container had ended just then, where it runs now.
+  const hasCome = isThere.kind === "failed" && !isThere.isUnreachable &&
+    await stateOf(service, compose, context) === "running";
+  return isThere.kind === "done" || hasCome
+    ? await restart(service, application, context)
+    : isThere;
 }
 
 async function restart(

@@ -76,8 +76,10 @@ async function isStillStarting(
       case "unknown": {
         const command = ["pidof", processNames[service]];
         const found = await composeExec(compose, service, command, context);
+        if (found.kind === "done") return false;
+        if (await readContainerState(compose, service, context) === "broken") return false;
         // pidof(1): 1 where there is no such process. Where there is no pidof, docker says 126 or 127.
-        return found.kind === "failed" ? found.code === 1 : found.kind !== "done";
+        return found.kind !== "failed" || found.code === 1;
       }
     }
   } catch (error) {
