@@ -4,6 +4,7 @@ import { deepEqual, equal, match } from "node:assert/strict";
 import type { Leaf } from "./kit/authority.ts";
 import { record } from "./kit/dane_states.ts";
 import { dnsZone } from "./kit/dns_zone.ts";
+import { historyIn } from "./kit/history.ts";
 import { ENDPOINT_NAMES } from "./kit/mail_services.ts";
 import type { MailHost } from "./kit/mail_host.ts";
 import {
@@ -117,10 +118,11 @@ Deno.test("a renewal of one name touches no other's directory, restarts nothing,
     /"name":"shop\.example\.com","outcome":"rolled-back"/,
   );
   assertServes(host, { [SHOP]: shop, [CLUB]: club });
-  match(
-    refusalOf((await host.deploy(["--json"])).json(), SHOP),
-    /rolled back before.*--force --only shop/,
-  );
+  const again = (await host.deploy(["--json"])).json();
+  match(refusalOf(again, SHOP), /rolled back before.*--force --only shop/);
+  // As of the domain: by the leaf that was to come, and not by what lies there.
+  equal(again.certificates[1].fingerprint, newShop.fingerprint);
+  equal((await historyIn(host.state)).at(-1)?.new, newShop.fingerprint);
   const forced = await host.deploy(["--force", "--only", SHOP, "--json"]);
   equal(forced.code, 0, forced.stderr);
   assertServes(host, { [SHOP]: newShop, [CLUB]: club });
@@ -489,6 +491,8 @@ Deno.test("of a new pair that a service cannot load for its name alone, that one
     refusalOf(result.json(), SHOP),
     /no certificate any more.*rolled back to .*--force --only shop/,
   );
+  const { fingerprint, replaces } = result.json().certificates[1];
+  deepEqual([fingerprint, replaces], [newShop.fingerprint, shop.fingerprint]); // as of the domain
   assertServes(host, { [SHOP]: shop, [CLUB]: club });
   match(await textOf(`${host.state}/rejected`), new RegExp(newShop.fingerprint));
   match(refusalOf((await host.deploy(["--json"])).json(), SHOP), /rolled back before/);

@@ -59,6 +59,7 @@ Deno.test("a pair that a service cannot load is rolled back, and the old one ser
   match(report.error, /no certificate any more with the new one: imaps:.*; rolled back to /);
   match(report.hint, /^see why with: cd \S+ && docker compose logs --tail=50 dovecot-mailcow; /);
   match(report.notes[0], /^rolled back mail\.example\.org to [0-9A-F:]{11}, valid until \d{4}-/);
+  deepEqual([report.fingerprint, report.replaces], [fresh.fingerprint, old.fingerprint]);
   match(report.error, new RegExp(old.fingerprint));
   await host.assertInstalled(old);
   assertServed(host, old);

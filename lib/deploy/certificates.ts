@@ -1,7 +1,8 @@
 // What deploy reports of each name, and in how many words.
 
-import { tlsaRecord } from "../certificate/certificate.ts";
+import { type Certificate, tlsaRecord } from "../certificate/certificate.ts";
 import { daysLeft, headline } from "../certificate/headline.ts";
+import type { Pair } from "../certificate/pair.ts";
 import type { Scene } from "../chain/scene.ts";
 import type { Failure } from "../failure.ts";
 import { formatTime } from "../values/time.ts";
@@ -63,12 +64,33 @@ export function reportName(plan: NamePlan, now: Date): CertificateReport {
   return {
     name: plan.name,
     outcome: refusal === null ? "unchanged" : "refused",
-    fingerprint: leaf?.fingerprint ?? null,
+    ...describeLeaf(leaf),
     replaces: isChanging ? former.leaf.fingerprint : null,
     replacesDaysLeft: isChanging ? daysLeft(former.leaf.notAfter, now) : null,
+    ...(refusal !== null && faultOf(refusal)),
+  };
+}
+
+/** What was refused is told by the leaf that was to come, as ever of the domain. Pure. */
+export function withOffers(
+  certificates: readonly CertificateReport[],
+  offers: readonly { readonly name: string; readonly candidate: Pair | Failure }[],
+): CertificateReport[] {
+  const offered = new Map<string | null, Pair | Failure>(
+    offers.map(({ name, candidate }) => [name, candidate]),
+  );
+  return certificates.map((one) => {
+    const candidate = offered.get(one.name);
+    if (one.outcome !== "refused" || candidate === undefined) return one;
+    return { ...one, ...describeLeaf("leaf" in candidate ? candidate.leaf : null) };
+  });
+}
+
+function describeLeaf(leaf: Certificate | null) {
+  return {
+    fingerprint: leaf?.fingerprint ?? null,
     notAfter: leaf === null ? null : formatTime(leaf.notAfter),
     tlsa: leaf === null ? null : tlsaRecord(leaf),
-    ...(refusal !== null && faultOf(refusal)),
   };
 }
 

@@ -13,7 +13,7 @@ import { isMissing } from "../files/read_file.ts";
 import { holdState } from "../files/state.ts";
 import type { RunContext } from "../run_context.ts";
 import { begin, type Beginning, placeWarnings, readCandidates } from "./beginning.ts";
-import { reportName } from "./certificates.ts";
+import { reportName, withOffers } from "./certificates.ts";
 import { type Decided, decideDomain } from "./domain.ts";
 import type { DeployFacts, Situation } from "./facts.ts";
 import {
@@ -129,10 +129,12 @@ async function deployAll(
   const isIdle = first.plan === null && further.length === 0 &&
     situation.memory.owed.size === 0 && goneDirectories(situation, config.also).length === 0;
   if (first.facts === null || isIdle) {
-    return await withAcmeWarning(report, situation, readScene, config);
+    const told = await withAcmeWarning(report, situation, readScene, config);
+    return { ...told, certificates: withOffers(told.certificates, found) };
   }
   const facts: DeployFacts = { ...first.facts, further };
-  const done = await act({ ...first, facts }, plans, report, readScene, config, context);
+  const end = await act({ ...first, facts }, plans, report, readScene, config, context);
+  const done = { ...end, certificates: withOffers(end.certificates, found) };
   const isWell = plans.every(({ refusal, warnings }) => refusal === null && warnings.length === 0);
   const hasFault = [done, ...done.certificates].some(({ error }) => error !== undefined);
   if (!config.dryRun && !config.rollback && isWell && !hasFault) {

@@ -102,12 +102,8 @@ export async function rollBack(
       const known = { ...current, memory: facts.memory };
       const seen = summarizeName(one, returned, known, { scene, changesTop });
       if (fallen === undefined) return seen;
-      return {
-        ...seen,
-        outcome: "rolled-back",
-        replaces: null,
-        ...withTrouble(tell(fallen), seen),
-      };
+      // As of the domain: the leaf that was to take the other one's place.
+      return { ...before, outcome: "rolled-back", ...withTrouble(tell(fallen), seen) };
     }),
   };
 }
