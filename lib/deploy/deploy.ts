@@ -32,16 +32,16 @@ import { isPair } from "./names.ts";
 import { acmeRefusal, isSettled, lostNames } from "./plan.ts";
 import { quietNames, rememberQuiet } from "./quiet.ts";
 import { inDirectory } from "./in_directory.ts";
-import { describeKey, describePlan } from "./plan_words.ts";
+import { describeKey, describeKeys, describePlan } from "./plan_words.ts";
 import {
   changesOf,
   type DeployReport,
-  describeDeploy,
   emptyDeployReport,
   failed,
   refusedAfter,
   withCertificates,
 } from "./report.ts";
+import { describeDeploy } from "./report_words.ts";
 import { deployStarted, rememberStaged } from "./started.ts";
 import { turnOf } from "./turn.ts";
 
@@ -176,6 +176,7 @@ async function act(
         ),
       ),
       ...(plan === null || refusal !== null ? [] : describeKey(facts, "will be")),
+      ...describeKeys(further, "will be"),
     ];
     const planning: DeployReport = {
       ...report,
