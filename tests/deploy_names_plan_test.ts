@@ -215,6 +215,16 @@ Deno.test("the top-level pair takes no place of what is better, or was to be gon
     told(plan([{ candidate: brief, isReturning: true }], [sni("own", [SHOP], shop)])),
     "install brief, in own",
   );
+  // Who shares its directory goes back too, of which is told beforehand.
+  const shared = [sni("two", [SHOP, CLUB], both)];
+  const back = { candidate: longer, isForced: true, isReturning: true };
+  const [own, other] = plan([back, { name: CLUB, candidate: both }], shared);
+  match(
+    own?.warnings.join() ?? "",
+    /^"club\.example\.net" goes back too: it is served from ".*two"/,
+  );
+  deepEqual([own?.serving, other?.serving, other?.warnings], [longer, longer, []]);
+  deepEqual(plan([back, { ...back, name: CLUB }], shared).flatMap(({ warnings }) => warnings), []);
   // Nor for another name of the same directory.
   const wideBoth = { top: both };
   const two = [sni("two", [SHOP, CLUB], both)];

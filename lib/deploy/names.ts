@@ -21,7 +21,7 @@ import {
   uncovered,
 } from "../chain/sni.ts";
 import { NothingStaged } from "../chain/staging.ts";
-import type { Failure } from "../failure.ts";
+import { type Failure, quote, quoteAll } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
 import { describeBroken, describeUnmade, problemIn } from "./broken.ts";
 import { lacks } from "./facts.ts";
@@ -195,7 +195,15 @@ function planOwn(
     return carry(chosen, { refusal: refusalOf(one, own) });
   }
   if (chosen !== null) {
-    if (isOurs || (isPair(candidate) && chosen !== top)) return carry(chosen);
+    if (isOurs || (isPair(candidate) && chosen !== top)) {
+      const others = holders.filter(({ isReturning }) => !isReturning).map(({ name }) => name);
+      const isAlone = !isOurs || !one.isReturning || others.length === 0;
+      return carry(chosen, {
+        warnings: isAlone ? [] : [
+          `${quoteAll(others)} goes back too: it is served from ${quote(own.directory)} as well`,
+        ],
+      });
+    }
     if (isPair(candidate)) {
       const isNoMatter = candidate.leaf.fingerprint === chosen.leaf.fingerprint;
       const why = endsSooner(candidate, chosen) ? candidate.leaf.notAfter : null;
