@@ -115,12 +115,14 @@ const certificates: Record<string, Refusal> = {
     leaf: () => stranger.issue({ names: [NAME] }),
     error:
       /^certificate chain does not verify: ".*\/fullchain\.pem": certificate 2 of 2, "CN=.*": unable to get/,
-    hint: /^deploy\.trust is ".*\/root\.pem", which does not vouch for "CN=Stranger Root X1,/,
+    hint:
+      /^run on the NPM host: certsync push --force; where that does not end it: deploy\.trust is ".*\/root\.pem", which does not vouch for "CN=Stranger Root X1,/,
   },
   "a chain whose intermediate has expired": {
     leaf: () => ca.issue({ names: [NAME], issuerName: "Past E9", issuerNotAfter: daysAgo(1) }),
     error: /does not verify: ".*": certificate 2 of 2, "CN=Past E9,O=Kit": certificate has expired/,
-    hint: /^have the certificate issued anew/,
+    hint:
+      /^run on the NPM host: certsync push --force; where that does not end it: have the certificate issued anew/,
   },
   "a self-signed certificate": {
     leaf: () => ca.issue({ names: [NAME], signedBy: "self" }),
@@ -140,7 +142,8 @@ const certificates: Record<string, Refusal> = {
   "a certificate that is for clients only": {
     leaf: () => ca.issue({ names: [NAME], extendedKeyUsage: "clientAuth" }),
     error: /^certificate chain does not verify: .*purpose/,
-    hint: /^have the certificate issued anew/,
+    hint:
+      /^run on the NPM host: certsync push --force; where that does not end it: have the certificate issued anew/,
   },
   "an RSA key of 1024 bits": {
     leaf: async () => {
@@ -159,7 +162,8 @@ const certificates: Record<string, Refusal> = {
   "a chain file whose leaf is not first": {
     leaf: () => Promise.resolve({ ...fresh, fullchainPem: fresh.chainPem + fresh.certPem }),
     error: /^the leaf is not first in the chain file: ".*\/fullchain\.pem"$/,
-    hint: /^the certificate of the key comes first/,
+    hint:
+      /^run on the NPM host: certsync push --force; where that does not end it: the certificate of the key comes first/,
   },
   "a key inside the chain file": {
     leaf: () => Promise.resolve({ ...fresh, fullchainPem: fresh.fullchainPem + fresh.keyPem }),

@@ -148,7 +148,7 @@ async function chain(): Promise<Chain> {
     follow: async ({ host: where, command }) => {
       if (where === "Nginx Proxy Manager") {
         const [, names = ""] = /certificate for ([^,]+)/.exec(command) ?? [];
-        if (command.endsWith("unless that is done") && isRenewed) return;
+        if (command.includes(", unless that is done") && isRenewed) return;
         if (command.endsWith("no older than what is deployed")) {
           const deployed = new X509Certificate(await Deno.readTextFile(host.mailcow.certFile));
           if (there.notBefore >= new Date(deployed.validFrom)) return;

@@ -43,8 +43,11 @@ interface Chains extends AsyncDisposable {
   verify(view: View, ...more: string[]): Promise<VerifyReport>;
   /** With the programs of this directory before all others. */
   verifyWith(bin: string, view: View): Promise<VerifyReport>;
-  follow(step: Step): Promise<void>;
+  follow(step: Step, way?: Way): Promise<void>;
 }
+
+/** Of a step that leaves a choice. */
+type Way = "first" | "second";
 
 function leafFor(leaves: Record<string, Leaf>, name: string): Leaf {
   const leaf = leaves[name];
@@ -162,12 +165,31 @@ async function chains(): Promise<Chains> {
     },
     verify: (view, ...more) => verifyHere(["--config", config(view), ...more], host.docker.bin),
     verifyWith: (bin, view) => verifyHere(["--config", config(view)], `${bin}:${host.docker.bin}`),
-    follow: async ({ host: where, command }) => {
+    follow: async ({ host: where, command }, way = "first") => {
+      const [, words = "", file = "", restart = ""] =
+        /, or on the mail host: take (.*) out of "(\S+)", then: (.*)$/.exec(command) ?? [];
+      if (way === "second" && file !== "") {
+        const left = (await Deno.readTextFile(file)).split(/\s+/)
+          .filter((word) => !words.split(" ").includes(word));
+        await Deno.writeTextFile(file, `${left.join(" ").trim()}\n`);
+        return await host.shell(restart);
+      }
       if (where === "Nginx Proxy Manager") {
         const [, names = ""] = /certificate for ([^,]+)/.exec(command) ?? [];
         const [name = "", ...more] = names.split(" ");
-        if (command.endsWith("unless that is done") && renewed.has(name)) return;
+        if (command.includes(", unless that is done") && renewed.has(name)) return;
         return await renew(name, await issue(name, { names: [name, ...more] }));
+      }
+      if (where === "file system of the mail host") {
+        const [, path = ""] =
+          /^create the directory "(\S+)" with mode 0700 for the user of the push, unless/
+            .exec(command) ?? [];
+        return await Deno.mkdir(path, { mode: 0o700 });
+      }
+      if (where === "config file of the mail host") {
+        const [, names = ""] = /^name (.*) in also, unless that is done$/.exec(command) ?? [];
+        const also = JSON.parse(await Deno.readTextFile(config("mail host"))).also;
+        return await configure([...new Set([...also, ...names.split(" ")])], [...there]);
       }
       if (where === "config file of the NPM host") {
         const [, names = ""] = /^name (.*) in also, unless that is done$/.exec(command) ?? [];
@@ -198,7 +220,9 @@ function inShort({ host, command }: Step): string {
     }`;
   }
   if (host === "config file of the NPM host") return "also";
+  if (host === "config file of the mail host") return "also there";
   if (host === "SSL directory of the mail host") return "mend";
+  if (host === "file system of the mail host") return "mkdir";
   if (command.includes("docker compose restart")) return "restart";
   if (command.startsWith("rm ")) return "rm";
   return command.replace("certsync ", "").replaceAll(/--only (\w+)\S*/g, "--only $1");
@@ -215,6 +239,7 @@ interface State {
   readonly status?: VerifyReport["status"];
   /** What the last line says of the names. */
   readonly words?: RegExp;
+  readonly way?: Way;
   /** Where no command begins the way out: what a person does, before the commands that the hint goes on with. */
   byHand?(all: Chains, words: string): Promise<unknown>;
 }
@@ -275,6 +300,81 @@ const states: State[] = [
     },
     stale: { [SHOP]: "staged" },
     steps: "also, push --force, deploy",
+  },
+  // Whoever has the key of the push may put anything there: what Nginx Proxy Manager has is good.
+  {
+    name: "the staged pairs of two names are each other's",
+    view: "mail host",
+    arrange: async (all) => {
+      await all.stage(SHOP, leafFor(all.current, WWW));
+      await all.stage(WWW, leafFor(all.current, SHOP));
+    },
+    ...{ stale: { [SHOP]: "deployed", [WWW]: "deployed" }, status: "critical" },
+    steps: "push --force, deploy",
+    words: /^8 of 14 match; shop\.example\.net stale at deployed, www\.example\.com stale at /,
+  },
+  {
+    name: "what is staged for a name has expired",
+    view: "mail host",
+    arrange: async (all) => all.stage(SHOP, await all.issue(SHOP, { notBefore: daysAgo(99) })),
+    stale: { [SHOP]: "deployed" },
+    steps: "push --force, deploy",
+  },
+  {
+    name: "what is staged for a name is of no CA",
+    view: "mail host",
+    arrange: async (all) => all.stage(SHOP, await all.issue(SHOP, { signedBy: "self" })),
+    stale: { [SHOP]: "deployed" },
+    steps: "push --force, deploy",
+  },
+  {
+    name: "a private key is in the staged chain of a name",
+    view: "mail host",
+    arrange: async (all) => {
+      const { fullchainPem, ...leaf } = leafFor(all.current, SHOP);
+      await all.stage(SHOP, { ...leaf, fullchainPem: fullchainPem + leaf.keyPem });
+    },
+    stale: { [SHOP]: null },
+    steps: "push --force, deploy",
+    words: /^13 of 14 match; /,
+  },
+  {
+    name: "a directory stands where a name's staged key belongs",
+    view: "mail host",
+    arrange: async (all) => {
+      await Deno.remove(`${stagedOf(all, SHOP)}/privkey.pem`);
+      await Deno.mkdir(`${stagedOf(all, SHOP)}/privkey.pem/in`, { recursive: true });
+    },
+    stale: { [SHOP]: null },
+    steps: "rm, push --force, deploy",
+  },
+  {
+    name: "the staging directory is gone",
+    view: "mail host",
+    arrange: ({ host }) => Deno.remove(host.staging, { recursive: true }),
+    stale: { [MAIL]: "staged", [SHOP]: "staged", [WWW]: "staged" },
+    steps: "mkdir, push --force, deploy",
+  },
+  {
+    name: "the mail host does not know one name",
+    view: "NPM host",
+    arrange: async (all) => {
+      await Deno.remove(sslOf(all, SHOP), { recursive: true });
+      await all.host.restartAll();
+      await all.configure([WWW], [SHOP, WWW]);
+    },
+    stale: { [SHOP]: "served" },
+    steps: "also there, deploy",
+  },
+  {
+    name: "a directory stands where a name's key belongs",
+    view: "mail host",
+    arrange: async (all) => {
+      await Deno.remove(`${sslOf(all, SHOP)}/key.pem`);
+      await Deno.mkdir(`${sslOf(all, SHOP)}/key.pem/in`, { recursive: true });
+    },
+    stale: { [SHOP]: null },
+    steps: "rm, deploy",
   },
   {
     name: "a link stands where a name's directory belongs",
@@ -349,7 +449,7 @@ const states: State[] = [
     stale: { [WWW]: null },
     steps: "renew www, push, deploy",
     words:
-      /^all 20 match; www\.example\.com: expires in 4 days: in Nginx Proxy Manager: renew the /,
+      /^20 of 20 match; www\.example\.com: expires in 4 days: in Nginx Proxy Manager: renew the /,
   },
   {
     name: "one name is stale, and another ends soon",
@@ -372,6 +472,59 @@ const states: State[] = [
     },
     stale: { [SHOP]: null },
     steps: "request shop blog, push, deploy",
+  },
+  {
+    name: "the same, and who runs it takes the other way",
+    view: "mail host",
+    arrange: async (all) => {
+      const names = [SHOP, "blog.example.net"];
+      await all.put(SHOP, await all.issue(SHOP, { names }), names);
+      await all.host.restartAll();
+    },
+    stale: { [SHOP]: null },
+    ...{ steps: "request shop blog, push, deploy", way: "second" },
+  },
+  {
+    name: "a directory that has what is staged is for more names than that",
+    view: "mail host",
+    arrange: async (all) => {
+      await all.put(SHOP, leafFor(all.current, SHOP), [SHOP, "*.example.net"]);
+      await all.host.restartAll();
+    },
+    ...{ stale: { [SHOP]: null }, status: "warning" },
+    steps: "request shop *, push, deploy",
+    words: /^14 of 14 match; shop\.example\.net: lacks names: in Nginx Proxy Manager: /,
+  },
+  {
+    name: "the same, and who runs it takes them out",
+    view: "mail host",
+    arrange: async (all) => {
+      await all.put(SHOP, leafFor(all.current, SHOP), [SHOP, "*.example.net"]);
+      await all.host.restartAll();
+    },
+    stale: { [SHOP]: null },
+    ...{ steps: "request shop *, push, deploy", way: "second" },
+  },
+  {
+    name: "a directory of other names has a directory for its certificate",
+    view: "mail host",
+    arrange: async (all) => {
+      await all.put(OTHER, await all.issue(OTHER));
+      await Deno.remove(`${sslOf(all, OTHER)}/cert.pem`);
+      await Deno.mkdir(`${sslOf(all, OTHER)}/cert.pem`);
+      await all.stage(SHOP, leafFor(all.next, SHOP));
+    },
+    stale: { [MAIL]: null, [SHOP]: "deployed" },
+    steps: "mend, deploy",
+  },
+  {
+    name: "a directory for a wildcard answers for a name too",
+    view: "mail host",
+    arrange: async (all) => {
+      await all.put("*.example.net", await all.issue("*.example.net"));
+      await all.host.restartAll();
+    },
+    ...{ stale: {}, steps: "", status: "ok", words: /^all \d+ match$/ },
   },
   {
     name: "a directory of a name that was taken out of also has expired",
@@ -538,7 +691,7 @@ const states: State[] = [
     },
     ...{ stale: { [SHOP]: null }, steps: "", status: "warning" },
     words:
-      /^all 11 match; shop\.example\.net: that of mail\.example\.org: it ends later than that /,
+      /^11 of 14 match; shop\.example\.net: that of mail\.example\.org: it ends later than that /,
   },
   {
     name: "one name is in two directories",
@@ -596,7 +749,7 @@ const states: State[] = [
 Deno.test("who follows the one next step of three names finds that all match", async (t) => {
   await using all = await chains();
   const former = { ...all.current };
-  for (const { name, view, arrange, stale, steps, status, words, byHand } of states) {
+  for (const { name, view, arrange, stale, steps, status, words, way, byHand } of states) {
     await t.step(`${view}: ${name}`, async () => {
       Object.assign(all.current, former);
       await all.settle();
@@ -620,7 +773,7 @@ Deno.test("who follows the one next step of three names finds that all match", a
         const [, ...commands] = line.split(/[;,] then: /);
         for (const command of commands) await all.follow({ host: "mail host", command });
       }
-      for (const step of before.next) await all.follow(step);
+      for (const step of before.next) await all.follow(step, way);
       const after = await all.verify(view);
       equal(after.status, "ok", verifyLines(after).join("\n"));
     });

@@ -151,6 +151,9 @@ const UNLESS_THERE = ", unless another npm-N has the newer one: then name that a
 const UNLESS_NEWER = ", unless the one there is no older than what is deployed";
 const THEN_FORCE = THEN_BOTH.replace("push;", "push --force;");
 const RESTART = 'run on the mail host: cd "/opt/mailcow" && docker compose restart';
+const OR_TAKE_OUT =
+  ', or on the mail host: take mail.example.net out of "/ssl/own/domains", then: cd "/opt/mailcow" && ' +
+  "docker compose restart dovecot-mailcow nginx-mailcow postfix-mailcow";
 const SEE_SERVICE = "see that its service runs";
 const TRUST =
   "install or update ca-certificates here, or set verify.trust to the file of your own CA";
@@ -470,7 +473,7 @@ const cases: Case[] = [
   {
     name: "mail host: a directory is in the way of the staged file",
     legs: [
-      leg("staged", null, { obstacle: "blocked", where: "/in/full chain.pem" }),
+      leg("staged", null, { obstacle: "blocked", inTheWay: ["/in/full chain.pem"] }),
       leg("deployed", renewed),
     ],
     status: "critical",
@@ -710,7 +713,7 @@ const cases: Case[] = [
     status: "warning",
     words: ["ok", onIts, onIts, "ok"],
     next: `in Nginx Proxy Manager: request a certificate for ${broader.join(" ")}, ` +
-      `unless that is done${THEN_BOTH}`,
+      `unless that is done${OR_TAKE_OUT}${THEN_BOTH}`,
   },
   {
     name: "mail host: such a directory is right for those alone who name it",
@@ -724,7 +727,7 @@ const cases: Case[] = [
     staleAt: "served",
     words: ["ok", onIts, behind],
     next: `in Nginx Proxy Manager: request a certificate for ${broader.join(" ")}, ` +
-      `unless that is done${THEN_BOTH}`,
+      `unless that is done${OR_TAKE_OUT}${THEN_BOTH}`,
   },
   {
     name: "mail host: a directory of another name is well",
@@ -1166,13 +1169,13 @@ Deno.test("what lies in a further name's directory is right where it is for all 
   equal(judgeFurther(domains, [SHOP, BLOG], top), newer); // nobody gets a good one for BLOG
   equal(judgeFurther(certificate({ ...everybodys, notAfter: inDays(79) }), [SHOP], top), newer);
   const over = { notBefore: inDays(-91), notAfter: inDays(-1) };
-  equal(judgeFurther(certificate({ ...everybodys, ...over }), [SHOP], top), "another one");
+  equal(judgeFurther(certificate({ ...everybodys, ...over }), [SHOP], top), "expired");
   equal(judgeFurther(everybodys, [SHOP, WWW], anothers), of(WWW));
   equal(judgeFurther(everybodys, [SHOP], anothers), newer); // it is not in this directory
   equal(judgeFurther(domains, [SHOP, WWW], anothers), "its own certificate");
   equal(judgeFurther(everybodys, [SHOP, BLOG], new Map()), newer);
   // In the place of one that has expired deploy puts what covers the name at least.
-  equal(judgeFurther(certificate({ ...everybodys, ...over }), [SHOP, WWW], top), "another one");
+  equal(judgeFurther(certificate({ ...everybodys, ...over }), [SHOP, WWW], top), "expired");
 });
 
 Deno.test("a further name's directory is its own, also where the domain's certificate covers all of it", () => {
@@ -1247,9 +1250,10 @@ Deno.test("of a further name it counts what its own directory is served for, by 
   );
   const wide = certificate({ fingerprint: "NEW", names: [NAME, name] });
   equal(judgeLegs([...passedOver.slice(0, 1), served(wide, "nginx-mailcow")], around).status, "ok");
-  // To those that do serve the directory, the domain's is another one.
-  deepEqual(judge(served(renewed, "dovecot-mailcow"))[1], ["another one", false]);
-  deepEqual(judge(served(former, "nginx-mailcow"))[1], ["another one", false]);
+  // To those that do serve the directory, the domain's is another one; where it does not cover the name, that is worse.
+  deepEqual(judge(served(renewed, "dovecot-mailcow"))[1], ["wrong name", false]);
+  deepEqual(judge(served(former, "nginx-mailcow"))[1], ["wrong name", false]);
+  deepEqual(judge(served(wide, "dovecot-mailcow"))[1], ["another one", false]);
 });
 
 Deno.test("where of the legs that were named one kind alone is there to be compared, nothing is", () => {

@@ -160,7 +160,7 @@ Deno.test("thresholds are days, or a part of the certificate's life", async (t) 
         last,
         code === 0
           ? /^all 7 match$/
-          : /^all 7 match; .* expires in 59 days: in Nginx Proxy Manager: renew the .*certsync deploy$/,
+          : /^7 of 7 match; .* expires in 59 days: in Nginx Proxy Manager: renew the .*certsync deploy$/,
       );
     });
   }
@@ -183,7 +183,7 @@ Deno.test("a certificate that expired or is for another name is critical though 
   equal(first.code, 2);
   match(
     first.stdout,
-    /^all 7 match; .*: expired: in Nginx Proxy Manager: renew the certificate for mail\.example/m,
+    /^7 of 7 match; .*: expired: in Nginx Proxy Manager: renew the certificate for mail\.example/m,
   );
 
   await all.everywhere(foreign);
@@ -205,7 +205,7 @@ Deno.test("a leaf served without its intermediate is a warning", async () => {
   await all.everywhere({ ...all.current, fullchainPem: all.current.certPem });
   const { code, stdout, stderr } = await all.verify();
   equal(code, 1, stdout);
-  match(stdout, /^all 7 match; .*: no intermediate: in Nginx Proxy Manager: renew /m);
+  match(stdout, /^7 of 7 match; .*: no intermediate: in Nginx Proxy Manager: renew /m);
   match(stdout, /^ {2}hint: let it serve the whole of fullchain\.pem$/m);
   match(stderr, /^WARNING: imaps:\/\/127\.0\.0\.1:\d+ serves its leaf without the intermediate/);
   equal(stderr.match(/WARNING/g)?.length, 1);
@@ -525,7 +525,7 @@ Deno.test("an SNI directory of another name is watched for its own dates alone",
   const { code, stdout } = await all.verify();
   equal(code, 1);
   match(stdout, /^sni +\S+her\.example\.org\/cert\.pem +\S+ +\S+ +expires in hours$/m);
-  match(stdout, /^all 7 match; .*: nobody renews it since SKIP_LETS_ENCRYPT=y: name other\./m);
+  match(stdout, /^7 of 7 match; .*: nobody renews it since SKIP_LETS_ENCRYPT=y: name other\./m);
   const { legs } = (await all.verify("--json")).json();
   const [leg] = legs.filter(({ where }: { where: string }) => where === `${directory}/cert.pem`);
   deepEqual([leg.match, leg.sni, leg.status], [null, undefined, "warning"]);

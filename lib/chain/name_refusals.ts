@@ -20,13 +20,14 @@ export function refuseUncovered(
     `${quote(directory)} is served for ${quoteAll(missing)} too, which the certificate of ` +
       `${quote(name)} does not cover`,
     {
-      hint: `add ${missing.join(" ")} to that certificate in Nginx Proxy Manager; or take ` +
-        `${missing.length === 1 ? "it" : "them"} out of ${
-          shellWord(`${directory}/domains`)
-        }, then: ` +
-        `${RESTART}; then: certsync deploy`,
+      hint: `add ${missing.join(" ")} to that certificate in Nginx Proxy Manager; or ` +
+        `${takeOut(missing, directory)}; then: certsync deploy`,
     },
   );
+}
+
+export function takeOut(names: readonly string[], directory: string): string {
+  return `take ${names.join(" ")} out of ${shellWord(`${directory}/domains`)}, then: ${RESTART}`;
 }
 
 export function refuseSeveral(

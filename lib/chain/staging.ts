@@ -5,12 +5,13 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { parseOnce } from "../certificate/known_pairs.ts";
 import { deliveredPaths, isMixed, type Pair, type PairFiles } from "../certificate/pair.ts";
-import { asRoot, explain, Failure, quote } from "../failure.ts";
+import { asRoot, explain, Failure, orFailure, quote } from "../failure.ts";
 import { formatMode } from "../files/exposure.ts";
 import { lookAt } from "../files/look_at.ts";
 import { FileProblem, isMissing, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
 import { pause, type RunContext } from "../run_context.ts";
 import { shellWord } from "../values/shell_word.ts";
+import { Unsuitable } from "./unsuitable.ts";
 
 /** Something is missing, or changes: there as it is while a push is under way. */
 class Unfinished extends Failure {
@@ -103,7 +104,7 @@ function lookInto(place: Place, last: Look | null): Look {
   try {
     files = readFiles(place);
     if (last?.files && sameFiles(files, last.files)) return last;
-    const staged = parseOnce(files, pathsIn(place));
+    const staged = parse(files, place);
     return { place, files, staged, isWhole: !isMixed(staged) };
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
@@ -127,6 +128,13 @@ export function whatIsStaged(staging: string, also: readonly string[]): string[]
 export function isEmptyStaging(staging: string, also: readonly string[]): boolean {
   const [, ...places] = whatIsStaged(staging, also);
   return lookAt(staging)?.isDirectory() === true && places.every((path) => isMissing(path));
+}
+
+/** Throws a Failure that names the way out. */
+function parse(files: PairFiles, place: Place): Pair {
+  const staged = orFailure(() => parseOnce(files, pathsIn(place)));
+  if (staged instanceof Failure) throw new Unsuitable(staged);
+  return staged;
 }
 
 function pathsIn({ staging, name }: Place) {
@@ -211,7 +219,7 @@ export function stagingWarnings(directory: string): string[] {
 /** What is judged is the DER of what was read once. Throws a Failure that says what is wrong. */
 export function readStaged(staging: string, name: string | null = null): Pair {
   const place = { staging, name };
-  return parseOnce(readFiles(place), pathsIn(place));
+  return parse(readFiles(place), place);
 }
 
 /** The very bytes for each name, by the same rules. Throws a Failure. */
@@ -259,7 +267,7 @@ function identify({ staging, name }: Place, lookAtTop: (staging: string) => fs.S
 }
 
 const ALSO_THERE = {
-  hint: "name it in also on the NPM host too, and run there: certsync push",
+  hint: "name it in also on the NPM host too, and run there: certsync push --force",
 };
 
 function identifyTop(directory: string): fs.Stats {

@@ -145,7 +145,7 @@ export function summarizeName(
 export function describeCertificates(
   certificates: readonly CertificateReport[],
   isBack: (name: string | null) => boolean,
-): { readonly changed: readonly string[]; readonly unchanged: readonly string[] } {
+): string[] {
   const quiet = certificates.filter(({ outcome }) => outcome === "unchanged");
   const told = certificates.filter(({ outcome }) =>
     outcome === "deployed" || outcome === "repaired" || outcome === "would-deploy"
@@ -156,13 +156,15 @@ export function describeCertificates(
     }
     return outcome === "deployed" && isBack(name) ? `rolled back ${name} to` : `${outcome} ${name}`;
   };
-  const [first] = quiet;
-  return {
-    changed: told.map((one) => headline(words(one), one)),
-    unchanged: first === undefined ? [] : [
+  return [
+    ...told.map((one) => headline(words(one), one)),
+    ...(quiet.length === 0 ? [] : [
       quiet.length === 1
-        ? headline(`unchanged: ${first.name}`, first)
+        ? headline(
+          `unchanged: ${quiet[0]?.name}`,
+          quiet[0] ?? { fingerprint: null, notAfter: null },
+        )
         : `unchanged: ${quiet.length} further names`,
-    ],
-  };
+    ]),
+  ];
 }

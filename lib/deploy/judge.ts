@@ -3,6 +3,7 @@
 import { deliveredPaths, installedPaths, type Pair } from "../certificate/pair.ts";
 import type { Installed } from "../chain/mailcow.ts";
 import { mixedHint, stagedDirectory } from "../chain/staging.ts";
+import { Unsuitable } from "../chain/unsuitable.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import type { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
@@ -46,7 +47,10 @@ export async function judge(
   const found = await judgePair(candidate, paths, demands, scratch, context);
   if (found !== null) {
     const only = further === null ? "" : ` --only ${further}`;
-    return { unfit: isReturning ? noWayBack(found, only) : found, deployedIsFit: false };
+    return {
+      unfit: isReturning ? noWayBack(found, only) : new Unsuitable(found),
+      deployedIsFit: false,
+    };
   }
   if (deployed === null || deployed.pair === null || !isOlder(candidate, deployed)) {
     return { unfit: null, deployedIsFit: false };

@@ -205,16 +205,12 @@ export function changesOf({ certificates, error }: PushReport): Change[] {
 }
 
 /** The report in words, a line each: what changed goes first, and to where. */
-export function describePush(
-  { certificates, result }: PushReport,
-  config: Pick<PushConfig, "quiet"> | null = null,
-): string[] {
+export function describePush({ certificates, result }: PushReport): string[] {
   const known = certificates.filter(({ fingerprint }) => fingerprint !== null);
   if (result === "unchanged") return describeNothing(known);
   const tried = known.filter(({ outcome }) => outcome !== "unchanged" && outcome !== "refused");
   const groups = Map.groupBy(tried, ({ targets }) => JSON.stringify(targets));
-  const isTold = ({ outcome }: CertificateReport) => outcome === "unchanged" && !config?.quiet;
-  const [one, ...rest] = known.filter(isTold);
+  const [one, ...rest] = known.filter(({ outcome }) => outcome === "unchanged");
   return [
     ...[...groups.values()].flatMap((group) => describeSent(group, certificates.length)),
     ...(one === undefined

@@ -4,20 +4,22 @@ import type { Certificate } from "../certificate/certificate.ts";
 import type { Published } from "../chain/mail_exchange.ts";
 import type { Service } from "../chain/mailcow.ts";
 import type { LegName } from "../config/verify_config.ts";
+import { Unsuitable } from "../chain/unsuitable.ts";
 import { Failure } from "../failure.ts";
 import { FileProblem } from "../files/read_file.ts";
 import type { ChainError } from "../programs/openssl.ts";
 import type { RunContext } from "../run_context.ts";
 
 /**
- * What keeps a leg from being read. `empty`: nothing has come this far yet; `unasked`: nor was it ever
- * sent, which it may not be; `spoilt`: what stands there is no certificate; `blocked`: nor can it be
+ * What keeps a leg from being read. `empty`: nothing has come this far yet; `lost`: nor is there a place for
+ * it; `unasked`: it was never sent, which it may not be; `spoilt`: what stands there is no certificate; `blocked`: nor can it be
  * replaced; `unclear`: the services do not serve it alike; `forbidden`: this user may not read it;
  * `unknown`: nobody can tell from here. On the wire: `refused`, `silent`, and `no-route` where this
  * host has no way to such addresses.
  */
 export type Obstacle =
   | "empty"
+  | "lost"
   | "unasked"
   | "spoilt"
   | "blocked"
@@ -45,6 +47,10 @@ export interface Leg {
   readonly hint: string | null;
   /** Whether deploy would refuse to put there what is staged: `error` and `hint` are its own. */
   readonly isRefused?: boolean;
+  /** What keeps push or deploy from putting a file there. */
+  readonly inTheWay?: readonly string[];
+  /** Of a further name's directory: whether deploy replaced a pair of it before. */
+  readonly wasReplaced?: boolean;
   /** Whether somebody asked for this leg, or it is only looked at because it may be there. */
   readonly isConfigured: boolean;
   readonly sni?: string | null;
@@ -82,7 +88,7 @@ export function isForeign({ leg, sni }: Pick<Leg, "leg" | "sni">): boolean {
 
 /** Nothing has come this far yet. */
 export function isNotThere({ obstacle }: Pick<Leg, "obstacle">): boolean {
-  return obstacle === "empty" || obstacle === "unasked";
+  return obstacle === "empty" || obstacle === "lost" || obstacle === "unasked";
 }
 
 /** What push or deploy put something else in the place of. */
@@ -135,6 +141,7 @@ function obstacleOf(why: unknown): Obstacle {
   if (why instanceof FileProblem && why.kind !== "unreadable") {
     return why.detail === "is a directory" ? "blocked" : obstacles[why.kind];
   }
+  if (why instanceof Unsuitable) return "spoilt";
   if (why instanceof Failure && spoilt.test(why.message)) return "spoilt";
   if (!(why instanceof Error)) return "unknown";
   const isRefused = "code" in why && (why.code === "EACCES" || why.code === "EPERM");

@@ -1,11 +1,13 @@
 // The legs of each name's chain that can be seen from this host, each with what it holds.
 
+import { join } from "node:path";
 import type { DeployMemory } from "../chain/deploy_memory.ts";
 import { readMemory } from "../chain/deploy_memory.ts";
 import type { Mailcow } from "../chain/mailcow.ts";
 import { readScene, type Scene } from "../chain/scene.ts";
 import { type LegName, legNames, type VerifyConfig } from "../config/verify_config.ts";
 import { Failure, orFailure } from "../failure.ts";
+import { lookAt } from "../files/look_at.ts";
 import type { Compose } from "../programs/compose.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { judgeChains } from "./chains.ts";
@@ -57,13 +59,16 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
   const made = memory instanceof Failure ? null : memory.made;
   let read: Promise<Scene> | null = null;
   const sceneOf = (mailcow: Mailcow) => read ??= readScene(mailcow, { endpoints: null }, context);
+  // What cannot be seen may be there.
+  const wasReplaced = (name: string) =>
+    made === null || lookAt(join(config.deploy.state, "previous-names", name)) !== null;
   const isAcmeBehind = async () => ours && (await sceneOf(ours)).isAcmeBehind;
   const readers = {
     source: (subject: Subject) => sourceLegs(subject, config, lineages, context),
     pushed: (subject: Subject) => pushedLegs(subject, config),
     staged: (subject: Subject) => stagedLegs(subject, config, context),
     deployed: (subject: Subject) =>
-      deployedLegs(subject, config, mailcow, { made, isAcmeBehind }, context),
+      deployedLegs(subject, config, mailcow, { made, wasReplaced, isAcmeBehind }, context),
     sni: (subject: Subject) => sniLegs(subject, config.also, mailcow, context),
   };
   const wanted = config.legs ?? legNames;

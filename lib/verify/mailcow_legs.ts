@@ -1,7 +1,13 @@
 // What lies on the mail host: staged, deployed, and in the directories that are served ahead of that.
 
-import { dirname, join } from "node:path";
-import { deliveredPaths, installedPaths, isMixed, type Pair } from "../certificate/pair.ts";
+import { join } from "node:path";
+import {
+  deliveredPaths,
+  installedPaths,
+  isMixed,
+  type Pair,
+  type PairPaths,
+} from "../certificate/pair.ts";
 import type { DeployMemory } from "../chain/deploy_memory.ts";
 import { type Installed, type Mailcow, readMailcow, type SniDirectory } from "../chain/mailcow.ts";
 import { placeOf, refusePlace, servedByTop } from "../chain/name_place.ts";
@@ -33,7 +39,7 @@ export async function stagedLegs(
   const name = furtherName(subject);
   const directory = stagedDirectory(deploy.staging, name);
   const where = deliveredPaths(directory).chain;
-  const facts = { leg: "staged", where, ...whatStands(directory, name) } as const;
+  const facts = { leg: "staged", where, ...whatStands(deploy.staging, name) } as const;
   return [
     await attempt(facts, context, () => {
       const pair = readStaged(deploy.staging, name);
@@ -45,16 +51,29 @@ export async function stagedLegs(
 
 /** What push puts the pair in the place of, where it is none: rsync makes way for a directory. */
 function whatStands(
-  directory: string,
+  staging: string,
   name: string | null,
-): Pick<LegFacts, "obstacle" | "directory"> {
+): Pick<LegFacts, "obstacle" | "directory" | "inTheWay"> {
+  const top = lookAt(staging);
+  if (top === null && isMissing(staging)) return { obstacle: "lost", directory: staging };
+  if (top?.isDirectory() === false) return { obstacle: "unknown" };
+  const directory = stagedDirectory(staging, name);
   if (name !== null && isMissing(directory)) return { obstacle: "unasked" };
   const stat = name === null ? null : lookAt(directory);
   if (stat?.isDirectory() === false) return { obstacle: "spoilt" };
   // Nor could push write into it.
-  const owner = lookAt(dirname(directory))?.uid;
-  if (stat && owner !== undefined && stat.uid !== owner) return { obstacle: "blocked", directory };
-  return isMissing(deliveredPaths(directory).chain) ? { obstacle: "empty" } : {};
+  if (stat && top && stat.uid !== top.uid) {
+    return { obstacle: "blocked", inTheWay: [directory] };
+  }
+  const paths = deliveredPaths(directory);
+  const inTheWay = directoriesAmong(paths);
+  if (inTheWay.length > 0) return { obstacle: "blocked", inTheWay };
+  return isMissing(paths.chain) ? { obstacle: "empty" } : {};
+}
+
+/** No file can be renamed to where one stands. */
+function directoriesAmong({ chain, key }: PairPaths): string[] {
+  return [chain, key].filter((path) => lookAt(path)?.isDirectory());
 }
 
 /** Nothing where the key may not be read: whoever may not has not seen that it is wrong. */
@@ -69,6 +88,8 @@ function keyErrorOf(
 export interface DeployFacts {
   /** What it remembers of the directories that it made; null where this user cannot see it. */
   readonly made: DeployMemory["made"] | null;
+  /** Whether deploy replaced a pair of the name's before. */
+  wasReplaced(name: string): boolean;
   /** Whether the running acme-mailcow would move a new directory away; null where docker did not tell. */
   isAcmeBehind(): Promise<boolean | null>;
 }
@@ -112,7 +133,11 @@ async function ownLeg(
   const own = ownDirectory(name, mailcow.sniDirectories);
   switch (own.kind) {
     case "own":
-      return await readLeg(sniFacts("deployed", own.directory, mailcow), own.directory, context);
+      return await readLeg(
+        { ...sniFacts("deployed", own.directory, mailcow), wasReplaced: facts.wasReplaced(name) },
+        own.directory,
+        context,
+      );
     case "several":
       return unclear(mailcow.sslDirectory, refuseSeveral(name, own.directories));
     case "unlike":
@@ -210,8 +235,9 @@ function sniFacts(
 }
 
 function readLeg(facts: PlaceFacts, installed: Installed, context: RunContext): Promise<Leg> {
-  const where = installedPaths(installed.directory).chain;
-  return attempt({ ...facts, where }, context, () => ({
+  const paths = installedPaths(installed.directory);
+  const where = paths.chain;
+  return attempt({ ...facts, where, inTheWay: directoriesAmong(paths) }, context, () => ({
     ...holding(installed.pair?.chain, where),
     keyError: keyErrorOf(installed),
   }));

@@ -4,6 +4,7 @@ import { timeState } from "../certificate/certificate.ts";
 import { type Service, serviceNames } from "../chain/mailcow.ts";
 import { shellWord } from "../values/shell_word.ts";
 import { type Deed, type NameKnowledge, planRepair, type RepairPlan } from "./repair_plan.ts";
+import type { Finding } from "./finding.ts";
 import { isForeign } from "./leg.ts";
 import type { Subject } from "./subject.ts";
 import { adviseBeforehand } from "./tlsa_leg.ts";
@@ -14,8 +15,10 @@ export interface Step {
     | "Nginx Proxy Manager"
     | "NPM host"
     | "config file of the NPM host"
+    | "config file of the mail host"
     | "mail host"
     | "SSL directory of the mail host"
+    | "file system of the mail host"
     /** Which is both of them, where it is one. */
     | "this machine"
     | "DNS"
@@ -104,10 +107,13 @@ function planOf(
     verdicts.flatMap(({ verdict }) => verdict.legs)
       .flatMap(({ leg: { service, certificate } }) => certificate && service ? [service] : []);
   const own = new Set(answering([each]));
+  const domains = all.flatMap(({ isFurther, verdict }) => isFurther ? [] : verdict.legs)
+    .flatMap(({ leg: { leg, fingerprint } }) => leg === "served" ? fingerprint ?? [] : []);
   const known: NameKnowledge = {
     ...{ name, isFurther, rejected, now },
     loaded: loaded.get(isFurther ? name : null) ?? new Map(),
     isMailHost: mailcow !== null,
+    ofDomain: new Set(domains),
     deaf: new Set(answering(all).filter((service) => !own.has(service))),
   };
   return planRepair(verdict, known);
@@ -125,21 +131,23 @@ function repairSteps(
   const plans = repairs.map(({ plan }) => plan);
   const push = harder(plans.map(({ push }) => push));
   const deploy = harder(plans.map(({ deploy }) => deploy));
-  const unasked = repairs.filter(({ plan }) => plan.isUnasked).flatMap(({ name }) => name ?? []);
   const forced = repairs.filter(({ plan }) => plan.deploy === "force");
   const also = (isHere: boolean) => isHere ? added.map((name) => ` --also ${name}`).join("") : "";
   return [
     ...plans.flatMap(({ renew }) =>
       renew === null ? [] : [{ host: "Nginx Proxy Manager", command: renew } as const]
     ),
-    ...(unasked.length === 0 || roles.push ? [] : [
-      {
-        host: "config file of the NPM host",
-        command: `name ${unasked.join(" ")} in also, unless that is done`,
-      } as const,
-    ]),
+    ...alsoSteps("NPM", roles.push ? [] : repairs.filter(({ plan }) => plan.isUnasked)),
     ...plans.flatMap(({ blocked }) => blocked).map((path) =>
       ({ host: "mail host", command: `rm -r ${shellWord(path)}` }) as const
+    ),
+    ...plans.flatMap(({ lost }) => lost).map((path) =>
+      ({
+        host: "file system of the mail host",
+        command:
+          `create the directory ${shellWord(path)} with mode 0700 for the user of the push, ` +
+          "unless deploy.staging should be another",
+      }) as const
     ),
     ...(push === null ? [] : [
       {
@@ -147,6 +155,7 @@ function repairSteps(
         command: `certsync push${also(roles.push)}${push === "force" ? " --force" : ""}`,
       } as const,
     ]),
+    ...alsoSteps("mail", roles.deploy ? [] : repairs.filter(({ plan }) => plan.isUntaken)),
     ...(deploy === null ? [] : [...permission(knowledge), ...unbreakSteps(all)]),
     ...(deploy === null ? [] : [
       {
@@ -157,6 +166,13 @@ function repairSteps(
       } as const,
     ]),
   ];
+}
+
+/** Each host goes by the names that its own config file has. */
+function alsoSteps(where: "NPM" | "mail", repairs: readonly Repair[]): Step[] {
+  const names = repairs.flatMap(({ name }) => name ?? []);
+  const command = `name ${names.join(" ")} in also, unless that is done`;
+  return names.length === 0 ? [] : [{ host: `config file of the ${where} host`, command }];
 }
 
 function harder(deeds: readonly (Deed | null)[]): Deed | null {
@@ -180,11 +196,17 @@ function permission({ mailcow }: Knowledge): Step[] {
   ];
 }
 
+function isKey({ kind }: Finding): boolean {
+  return kind === "key";
+}
+
 /** While a directory that deploy leaves alone holds no pair, nothing is restarted, nor does nginx reload. */
 function unbreakSteps(all: readonly LegVerdict[]): Step[] {
   const broken = all.filter(({ leg, findings }) =>
-    leg.leg === "sni" && findings.some(({ kind }) => kind === "key") &&
-    (isForeign(leg) || findings.some(({ kind }) => kind === "own"))
+    leg.leg === "sni" &&
+    (isForeign(leg)
+      ? leg.obstacle !== null && leg.obstacle !== "forbidden" || findings.some(isKey)
+      : findings.some(isKey) && findings.some(({ kind }) => kind === "own"))
   );
   return broken.flatMap(({ leg: { directory } }) =>
     directory === undefined ? [] : [{
@@ -253,7 +275,9 @@ export function formatSteps(steps: readonly Step[]): string {
 const PLACES_OF_WORDS: readonly Step["host"][] = [
   "Nginx Proxy Manager",
   "config file of the NPM host",
+  "config file of the mail host",
   "SSL directory of the mail host",
+  "file system of the mail host",
   "DNS",
 ];
 
@@ -264,7 +288,9 @@ function describeHost(host: Step["host"]): string {
     case "Nginx Proxy Manager":
       return `in ${host}`;
     case "config file of the NPM host":
+    case "config file of the mail host":
     case "SSL directory of the mail host":
+    case "file system of the mail host":
     case "DNS":
       return `in the ${host}`;
     case "this host, as root":

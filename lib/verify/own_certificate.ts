@@ -2,7 +2,7 @@
 // chain holds. Pure.
 
 import type { SniDirectory } from "../chain/mailcow.ts";
-import { belongsInto, claimants, isHidden, rightLeaves, uncovered } from "../chain/sni.ts";
+import { belongsInto, claimants, isHidden, mayTake, rightLeaves, uncovered } from "../chain/sni.ts";
 import { quoteAll } from "../failure.ts";
 import { namesCover } from "../values/host_name.ts";
 import type { Finding } from "./finding.ts";
@@ -51,7 +51,7 @@ export function keptFor(around: Around): Kept | null {
     const words = `that of ${holder.name}`;
     return { leg, words, finding: isReference ? null : outlived(name, words) };
   }
-  if (isReference || wanted === null) return null;
+  if (isReference || wanted === null || namesCover(wanted.names, name) === null) return null;
   if (holder?.isFurther && isWhole && domains.includes(holder.name)) {
     return { leg, words: `that of ${holder.name}`, finding: null };
   }
@@ -86,6 +86,21 @@ function own(lacking: readonly string[]): { words: string; finding: Finding } {
   return { words: OWN, finding };
 }
 
+/** Why deploy refuses what is staged, although the very same lies there: the directory is for more. */
+export function lacksNames(leg: Leg, { isFurther, name, reference, now }: Around): Finding | null {
+  const { domains, certificate, hostname = "" } = leg;
+  if (!isFurther || name === null || leg.leg !== "deployed" || leg.wasReplaced !== false) {
+    return null;
+  }
+  if (domains === undefined || certificate === null) return null;
+  if (certificate.fingerprint !== reference?.fingerprint) return null;
+  const needed = namesCover(domains, hostname) === null ? [name] : [name, hostname];
+  const { names } = certificate;
+  const holding = { domains, own: certificate, isTaken: false };
+  if (mayTake(holding, { names, needed, hostname }, now)) return null;
+  return { ...own(uncovered(domains, names)).finding, words: "lacks names" };
+}
+
 /** What is said of it where the leg is right with another certificate; null where it is not. */
 export function explainOwn(
   leg: Leg,
@@ -98,7 +113,8 @@ export function explainOwn(
     if (!isOther || (leg.leg !== "deployed" && leg.leg !== "served")) return null;
     return { words: kept.words, finding: leg.leg === "deployed" ? kept.finding : null };
   }
-  if (around.isFurther || !holdsItsOwn(leg, around)) return null;
+  if (around.isFurther) return ofAnotherDirectory(leg, around);
+  if (!holdsItsOwn(leg, around)) return null;
   const { finding } = own(
     uncovered(leg.domains ?? [], certificateOf(around.reference, around.legs)?.names ?? []),
   );
@@ -121,6 +137,26 @@ function holdsItsOwn(leg: Leg, around: Around): boolean {
   if (leg.service === undefined || !leg.sni) return false;
   const places = { top: null, sniDirectories: keepers, hostname };
   return rightLeaves({ service: leg.service, name: leg.sni }, places, now).includes(fingerprint);
+}
+
+/** Another directory that answers for the name is as right as its own: deploy cannot change which one is given. */
+function ofAnotherDirectory(leg: Leg, around: Around): Omit<Kept, "leg"> | null {
+  const { legs, reference, sniDirectories, name, now } = around;
+  const { fingerprint, service } = leg;
+  if (fingerprint === null || service === undefined) return null;
+  const own = legs.find((each) => each.leg === "deployed")?.directory;
+  if (own === undefined || fingerprint === reference?.fingerprint) return null;
+  const giver = sniDirectories.find((each) =>
+    each.directory !== own && each.pair?.leaf.fingerprint === fingerprint
+  );
+  const places = {
+    top: null,
+    sniDirectories: sniDirectories.filter(({ directory }) => directory !== own),
+    hostname: hostnameIn(legs),
+  };
+  return giver === undefined || !rightLeaves({ service, name }, places, now).includes(fingerprint)
+    ? null
+    : { words: `that of ${giver.name}`, finding: null };
 }
 
 function hostnameIn(legs: readonly Leg[]): string {

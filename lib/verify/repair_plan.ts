@@ -2,6 +2,7 @@
 
 import { isOverdue, timeState } from "../certificate/certificate.ts";
 import type { Service } from "../chain/mailcow.ts";
+import { takeOut } from "../chain/name_refusals.ts";
 import type { LegName } from "../config/verify_config.ts";
 import type { Finding } from "./finding.ts";
 import { isForeign, isReplaceable, type Leg } from "./leg.ts";
@@ -17,8 +18,11 @@ export interface RepairPlan {
   readonly renew: string | null;
   /** The name may not be known there, where it was never sent. */
   readonly isUnasked: boolean;
-  /** What stands in the way on the mail host. */
+  /** The name may not be known on the mail host, where it was never served. */
+  readonly isUntaken: boolean;
+  /** What stands in the way on the mail host, and what push writes into and is not there. */
   readonly blocked: readonly string[];
+  readonly lost: readonly string[];
   readonly push: Deed | null;
   readonly deploy: Deed | null;
 }
@@ -30,6 +34,8 @@ export interface NameKnowledge extends Subject {
   readonly rejected: ReadonlySet<string>;
   /** Whether mailcow is on this host, so that what deploy remembers can be seen. */
   readonly isMailHost: boolean;
+  /** The leaves that are served for the domain. */
+  readonly ofDomain: ReadonlySet<string>;
   /** The services that give this name nothing, and others a certificate. */
   readonly deaf: ReadonlySet<Service>;
   readonly now: Date;
@@ -51,7 +57,12 @@ export function planRepair({ legs, reference }: Verdict, known: NameKnowledge): 
   const isLast = isBad("staged") && !isFromSource && reference.leg !== "staged";
   // A good newer one is not to give way: a newer one yet is what ends it.
   const isOlderSource = isFromSource && replacesGood();
-  const renews = isOlderStaged || (!isLast && (isOlderSource || isFaulty(legs, reference)));
+  const isUnfit = reference.leg === "staged" && !of("deployed").some(({ match }) => match) &&
+    isUnfitToServe(legs, reference, known.now);
+  // What was served before was pushed once: Nginx Proxy Manager has it, or a newer one.
+  const isSpoilt = isUnfit && of("deployed").some((each) => isWell(each, known.now));
+  const renews = !isSpoilt &&
+    (isOlderStaged || (!isLast && (isOlderSource || isFaulty(legs, reference))));
   const isServedWrong = isBad("deployed", "sni", "served");
   const push = planPush();
   const deploys = isServedWrong || (isBad("staged") && !isFromSource) ||
@@ -59,14 +70,21 @@ export function planRepair({ legs, reference }: Verdict, known: NameKnowledge): 
   const plan: RepairPlan = {
     renew: renews ? renewal(legs, reference, { ...known, isOlderSource, isOlderStaged }) : null,
     isUnasked: push !== null && of("staged").some(({ leg }) => leg.obstacle === "unasked"),
-    blocked: blocked(of("staged", "deployed")),
+    isUntaken: deploys && known.isFurther && !known.isMailHost &&
+      of("served").some(({ leg: { fingerprint }, isStale }) =>
+        isStale && fingerprint !== null && known.ofDomain.has(fingerprint)
+      ),
+    blocked: blocked(of("staged", "deployed", "sni")),
+    lost: of("staged").flatMap(({ leg: { obstacle, directory = "" } }) =>
+      obstacle === "lost" ? [directory] : []
+    ),
     push,
     deploy: deploys ? planDeploy() : null,
   };
   return renews || push !== null || deploys || plan.blocked.length > 0 ? plan : null;
 
   function planPush(): Deed | null {
-    if (isOlderStaged) return "force"; // what is there may be pushed already
+    if (isOlderStaged || isUnfit) return "force"; // what is there may be pushed already
     if (renews) return "plain";
     if (isBad("pushed")) {
       const isHalf = isBad("staged") && of("pushed").some((each) => each.match === true);
@@ -143,6 +161,23 @@ function has(verdicts: readonly LegVerdict[], ...kinds: Finding["kind"][]): bool
   return verdicts.some(({ findings }) => findings.some(({ kind }) => kinds.includes(kind)));
 }
 
+/** Whether deploy refuses what is staged for what it is. */
+function isUnfitToServe(legs: readonly LegVerdict[], reference: Leg, now: Date): boolean {
+  const { certificate } = reference;
+  return legs.some(({ leg, findings }) =>
+    leg === reference &&
+    findings.some(({ kind, status }) =>
+      kind === "wrong-name" || (kind === "trust" && status === "critical")
+    )
+  ) || (certificate !== null && timeState(certificate, now) !== "valid");
+}
+
+function isWell({ leg: { certificate }, findings }: LegVerdict, now: Date): boolean {
+  return certificate !== null && certificate.issuer !== certificate.subject &&
+    timeState(certificate, now) === "valid" &&
+    findings.every(({ kind }) => kind === "behind" || kind === "newer");
+}
+
 /** Whether what is brought along the chain is no good itself, or not good enough. */
 function isFaulty(legs: readonly LegVerdict[], reference: Leg): boolean {
   const needsRenewal = ({ kind }: Finding) =>
@@ -175,11 +210,20 @@ function renewal(
     : reference.leg === "source"
     ? ""
     : ", unless that is done";
-  return `${what}${unless}`;
+  return `${what}${unless}${legs.map(otherWay).join("")}`;
+}
+
+/** What a directory is for may be less than it says. */
+function otherWay({ leg: { directory }, findings }: LegVerdict): string {
+  const lacking = findings.flatMap(({ kind, lacking = [] }) => kind === "own" ? lacking : []);
+  return directory === undefined || lacking.length === 0
+    ? ""
+    : `, or on the mail host: ${takeOut(lacking, directory)}`;
 }
 
 /** A rename puts nothing in the place of a directory, and nothing into that of another user. */
 function blocked(verdicts: readonly LegVerdict[]): string[] {
-  return verdicts.filter(({ leg }) => leg.obstacle === "blocked")
-    .map(({ leg }) => leg.leg === "staged" ? leg.directory ?? leg.where : leg.where);
+  return verdicts.flatMap(({ leg, match }) =>
+    isForeign(leg) || (leg.leg === "sni" && match === null) ? [] : leg.inTheWay ?? []
+  );
 }

@@ -68,7 +68,7 @@ function describeUnseen({ legs, next }: VerifyReport): string[] {
 /** How many copies match, and what to do next: the last line. */
 export function summarize(report: VerifyReport): string {
   const { status, staleAt, certificates, legs, next } = report;
-  const count = describeCount(legs);
+  const count = describeCount(legs, status === "ok");
   const leg = legs.find(({ stale }) => stale) ?? legs.find((leg) => leg.status === status);
   if (status === "ok" || leg === undefined) return count;
 
@@ -95,15 +95,16 @@ function describeNames({ certificates, legs }: VerifyReport): string {
   return firstFew(words).join(", ");
 }
 
-/** Of those that are compared at all, or should be. */
-function describeCount(legs: readonly LegReport[]): string {
+/** Of those that are compared at all, or should be: where all is well, what is right although it is another is not. */
+function describeCount(legs: readonly LegReport[], isWell: boolean): string {
   const isCompared = legs.some(({ match }) => match !== null);
   const matching = legs.filter(({ match }) => match).length;
   const compared = legs.filter((leg) =>
-    leg.match !== null || (leg.fingerprint === null && !leg.noted && !isForeign(leg))
+    leg.match !== null || (!leg.noted && !isForeign(leg) &&
+      (leg.fingerprint === null || (!isWell && leg.leg !== "tlsa")))
   );
   if (!isCompared) return "not compared";
-  return matching === compared.length
+  return isWell && matching === compared.length
     ? `all ${matching} match`
     : `${matching} of ${compared.length} match`;
 }

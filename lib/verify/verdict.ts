@@ -1,7 +1,9 @@
 // What the legs, held against each other, say about the chain. Pure.
 
+import type { Certificate } from "../certificate/certificate.ts";
 import { RESTART } from "../chain/name_refusals.ts";
 import type { LegName } from "../config/verify_config.ts";
+import { quoteAll } from "../failure.ts";
 import { brokenChain, describeIncompleteChain, lacksIssuer } from "./chain_finding.ts";
 import {
   type Finding,
@@ -13,7 +15,14 @@ import {
 } from "./finding.ts";
 import { shellWord } from "../values/shell_word.ts";
 import { type DaneSight, isForeign, isNotThere, isReplaceable, type Leg } from "./leg.ts";
-import { type Around, explainOwn, isPassedOver, type Kept, keptFor } from "./own_certificate.ts";
+import {
+  type Around,
+  explainOwn,
+  isPassedOver,
+  type Kept,
+  keptFor,
+  lacksNames,
+} from "./own_certificate.ts";
 
 export interface LegVerdict {
   readonly leg: Leg;
@@ -122,17 +131,21 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
   const findings = isForeign(leg) ? watch(leg, chain) : [
     isStale ? lag(leg, reference, chain) : silence(leg),
     own,
+    lacksNames(leg, chain),
     ...[leg.certificate, leg.beside ?? null].flatMap((certificate) => {
       if (certificate === null) return [];
       const ending = nearEnd(certificate, chain);
       // Nginx Proxy Manager need not have issued what lies in a directory of its own.
       const advised = ending && own?.advice ? { ...ending, advice: own.advice } : ending;
-      return [foreignName(certificate, chain.name), advised];
+      return [foreignName(certificate, chain.name), advised]
+        .map((finding) => finding && adviseAt(leg, finding, certificate, isStale));
     }),
     brokenChain(leg, chain.now),
     wrongKey(leg),
   ].filter((finding) => finding !== null);
-  const gravest = findings.find(({ status }) => status === "critical") ?? findings[0];
+  const criticals = findings.filter(({ status }) => status === "critical");
+  // Whatever else it should be: no client takes it.
+  const gravest = criticals.find(isUnusable) ?? criticals[0] ?? findings[0];
   return {
     leg,
     match,
@@ -142,6 +155,24 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
     words: gravest?.words ?? other?.words ?? "ok",
     findings,
   };
+}
+
+function isUnusable({ kind, words }: Finding): boolean {
+  return kind === "wrong-name" || kind === "not-yet-valid" || words === "expired";
+}
+
+/** What another takes the place of need not be issued anew, and what is staged need not be what was issued. */
+function adviseAt(
+  { leg }: Leg,
+  finding: Finding,
+  { names }: Certificate,
+  isStale: boolean,
+): Finding {
+  const isSeenAtItsOrigin = leg !== "staged" && !isStale;
+  if (isSeenAtItsOrigin) return finding;
+  const isFor = finding.kind === "wrong-name" ? `it is for ${quoteAll(names)}` : undefined;
+  const isEnding = finding.kind === "near-end" && finding.words !== "expired" && !isStale;
+  return isEnding ? finding : { ...finding, advice: isFor };
 }
 
 /** Published records hold no certificate that could be late, or near its end. */
@@ -184,7 +215,9 @@ function judgePassedOver(leg: Leg, { name, legs }: Chain): LegVerdict {
 function watch(leg: Leg, chain: Chain): Finding[] {
   const { obstacle, certificate } = leg;
   if (obstacle !== null) {
-    return [{ kind: "abandoned", status: "warning", words: "cannot be read" }];
+    const mend = `mend it, or move the directory out of data/assets/ssl, then: ${RESTART}`;
+    const found = { kind: "abandoned", status: "warning", words: "cannot be read" } as const;
+    return [obstacle === "forbidden" ? found : { ...found, advice: mend }];
   }
   const key = wrongKey(leg);
   if (key !== null) return [key];

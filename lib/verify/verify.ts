@@ -42,6 +42,7 @@ function followable(report: VerifyReport, mailcow: string): VerifyReport {
   return {
     ...advise(report),
     legs: report.legs.map(advise),
+    next: report.next.map((step) => ({ ...step, command: tell(step.command) })),
     warnings: report.warnings.map(tell),
   };
 }

@@ -226,8 +226,7 @@ async function answer(
 
 async function skipsLetsEncrypt(mailcow: string): Promise<string> {
   const conf = await Deno.readTextFile(`${mailcow}/mailcow.conf`).catch(() => "");
-  // Of two lines compose takes the last.
-  return [...conf.matchAll(/^SKIP_LETS_ENCRYPT=(\S*)$/mg)].at(-1)?.[1] ?? "";
+  return /^SKIP_LETS_ENCRYPT=(\S*)$/m.exec(conf)?.[1] ?? "";
 }
 
 async function exec(
