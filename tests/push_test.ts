@@ -1277,15 +1277,22 @@ test("where stderr is the journal, each line carries its priority", async () => 
 
 test("a state directory that cannot be used is an error before anything is contacted", async () => {
   await using scene = await pushScene();
-  await Deno.writeTextFile(`${scene.path}/file`, "");
-  await scene.configure({ state: `${scene.path}/file/state` });
-  const result = await scene.push();
-  equal(result.code, 1);
-  match(
-    result.stderr,
-    /^ERROR: cannot use the state directory ".*": .*\n$/,
-  );
-  equal(scene.server.connections(), 0);
+  const [file, link] = [`${scene.path}/file`, `${scene.path}/link`];
+  await Deno.writeTextFile(file, "");
+  await Deno.symlink("/nonexistent/x", link);
+  for (const [inTheWay, state] of [[file, `${file}/state`], [link, link]] as const) {
+    await scene.configure({ state });
+    const result = await scene.push();
+    equal(result.code, 1);
+    match(
+      result.stderr,
+      /^ERROR: cannot use the state directory ".*": .*\nhint: see what .* namei -l .* move it away.*\n$/,
+    );
+    equal(scene.server.connections(), 0);
+    await Deno.remove(inTheWay); // which ends it
+    equal((await scene.push(["--dry-run"])).code, 0);
+  }
+  equal((await scene.push()).code, 0);
 });
 
 Deno.test({

@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { ensureDir } from "@std/fs/ensure-dir";
 import { asRoot, explain, Failure, quote } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
+import { shellWord } from "../values/shell_word.ts";
 import { FileProblem, isMissing, readFile } from "./read_file.ts";
 import {
   removeFile,
@@ -34,9 +35,14 @@ export async function holdState(directory: string, context: RunContext): Promise
   } catch (cause) {
     const deed = `use the state directory ${quote(directory)}`;
     const error = explain(cause, deed);
-    if (error instanceof Failure || !(error instanceof Error)) throw error;
+    if (!(error instanceof Error)) throw error;
+    if (error instanceof Failure && error.hint !== undefined) throw error;
     // ensureDir has no code for what stands in its place.
-    throw new Failure(`cannot ${deed}: ${error.message}`, { cause });
+    const message = error instanceof Failure ? error.message : `cannot ${deed}: ${error.message}`;
+    const hint =
+      `see what is in the way with: namei -l ${shellWord(directory)}; move it away, and ` +
+      "run this again";
+    throw new Failure(message, { hint, cause });
   }
   try {
     if (!await file.tryLock(true)) await waitForLock(file, directory, context);
