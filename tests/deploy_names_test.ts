@@ -136,6 +136,42 @@ Deno.test("a renewal of one name touches no other's directory, restarts nothing,
   equal(worst, "refused");
 });
 
+Deno.test("where only further names change, the text begins with them and tells, or foretells, all that is done", async () => {
+  await using host = await namesHost({ [SHOP]: shop });
+  equal((await host.deploy()).code, 0);
+  await host.stage(newShop, SHOP);
+  await host.stage(club, CLUB);
+  await host.configure({}, [SHOP, CLUB]);
+  const [was, is, other, own] = [shop, newShop, club, fresh].map((one) =>
+    one.fingerprint.slice(0, 11)
+  );
+  const until = ", valid until \\d{4}-\\d{2}-\\d{2}\n";
+  const changed = (deed: string) =>
+    `^${deed} shop\\.example\\.com ${is} \\(was ${was}, \\d+ days left\\)${until}` +
+    `${deed} club\\.example\\.net ${other}${until}`;
+  const rest = `unchanged: mail\\.example\\.org ${own}${until}$`;
+  const dry = await host.deploy(["--dry-run"]);
+  match(
+    dry.stdout,
+    new RegExp(
+      `${changed("would deploy")}would install cert\\.pem and key\\.pem in .*/${SHOP}\n` +
+        `would make .*/${CLUB}, served for ${CLUB}\nwould restart postfix-mailcow\n` +
+        "would restart dovecot-mailcow\nwould restart nginx-mailcow\n" +
+        `TLSA 3 1 1 of ${SHOP} changes with its key: it will be 3 1 1 [0-9a-f]{64}\n${rest}`,
+    ),
+  );
+  const done = await host.deploy();
+  match(
+    done.stdout,
+    new RegExp(
+      `${changed("deployed")}postfix-mailcow: restarted, dovecot-mailcow: restarted, nginx-.*\n` +
+        "on the wire: 12 of 12 handshakes gave the right one\n" +
+        `TLSA 3 1 1 of ${SHOP} changed with its key: it is 3 1 1 [0-9a-f]{64}\n${rest}`,
+    ),
+  );
+  match((await host.deploy()).stdout, /^nothing to do: mailcow serves mail/);
+});
+
 Deno.test("where a name has nothing to go back to, it keeps what it has, and that is not refused from then on", async () => {
   const top = await issue([NAME, SHOP], -1, 60);
   await using host = await namesHost({ [SHOP]: shop }, { deployed: top, staged: top });

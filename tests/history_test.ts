@@ -1,13 +1,18 @@
 // What is written down of each run that did or refused something, and of which nothing is.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import { type Change, extend, type HistoryEntry } from "../lib/chain/history.ts";
+import { type Change, extend, faults, type HistoryEntry } from "../lib/chain/history.ts";
+import { parseCommandLine } from "../lib/cli/command_line.ts";
+import { deployConfig } from "../lib/config/deploy_config.ts";
+import { Failure } from "../lib/failure.ts";
+import { lookBack } from "../lib/status/history_points.ts";
 import { authority } from "./kit/authority.ts";
 import { startCertsync } from "./kit/certsync.ts";
 import { historyIn } from "./kit/history.ts";
 import { mailHost } from "./kit/mail_host.ts";
 import { makeScene, NAME } from "./kit/push_scene.ts";
 import { snapshot } from "./kit/snapshot.ts";
+import { tempDir } from "./kit/temp_dir.ts";
 import { until } from "./kit/until.ts";
 
 const ca = await authority();
@@ -29,7 +34,7 @@ const refused = (name: string, error = "expired"): Change => ({
 const entry = (
   minute: number,
   change: Change,
-  more: Pick<HistoryEntry, "times" | "last"> = {},
+  more: Pick<HistoryEntry, "times" | "last" | "others"> = {},
 ): HistoryEntry => ({
   time: `2026-11-26T03:${String(minute).padStart(2, "0")}:00Z`,
   ...change,
@@ -71,9 +76,49 @@ Deno.test("the newest two hundred lines are kept, and no error is longer than it
     { length: 250 },
     (_, index) => refused(`n${index}`, "x".repeat(5_000)),
   );
-  const history = extend([], changes, at(0));
+  const history = changes.reduce<HistoryEntry[]>((so, one) => extend(so, [one], at(0)), []);
   deepEqual([history.length, history[0]?.name, history.at(-1)?.name], [200, "n50", "n249"]);
   equal(history[0]?.error, `${"x".repeat(600)}…`);
+});
+
+Deno.test("hundreds of names of one run leave room for the runs before it, and status for the others", async () => {
+  const names = Array.from({ length: 250 }, (_, index) => `n${index}`);
+  const well = (name: string): Change => ({ name, outcome: "deployed", old: null, new: name });
+  const before = extend([], [well(NAME)], at(0));
+  const ill = names.map((name) => refused(name, `nothing for ${name}`));
+  const once = extend(before, [well(NAME), ...ill], at(1));
+  deepEqual([once.length, once[0]?.name, once[0]?.times], [22, NAME, 2]);
+  deepEqual(once.at(-1), entry(1, refused("n20", "nothing for n20"), { others: 229 }));
+  const twice = extend(once, ill, at(2));
+  deepEqual([twice.length, twice.at(-1)?.times, twice.at(-1)?.others], [22, 2, 229]);
+  deepEqual(faults(twice).map(({ name }) => name), names.slice(0, 21));
+  await using dir = await tempDir();
+  await Deno.writeTextFile(
+    `${dir.path}/history`,
+    twice.map((one) => JSON.stringify(one)).join("\n"),
+  );
+  const line = parseCommandLine(["deploy"]);
+  if (line.kind !== "run") throw new Error("not a run");
+  const deploy = deployConfig(
+    { domain: NAME, also: names, deploy: { state: dir.path } },
+    line.flags,
+  );
+  const push = new Failure("none here");
+  const { points } = lookBack({ path: "/etc/certsync/config.yaml", push, deploy }, ["deploy"]);
+  deepEqual(points.map(({ point }) => point), [
+    ...names.slice(0, 5).map((name) => `last deploy of ${name}`),
+    "last deploy",
+  ]);
+  match(points.at(-1)?.words ?? "", /^came to no good end for 245 more names$/);
+  // One that is mended, and the others once they are.
+  const third = extend(twice, [well("n0"), ...ill.slice(1)], at(3));
+  deepEqual(faults(third).map(({ name }) => name), names.slice(1, 22));
+  const end = extend(third, names.map(well), at(4));
+  equal(end.length < 60, true);
+  deepEqual(
+    faults(extend(end, names.map((name) => ({ ...well(name), outcome: "unchanged" })), at(5))),
+    [],
+  );
 });
 
 Deno.test("push writes down what it did or refused, and nothing of a run that did neither", async () => {

@@ -181,6 +181,8 @@ test("push --json has every name, the domain first, and at the top the domain's 
     [NAME, "pushed"],
     [BLOG, "refused"],
   ]);
+  const { code, stdout, stderr } = await scene.push(["-q"]);
+  deepEqual([code, stdout, stderr], [1, "", result.stderr]); // nothing of the two that are there
 });
 
 test("a name without a good certificate is that name's failure, and no other's", async (t) => {

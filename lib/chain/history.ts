@@ -17,12 +17,16 @@ export interface Change {
 /** One run, or several that were alike. */
 export interface HistoryEntry extends Change {
   readonly time: string;
+  /** How many more names of that run went the same way, and have no line. */
+  readonly others?: number;
   readonly times?: number;
   readonly last?: string;
 }
 
 const FILE = "history";
 const MOST_LINES = 200;
+/** Of one run and outcome, so that hundreds of names leave room for the runs before it. */
+const MOST_OF_RUN = 20;
 /** More is in the journal; and it must stay readable with every line as long. */
 const MOST_ERROR = 600;
 
@@ -103,6 +107,14 @@ export function extend(
 ): HistoryEntry[] {
   const time = formatTime(now);
   const extended = [...history];
+  const add = (entry: HistoryEntry) => {
+    const index = extended.findLastIndex(({ name }) => name === entry.name);
+    const before = extended[index];
+    if (before === undefined || !isAlike(before, entry)) extended.push(entry);
+    else extended[index] = { ...before, times: (before.times ?? 1) + 1, last: time };
+  };
+  const told = new Map<string, number>();
+  const rest = new Map<string, HistoryEntry>();
   for (const { error, ...change } of changes) {
     if (
       change.outcome === "unchanged" && error === undefined &&
@@ -110,17 +122,21 @@ export function extend(
     ) continue;
     const words = error === undefined ? {} : { error: shorten(error) };
     const entry: HistoryEntry = { time, ...change, ...words };
-    const index = extended.findLastIndex(({ name }) => name === change.name);
-    const before = extended[index];
-    if (before === undefined || !isAlike(before, entry)) extended.push(entry);
-    else extended[index] = { ...before, times: (before.times ?? 1) + 1, last: time };
+    const { outcome } = change;
+    const count = told.get(outcome) ?? 0;
+    told.set(outcome, count + 1);
+    if (count < MOST_OF_RUN) add(entry);
+    else rest.set(outcome, { ...rest.get(outcome) ?? entry, others: count - MOST_OF_RUN });
+  }
+  for (const { others = 0, ...entry } of rest.values()) {
+    add(others === 0 ? entry : { ...entry, others });
   }
   return extended.slice(-MOST_LINES);
 }
 
 function isAlike(one: HistoryEntry, other: HistoryEntry): boolean {
   return one.outcome === other.outcome && one.old === other.old && one.new === other.new &&
-    one.error === other.error;
+    one.error === other.error && one.others === other.others;
 }
 
 function shorten(words: string): string {
@@ -150,6 +166,7 @@ function isEntry(value: unknown): value is HistoryEntry {
   return isText(entry.time) && isText(entry.outcome) &&
     [entry.name, entry.old, entry.new].every(isTextOrNull) &&
     (entry.error === undefined || isText(entry.error)) &&
+    (entry.others === undefined || typeof entry.others === "number") &&
     (entry.times === undefined || typeof entry.times === "number") &&
     (entry.last === undefined || isText(entry.last));
 }

@@ -73,6 +73,8 @@ export interface PushConfig extends SourceConfig {
   readonly timeoutMs: number;
   readonly force: boolean;
   readonly dryRun: boolean;
+  /** Nothing is told of what there was nothing to do for. */
+  readonly quiet: boolean;
   /** A unit started it: what waits and looks again. */
   readonly started: boolean;
 }
@@ -158,6 +160,7 @@ export function pushConfig(
     timeoutMs: push.timeout ?? standard(schema.push.timeout),
     force: flags.has("force"),
     dryRun: flags.has("dry-run"),
+    quiet: flags.has("quiet"),
     started: flags.has("started"),
   };
 }

@@ -71,7 +71,7 @@ async function tell(
     });
   }
   await application.turn;
-  const { result: first, said } = await begin(service, application, context)
+  const { result: first, said, isReloaded = false } = await begin(service, application, context)
     .finally(application.hasBegun);
   if (first.kind === "failed" && first.isUnreachable) {
     const seen = await look(application, 0, context);
@@ -81,7 +81,7 @@ async function tell(
     return await leaveAlone(service, first, application, context);
   }
   const isReload = mode === "reload";
-  const waitMs = first.kind !== "done" ? 0 : isReload ? settleMs : restartTimeoutMs;
+  const waitMs = first.kind !== "done" && !isReloaded ? 0 : isReload ? settleMs : restartTimeoutMs;
   const seen = await look(application, waitMs, context);
   const action = isReload ? "reloaded" : "restarted";
   const done = outcome({ service, action, last: first, said, hadItsRestart: !isReload, ...seen });
@@ -142,6 +142,8 @@ interface Begun {
   readonly result: ComposeResult;
   /** Warnings of the programs, which do what they can nevertheless. */
   readonly said: readonly string[];
+  /** What failed is not the reload itself. */
+  readonly isReloaded?: boolean;
 }
 
 async function begin(
@@ -234,14 +236,19 @@ async function reload(
   context: RunContext,
 ): Promise<Begun> {
   const said: string[] = [];
+  let unmapped: ComposeResult | null = null;
   for (const command of reloadCommands(service, withSniMap)) {
     const result = await execInside(compose, service, command, context).catch(asResult);
-    if (result.kind !== "done") return { result, said };
-    if (command[0] === "postmap") {
+    const isMap = command[0] === "postmap";
+    // The top-level pair needs no map: a reload brings it all the same.
+    if (isMap && result.kind === "failed" && !result.isUnreachable) unmapped = result;
+    else if (result.kind !== "done") return { result, said };
+    else if (isMap) {
       const words = result.stderr.split("\n").filter((line) => line.includes("warning:"));
       said.push(...words.map((line) => `${service}: ${line.trim()}`));
     }
   }
+  if (unmapped !== null) return { result: unmapped, said, isReloaded: true };
   return { result: DONE, said };
 }
 

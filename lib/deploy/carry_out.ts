@@ -77,7 +77,7 @@ export async function carryOut(
       installed,
       certificates: certificates.map((one) => withFailure(one, failures.get(one.name))),
       warnings: [...report.warnings, ...(isAcmeBehind ? [ACME_WARNING] : [])],
-      notes: [...describeKey(facts, "is"), ...describeKeys(further), ...scene.notes],
+      notes: [...describeKey(facts, "is"), ...describeKeys(further, "is"), ...scene.notes],
     };
 
     const current: DeployFacts = { ...facts, mailcow: readMailcow(config.mailcow) };

@@ -145,7 +145,7 @@ export function summarizeName(
 export function describeCertificates(
   certificates: readonly CertificateReport[],
   isBack: (name: string | null) => boolean,
-): string[] {
+): { readonly changed: readonly string[]; readonly unchanged: readonly string[] } {
   const quiet = certificates.filter(({ outcome }) => outcome === "unchanged");
   const told = certificates.filter(({ outcome }) =>
     outcome === "deployed" || outcome === "repaired" || outcome === "would-deploy"
@@ -156,15 +156,13 @@ export function describeCertificates(
     }
     return outcome === "deployed" && isBack(name) ? `rolled back ${name} to` : `${outcome} ${name}`;
   };
-  return [
-    ...told.map((one) => headline(words(one), one)),
-    ...(quiet.length === 0 ? [] : [
+  const [first] = quiet;
+  return {
+    changed: told.map((one) => headline(words(one), one)),
+    unchanged: first === undefined ? [] : [
       quiet.length === 1
-        ? headline(
-          `unchanged: ${quiet[0]?.name}`,
-          quiet[0] ?? { fingerprint: null, notAfter: null },
-        )
+        ? headline(`unchanged: ${first.name}`, first)
         : `unchanged: ${quiet.length} further names`,
-    ]),
-  ];
+    ],
+  };
 }

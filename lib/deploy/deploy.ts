@@ -23,25 +23,26 @@ import {
   refuseReturned,
   servicesLacking,
   servicesToTell,
+  unloadedNames,
 } from "./further.ts";
 import { clearForced } from "./forced.ts";
 import { goneDirectories } from "./owed.ts";
-import { writeAcme } from "./memory.ts";
+import { writeAcme, writeLoaded } from "./memory.ts";
 import { changesDirectories, modesFor, type NamePlan } from "./name_plan.ts";
 import { isPair } from "./names.ts";
 import { acmeRefusal, isSettled, lostNames } from "./plan.ts";
 import { quietNames, rememberQuiet } from "./quiet.ts";
 import { inDirectory } from "./in_directory.ts";
-import { describeKey, describePlan } from "./plan_words.ts";
+import { describeKey, describeKeys, describePlan } from "./plan_words.ts";
 import {
   changesOf,
   type DeployReport,
-  describeDeploy,
   emptyDeployReport,
   failed,
   refusedAfter,
   withCertificates,
 } from "./report.ts";
+import { describeDeploy } from "./report_words.ts";
 import { deployStarted, rememberStaged } from "./started.ts";
 import { turnOf } from "./turn.ts";
 
@@ -99,6 +100,7 @@ async function deployAll(
     claimed: claimedDirectories(found.map(({ own }) => own)),
   };
   const readScene = sceneReader(situation, config, context);
+  if (!config.dryRun) forgetLoaded(unloadedNames(found, situation.memory), situation, config);
 
   const warnings = placeWarnings(config, beginning);
   const first = await decideDomain(situation, staged.top, warnings, config, context);
@@ -150,6 +152,16 @@ async function deployAll(
   return done;
 }
 
+function forgetLoaded(
+  names: readonly string[],
+  { memory }: Situation,
+  { state }: DeployConfig,
+): void {
+  if (names.length === 0) return;
+  const loadedFor = new Map([...memory.loadedFor].filter(([name]) => !names.includes(name)));
+  writeLoaded(state, { loaded: memory.loaded, loadedFor });
+}
+
 /** What is decided is foreseen, told, or done. */
 async function act(
   { plan, facts, refusal }: Decided & { readonly facts: DeployFacts },
@@ -176,6 +188,7 @@ async function act(
         ),
       ),
       ...(plan === null || refusal !== null ? [] : describeKey(facts, "will be")),
+      ...describeKeys(further, "will be"),
     ];
     const planning: DeployReport = {
       ...report,

@@ -83,6 +83,19 @@ export function refuseReturned(
   });
 }
 
+/**
+ * The names whose directories no service, or not each, reads as it was meant: whoever was started since
+ * knows nothing of them, so that nothing is loaded for them once that is mended.
+ */
+export function unloadedNames(
+  names: readonly Pick<NameFacts, "name" | "own">[],
+  { loadedFor }: Pick<DeployMemory, "loadedFor">,
+): string[] {
+  return names.filter(({ own, name }) =>
+    own.kind !== "own" && own.kind !== "none" && loadedFor.has(name)
+  ).map(({ name }) => name);
+}
+
 export function isLoaded({ leaf }: Pick<Pair, "leaf">, loaded: Loaded | undefined): boolean {
   return serviceNames.every((service) => loaded?.get(service) === leaf.fingerprint);
 }

@@ -41,11 +41,17 @@ export function describeKey(
 }
 
 /** The same for further names. Pure. */
-export function describeKeys(further: readonly NamePlan[]): string[] {
+export function describeKeys(
+  further: readonly NamePlan[],
+  verb: "is" | "will be",
+): string[] {
+  const changes = verb === "is" ? "changed" : "changes";
   return further.flatMap(({ name, former, serving }) => {
     if (former === null || serving === null) return [];
     if (former.leaf.publicKey.toString() === serving.leaf.publicKey.toString()) return [];
-    return [`TLSA 3 1 1 of ${name} changed with its key: it is ${tlsaRecord(serving.leaf)}`];
+    return [
+      `TLSA 3 1 1 of ${name} ${changes} with its key: it ${verb} ${tlsaRecord(serving.leaf)}`,
+    ];
   });
 }
 

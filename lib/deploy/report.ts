@@ -1,6 +1,6 @@
-// What deploy reports, to machines and in words.
+// What deploy reports, and what it makes of what became of the services.
 
-import { daysLeft, headline } from "../certificate/headline.ts";
+import { daysLeft } from "../certificate/headline.ts";
 import type { Change } from "../chain/history.ts";
 import type { Installed, Service } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
@@ -10,7 +10,6 @@ import { composeCommand } from "../programs/compose.ts";
 import { formatEndpoint } from "../values/endpoint_url.ts";
 import {
   type CertificateReport,
-  describeCertificates,
   emptyCertificate,
   type Outcome,
   worstOutcome,
@@ -138,70 +137,6 @@ export function changesOf(
       return [{ name, outcome: what, old: replaces, new: fingerprint, ...words }];
     },
   );
-}
-
-/** The report in words, a line each. */
-export function describeDeploy(report: DeployReport, config: DeployConfig | null): string[] {
-  return [
-    ...describeDomain(report, config),
-    ...describeCertificates(
-      report.certificates.slice(1),
-      (name) => config !== null && wishFor(name, config, report.domain ?? "") === "rollback",
-    ),
-  ];
-}
-
-function describeDomain(report: DeployReport, config: DeployConfig | null): string[] {
-  const services = report.services.map(({ service, action }) => `${service}: ${action}`).join(", ");
-  const confirmed = report.served.filter(({ ok }) => ok).length;
-  const wire = report.served.length === 0
-    ? []
-    : [`on the wire: ${confirmed} of ${report.served.length} handshakes gave the right one`];
-  const details = [
-    ...(report.fingerprint === null ? [] : [`fingerprint ${report.fingerprint}`]),
-    ...(services === "" ? [] : [services]),
-    ...wire,
-    ...report.notes,
-  ];
-  const isBack = config !== null && wishFor(null, config, report.domain ?? "") === "rollback";
-  switch (report.outcome) {
-    case "unchanged":
-      if (report.fingerprint === null) return [...report.notes];
-      if (report.unseen.length === 0) {
-        return [headline(`nothing to do: mailcow serves ${report.domain}`, report)];
-      }
-      return [
-        headline(`nothing to do: mailcow has ${report.domain}`, report),
-        `not seen to be served by ${report.unseen.join(", ")}`,
-      ];
-    case "would-deploy":
-      return [
-        headline(
-          isBack ? `would roll back ${report.domain} to` : `would deploy ${report.domain}`,
-          report,
-        ),
-        ...details,
-      ];
-    case "deployed":
-    case "repaired":
-      return [
-        headline(
-          isBack && report.outcome === "deployed"
-            ? `rolled back ${report.domain} to`
-            : `${report.outcome} ${report.domain}`,
-          report,
-        ),
-        ...details,
-      ];
-    case "stale":
-      if (report.installed.length === 0) return details.slice(1);
-      return [headline(`installed ${report.domain}`, report), ...details];
-    case "rolled-back":
-      return [...report.notes, ...(services === "" ? [] : [services]), ...wire];
-    case "refused":
-    case "failed":
-      return services === "" ? [] : [services];
-  }
 }
 
 /**

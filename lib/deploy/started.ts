@@ -11,7 +11,8 @@ import { traceOf } from "../files/trace.ts";
 import type { RunContext } from "../run_context.ts";
 import { deployPace, runRounds, type Work } from "../started.ts";
 import { writeStaged } from "./memory.ts";
-import { type DeployReport, describeDeploy, emptyDeployReport } from "./report.ts";
+import { type DeployReport, emptyDeployReport } from "./report.ts";
+import { describeDeploy } from "./report_words.ts";
 
 export async function deployStarted(
   config: DeployConfig,

@@ -205,12 +205,16 @@ export function changesOf({ certificates, error }: PushReport): Change[] {
 }
 
 /** The report in words, a line each: what changed goes first, and to where. */
-export function describePush({ certificates, result }: PushReport): string[] {
+export function describePush(
+  { certificates, result }: PushReport,
+  config: Pick<PushConfig, "quiet"> | null = null,
+): string[] {
   const known = certificates.filter(({ fingerprint }) => fingerprint !== null);
   if (result === "unchanged") return describeNothing(known);
   const tried = known.filter(({ outcome }) => outcome !== "unchanged" && outcome !== "refused");
   const groups = Map.groupBy(tried, ({ targets }) => JSON.stringify(targets));
-  const [one, ...rest] = known.filter(({ outcome }) => outcome === "unchanged");
+  const isTold = ({ outcome }: CertificateReport) => outcome === "unchanged" && !config?.quiet;
+  const [one, ...rest] = known.filter(isTold);
   return [
     ...[...groups.values()].flatMap((group) => describeSent(group, certificates.length)),
     ...(one === undefined

@@ -40,7 +40,7 @@ export function lookBack(
     const open = faults(read).filter(({ name }) =>
       name === null || names === null || names.includes(name)
     );
-    points.push(...open.map((entry) => faultPoint(entry, `certsync ${command}${told}`)));
+    points.push(...faultPoints(open, `certsync ${command}${told}`));
     return read.map((entry) => ({ command, ...entry }));
   });
   const latest = ({ time, last }: RoleEntry) => last ?? time;
@@ -55,6 +55,23 @@ function namesOf(config: PushConfig | DeployConfig): readonly string[] | null {
   const mailcow = orFailure(() => readMailcow(config.mailcow));
   if (mailcow instanceof Failure || mailcow.conf.hostname === null) return null;
   return [mailcow.conf.hostname, ...also];
+}
+
+/** The first few, and how many more there are: the run itself tells of each. */
+function faultPoints(open: readonly HistoryEntry[], command: string): Point[] {
+  const shown = open.slice(0, SHOWN);
+  const names = open.reduce((sum, { others = 0 }) => sum + 1 + others, 0) - shown.length;
+  return [
+    ...shown.map((entry) => faultPoint(entry, command)),
+    ...(names === 0 ? [] : [
+      point(
+        `last ${command.split(" ")[1]}`,
+        "error",
+        `came to no good end for ${names === 1 ? "1 more name" : `${names} more names`}`,
+        `run it again, and do what it says: ${command}`,
+      ),
+    ]),
+  ];
 }
 
 function faultPoint({ name, time, last, outcome, error }: HistoryEntry, command: string): Point {

@@ -75,11 +75,12 @@ export function describeStatus(
 }
 
 function describeEntry(
-  { time, command, outcome, name, old, new: fresh, error, times, last }: RoleEntry,
+  { time, command, outcome, name, old, new: fresh, error, others, times, last }: RoleEntry,
 ): string {
+  const more = others === undefined ? "" : ` and ${others} more`;
   const often = times === undefined ? "" : `, ${times} times, last ${last}`;
   const what = headline(
-    `${time}${often} ${command}: ${outcome}${name === null ? "" : ` ${name}`}`,
+    `${time}${often} ${command}: ${outcome}${name === null ? "" : ` ${name}`}${more}`,
     {
       fingerprint: fresh,
       replaces: old,

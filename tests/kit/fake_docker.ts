@@ -226,7 +226,8 @@ async function answer(
 
 async function skipsLetsEncrypt(mailcow: string): Promise<string> {
   const conf = await Deno.readTextFile(`${mailcow}/mailcow.conf`).catch(() => "");
-  return /^SKIP_LETS_ENCRYPT=(\S*)$/m.exec(conf)?.[1] ?? "";
+  // Of two lines compose takes the last.
+  return [...conf.matchAll(/^SKIP_LETS_ENCRYPT=(\S*)$/mg)].at(-1)?.[1] ?? "";
 }
 
 async function exec(
