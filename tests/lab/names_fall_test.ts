@@ -22,12 +22,12 @@ import {
   WITHOUT_LOGIN,
 } from "./wire.ts";
 
-/** With more than one, the rarer fates of a container are tried too. */
+/** With more than one, the rarer fates of a container are tried too, and nobody's turn is cut short. */
 const RUNS = Number(Deno.env.get("LAB_RUNS") ?? 1);
 
 const ALL = [...SERVICES].sort();
 /** The one of thirty with which nginx does not start. */
-const BAD = THIRTY[14] ?? "";
+const BAD = THIRTY[4] ?? "";
 const OTHERS = THIRTY.filter((name) => name !== BAD);
 
 /** The leaves that are not to be tried again, sorted. */
@@ -168,7 +168,8 @@ Deno.test("a pair with which nginx does not start: among thirty it goes back alo
       const started = Date.now();
       const seen: string[] = [];
       const order = [HOSTNAME, ...THIRTY];
-      for (const turn of order.keys()) {
+      const turns = RUNS === 1 ? order.slice(0, order.indexOf(BAD) + 2) : order;
+      for (const turn of turns.keys()) {
         const { code, json } = await lab.deploy();
         equal(code, 1);
         const found = Object.entries(outcomes(json))
@@ -184,9 +185,21 @@ Deno.test("a pair with which nginx does not start: among thirty it goes back alo
       }
       deepEqual(
         seen,
-        order.map((name) => `${name} ${name === BAD ? "rolled-back" : "deployed"}`),
+        turns.map((name) => `${name} ${name === BAD ? "rolled-back" : "deployed"}`),
       );
       console.log(`lab: ${seen.length} runs, ${Date.now() - started} ms`);
+      // Who would not wait for the others, now that the bad one is known, has them all in one run.
+      const waiting = order.slice(turns.length);
+      if (waiting.length > 0) {
+        const args = ["--force", ...waiting.flatMap((name) => ["--only", name])];
+        const { json } = await lab.deploy(args);
+        deepEqual(tally(json), {
+          unchanged: turns.length - 1,
+          deployed: waiting.length,
+          refused: 1,
+        });
+      }
+      equal(await textOf(`${lab.state}/suspects`), "");
       await assertEach(lab, leaves, top);
       const settled = await deploy(lab);
       deepEqual([tally(settled.json), settled.restarts], [{ unchanged: 30, refused: 1 }, []]);
