@@ -10,7 +10,8 @@ import { Faults, inPlaces, sized, some, tell } from "./size.ts";
 export const NAME = "mail.example.org";
 const DAY_MS = 86_400_000;
 const MAX_KIB = 100 * 1024;
-const MAX_MS = 3_000;
+/** Of processor time, which nothing else on the machine adds to. */
+const MAX_CPU_MS = 3_000;
 /** While half of a push may be on its way. */
 const WAIT_MS = 15_000;
 
@@ -77,7 +78,7 @@ export async function assertRefused(
         key: `${host.staging}/privkey.pem`,
       });
       const before = await snapshot(host.mailcow.root);
-      const { result, peakKib, ms } = await watched(host);
+      const { result, peakKib, cpuMs } = await watched(host);
       const said = result.stdout + result.stderr;
       equal(result.code, 1, said);
       equal(result.json().outcome, "refused", said);
@@ -86,13 +87,11 @@ export async function assertRefused(
       // deno-lint-ignore no-control-regex -- what a terminal would obey
       ok(!/[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]/.test(said), "a control character is printed");
       const lines = result.stderr.split("\n").filter((line) => line !== "");
-      const isWaiting = result.waits[0]?.startsWith("a push may be under way: ") === true;
       ok(lines.length <= 2, result.stderr);
       ok(!secrets.some((line) => said.includes(line)), "a secret is printed");
       ok(peakKib < MAX_KIB, `${peakKib} KiB`);
-      const ownMs = isWaiting ? ms - WAIT_MS : ms;
-      ok(ownMs < MAX_MS, `${ownMs} ms`);
-      [largest, longest] = [Math.max(largest, peakKib), Math.max(longest, ownMs)];
+      ok(cpuMs < MAX_CPU_MS, `${cpuMs} ms`);
+      [largest, longest] = [Math.max(largest, peakKib), Math.max(longest, cpuMs)];
       assertSame(before, await snapshot(host.mailcow.root));
       equal(host.docker.calls.length, 0);
     });
@@ -100,7 +99,7 @@ export async function assertRefused(
   tell(
     `${what}: ${chosen.length} of ${attacks.length} attacks, at most ${
       Math.round(largest / 1024)
-    } MiB and ${Math.round(longest)} ms`,
+    } MiB and ${longest} ms of a processor`,
   );
   faults.assertNone();
 }
@@ -123,22 +122,34 @@ export async function hostAttacked(): Promise<MailHost> {
 }
 
 export async function watched(host: MailHost) {
-  const start = performance.now();
   const started = startCertsync(["deploy", "--config", host.config, "--json"], {
     path: host.docker.bin,
-    timeoutMs: WAIT_MS + 5 * MAX_MS,
+    timeoutMs: WAIT_MS + 5 * MAX_CPU_MS,
   });
-  let peakKib = 0;
-  const timer = setInterval(() => peakKib = Math.max(peakKib, peakOf(started.pid)), 2);
+  let [peakKib, cpuMs] = [0, 0];
+  const timer = setInterval(() => {
+    peakKib = Math.max(peakKib, peakOf(started.pid));
+    cpuMs = Math.max(cpuMs, cpuMsOf(started.pid));
+  }, 2);
   const result: CertsyncResult = await started.result.finally(() => clearInterval(timer));
-  return { result, peakKib, ms: performance.now() - start };
+  return { result, peakKib, cpuMs };
 }
 
 /** The most that it ever had in memory. */
 function peakOf(pid: number): number {
+  return Number(/^VmHWM:\s+(\d+)/m.exec(seen(pid, "status"))?.[1] ?? 0);
+}
+
+/** Its own and that of the programs that it has waited for. proc_pid_stat(5), fields 14 to 17 */
+function cpuMsOf(pid: number): number {
+  const ticks = seen(pid, "stat").replace(/^.*\) /s, "").split(" ").slice(11, 15).map(Number);
+  return ticks.reduce((sum, count) => sum + count, 0) * 10;
+}
+
+function seen(pid: number, file: string): string {
   try {
-    return Number(/^VmHWM:\s+(\d+)/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`))?.[1] ?? 0);
+    return Deno.readTextFileSync(`/proc/${pid}/${file}`);
   } catch {
-    return 0; // it has ended
+    return ""; // it has ended
   }
 }

@@ -3,6 +3,7 @@
 import { equal, ok, throws } from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { isIP } from "node:net";
+import { cpuUsage } from "node:process";
 import { parse as parseYaml } from "@std/yaml/parse";
 import { parseChain } from "../../lib/certificate/certificate.ts";
 import { parseContainers } from "../../lib/programs/containers.ts";
@@ -24,6 +25,7 @@ import { generator, mutate } from "./mutation.ts";
 import { sized, tell } from "./size.ts";
 
 const INPUTS = sized({ quick: 2_000, ci: 10_000, full: 100_000 });
+/** Of processor time. */
 const MAX_MS = 1_000;
 
 await using stack = new AsyncDisposableStack();
@@ -47,7 +49,7 @@ function torture<T>(
     let taken = 0;
     for (let count = 0; count < INPUTS; count++) {
       const input = mutate(good, random);
-      const start = performance.now();
+      const start = cpuUsage();
       try {
         check(parser(input), input);
         taken++;
@@ -56,7 +58,7 @@ function torture<T>(
         const message = `seed ${seed}, input ${count}: ${JSON.stringify(input)}`;
         throw new Error(message, { cause: error });
       }
-      const ms = performance.now() - start;
+      const ms = cpuUsage(start).user / 1_000;
       ok(ms < MAX_MS, `${ms} ms for ${JSON.stringify(input)}`);
     }
     tell(`parsers: ${what}: ${INPUTS} inputs, ${taken} taken, from seed ${seed}`);
