@@ -382,6 +382,8 @@ Deno.test("where no restart may be made, the top-level pair is reloaded although
     argv.includes("postmap") ? { code: 1, stderr: "postmap: fatal: open sni.map\n" } : undefined;
   const result = await host.deploy(["--json"]);
   equal(host.services.serves("smtps"), fresh.fingerprint);
+  const postfix = { service: "postfix-mailcow", action: "reloaded" };
+  deepEqual(result.json().services[0], postfix);
   match(result.stderr, /postfix-mailcow serves it, but: .*postmap: fatal: open sni\.map/);
 });
 

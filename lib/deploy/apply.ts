@@ -83,8 +83,9 @@ async function tell(
   const isReload = mode === "reload";
   const waitMs = first.kind !== "done" && !isReloaded ? 0 : isReload ? settleMs : restartTimeoutMs;
   const seen = await look(application, waitMs, context);
-  const action = isReload ? "reloaded" : "restarted";
-  const done = outcome({ service, action, last: first, said, hadItsRestart: !isReload, ...seen });
+  const action = isReload ? "reloaded" as const : "restarted" as const;
+  const told = outcome({ service, action, last: first, said, hadItsRestart: !isReload, ...seen });
+  const done: ServiceOutcome = isReloaded ? { ...told, action } : told;
   if (!isReload || !needsRestart(seen.checks, first)) return done;
 
   if (seen.checks.some(({ verdict }) => verdict === "silent")) {

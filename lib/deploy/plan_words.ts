@@ -14,7 +14,7 @@ export function describePlan(
   services: ReadonlyMap<Service, string>,
 ): string[] {
   const install = (directory: string) => `would install cert.pem and key.pem in ${directory}`;
-  return [
+  const words = [
     ...(plan?.directories ?? []).map(install),
     ...further.flatMap(({ name, deed, directory }) => {
       if (directory === null || deed === "none") return [];
@@ -27,6 +27,7 @@ export function describePlan(
     }),
     ...Array.from(services, ([service, mode]) => `would ${mode} ${service}`),
   ];
+  return [...new Set(words)]; // one directory may be that of two names
 }
 
 /** What a new key has for its record; nothing where it is the old one. Pure. */
