@@ -21,13 +21,13 @@ export function refuseUncovered(
       `${quote(name)} does not cover`,
     {
       hint: `add ${missing.join(" ")} to that certificate in Nginx Proxy Manager; or ` +
-        `${takeOut(missing, directory)}; then: certsync deploy`,
+        `${takeOut(missing.length === 1 ? "it" : "them", directory)}; then: certsync deploy`,
     },
   );
 }
 
-export function takeOut(names: readonly string[], directory: string): string {
-  return `take ${names.join(" ")} out of ${shellWord(`${directory}/domains`)}, then: ${RESTART}`;
+export function takeOut(what: string, directory: string): string {
+  return `take ${what} out of ${shellWord(`${directory}/domains`)}, then: ${RESTART}`;
 }
 
 export function refuseSeveral(

@@ -218,7 +218,7 @@ function otherWay({ leg: { directory }, findings }: LegVerdict): string {
   const lacking = findings.flatMap(({ kind, lacking = [] }) => kind === "own" ? lacking : []);
   return directory === undefined || lacking.length === 0
     ? ""
-    : `, or on the mail host: ${takeOut(lacking, directory)}`;
+    : `, or on the mail host: ${takeOut(lacking.join(" "), directory)}`;
 }
 
 /** A rename puts nothing in the place of a directory, and nothing into that of another user. */
