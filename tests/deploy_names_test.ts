@@ -562,6 +562,22 @@ Deno.test("where several are new and nothing is served any more, all go back and
   assertServes(host, { [SHOP]: shop, [CLUB]: fresh });
 });
 
+Deno.test("a name that waits for its turn is taken at once by force, as the hint says", async () => {
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+  host.services.temper("nginx", { cannotLoad: [club.fingerprint] });
+  equal((await host.deploy()).code, 1);
+  const waiting = refusalOf((await host.deploy(["--json"])).json(), CLUB);
+  match(
+    waiting,
+    /; this one at once by: certsync deploy --config \S+ --force --only club\.example\.net$/,
+  );
+  host.services.temper("nginx", {});
+  const taken = await host.deploy(["--json", "--force", "--only", CLUB]);
+  equal(taken.code, 0, taken.stderr);
+  assertServes(host, { [SHOP]: shop, [CLUB]: club });
+  equal(await textOf(`${host.state}/suspects`), "");
+});
+
 Deno.test("a container that ends whenever it starts with a new directory has it taken out of service", async () => {
   await using host = await namesHost({ [SHOP]: shop });
   host.services.temper("nginx", { cannotLoad: [shop.fingerprint] });

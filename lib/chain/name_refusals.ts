@@ -109,7 +109,10 @@ export function refuseTurn(name: string): Failure {
       quote(name)
     } was rolled back together with others, which are tried again ` +
       "one a run",
-    { hint: "the next one is tried by: certsync deploy" },
+    {
+      hint: "the next one is tried by: certsync deploy; this one at once by: certsync deploy " +
+        `--force --only ${name}`,
+    },
   );
 }
 
