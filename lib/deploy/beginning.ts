@@ -8,7 +8,7 @@ import { describeHalf, describeLeft } from "../chain/name_refusals.ts";
 import { awaitStaged, lookAtStaged, type Staged, stagingWarnings } from "../chain/staging.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { checkDistinct, checkOnly } from "../config/names.ts";
-import { asRoot, explain, Failure, quote, UsageFailure } from "../failure.ts";
+import { explain, Failure, quote, UsageFailure } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
 import { isMissing } from "../files/read_file.ts";
 import { isTemporary, removeLeftovers } from "../files/write_file.ts";
@@ -22,6 +22,7 @@ import {
   previousSniDirectories,
   readPrevious,
 } from "./previous.ts";
+import { whyUnclear } from "./whole_mailcow.ts";
 
 /** What there is before anything is known of what is staged. */
 export interface Beginning {
@@ -36,7 +37,8 @@ export interface Beginning {
 /** Looks, and removes what an earlier run left lying around. Throws a Failure. */
 export function begin(config: DeployConfig, now: Date): Beginning {
   const mailcow = readMailcow(config.mailcow);
-  checkReadable(mailcow);
+  const why = whyUnclear(mailcow);
+  if (why !== null) throw new Failure(why.message, { hint: `nothing was changed; ${why.hint}` });
   const domain = domainOf(config, mailcow);
   checkDistinct(domain, config.also);
   checkOnly(config.only, domain, config.also);
@@ -53,24 +55,6 @@ export function begin(config: DeployConfig, now: Date): Beginning {
 function memoryFor(config: DeployConfig): DeployMemory {
   const memory = readMemory(config.state);
   return config.force || config.rollback ? { ...memory, unhelped: new Map() } : memory;
-}
-
-/** What cannot be read now may be good: it must neither be replaced by older nor be lost. */
-function checkReadable({ deployed, sniDirectories, closedDirectories }: Mailcow): void {
-  const [closed] = closedDirectories;
-  if (closed !== undefined) {
-    throw new Failure(`cannot look into ${quote(closed)}, from which certificates may be served`, {
-      hint: `nothing was changed; ${asRoot("look at the disk, and at lsattr: dmesg tells more")}`,
-    });
-  }
-  const unreadable = [deployed, ...sniDirectories].find(({ isReadable }) => !isReadable);
-  if (unreadable === undefined) return;
-  const { directory, problem } = unreadable;
-  throw new Failure(`the deployed pair in ${quote(directory)} ${problem}`, {
-    hint: problem?.includes("larger than")
-      ? "nothing was changed; mend that file, or move the directory out of data/assets/ssl"
-      : `nothing was changed; ${asRoot("look at the disk, and at lsattr: dmesg tells more")}`,
-  });
 }
 
 function sweep(

@@ -1,7 +1,7 @@
 // Carries out what deploy decided: installs, has it loaded, looks at the wire, and goes back.
 
 import type { Owed } from "../chain/deploy_memory.ts";
-import { readMailcow, type Service, serviceNames } from "../chain/mailcow.ts";
+import { type Service, serviceNames } from "../chain/mailcow.ts";
 import { ACME_WARNING, readScene, type Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure } from "../failure.ts";
@@ -22,6 +22,7 @@ import { clearNames, remember } from "./remember.ts";
 import { describeKey, describeKeys } from "./plan_words.ts";
 import { type DeployReport, failed, summarize } from "./report.ts";
 import { rollBack } from "./rollback.ts";
+import { readWholeMailcow } from "./whole_mailcow.ts";
 
 export interface Deed {
   /** The domain's; null where there is nothing to do for it. */
@@ -80,7 +81,7 @@ export async function carryOut(
       notes: [...describeKey(facts, "is"), ...describeKeys(further, "is"), ...scene.notes],
     };
 
-    const current: DeployFacts = { ...facts, mailcow: readMailcow(config.mailcow) };
+    const current: DeployFacts = { ...facts, mailcow: readWholeMailcow(config.mailcow) };
     // Where nothing could be written, there is nothing to tell of that.
     const telling = installed.length > 0 || hindered !== null
       ? services

@@ -2,7 +2,7 @@
 // reload, and no silence, tells that it has read of one that is new or gone.
 
 import { type Owed, readMemory } from "../chain/deploy_memory.ts";
-import { readMailcow, type Service, serviceNames, serviceOf } from "../chain/mailcow.ts";
+import { type Service, serviceNames, serviceOf } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { rightLeaves } from "../chain/sni.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
@@ -12,6 +12,7 @@ import { ask } from "./look.ts";
 import { writeOwed } from "./memory.ts";
 import { changesDirectories, type NamePlan } from "./name_plan.ts";
 import { leafOf, type ServiceOutcome } from "./wire.ts";
+import { readWholeMailcow } from "./whole_mailcow.ts";
 
 /** Written before a directory comes or goes, so that a run that is cut off leaves it to the next one. */
 export function owe(further: readonly NamePlan[], before: Owed, state: string): Owed {
@@ -39,7 +40,7 @@ export function oweWhatIs(
   { mailcow, state }: Pick<DeployConfig, "mailcow" | "state">,
 ): Owed {
   if (owed.size === 0) return owed;
-  const there = new Set(readMailcow(mailcow).sniDirectories.map(({ directory }) => directory));
+  const there = new Set(readWholeMailcow(mailcow).sniDirectories.map(({ directory }) => directory));
   const isAsItWas = ({ directory, deed }: NamePlan) =>
     directory !== null && there.has(directory) === (deed === "unmake");
   const spared = new Set(

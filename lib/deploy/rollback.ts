@@ -3,7 +3,7 @@
 import { headline, shortFingerprint } from "../certificate/headline.ts";
 import type { Pair } from "../certificate/pair.ts";
 import { readMemory, type Rejected } from "../chain/deploy_memory.ts";
-import { readMailcow, serviceNames } from "../chain/mailcow.ts";
+import { serviceNames } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure, orFailure } from "../failure.ts";
@@ -25,6 +25,7 @@ import { outcomesFor } from "./questions.ts";
 import { remember } from "./remember.ts";
 import { type DeployReport, describeSilence, failed, summarize } from "./report.ts";
 import type { Verdict } from "./wire.ts";
+import { readWholeMailcow } from "./whole_mailcow.ts";
 
 /** Puts back what fell. */
 export async function rollBack(
@@ -183,7 +184,7 @@ function putBack(
   const unmade = further.filter(({ name }) => !failures.has(name)).map((plan): NamePlan =>
     plan.deed === "unmake" ? { ...plan, directory: null } : plan
   );
-  const mailcow = readMailcow(config.mailcow);
+  const mailcow = readWholeMailcow(config.mailcow);
   const back: DeployFacts = {
     ...{ ...wanted, further: unmade, memory: { ...facts.memory, owed } },
     // What could not give way is there still.
