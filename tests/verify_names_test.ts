@@ -246,6 +246,16 @@ interface State {
 
 const sslOf = ({ host }: Chains, name: string) => `${host.mailcow.ssl}/${name}`;
 const stagedOf = ({ host }: Chains, name: string) => `${host.staging}/${name}`;
+/** As before its first deploy. */
+async function undeploy(all: Chains): Promise<void> {
+  await Deno.remove(sslOf(all, SHOP), { recursive: true });
+  await all.host.restartAll();
+}
+/** One that is not empty. */
+async function putDirectory(path: string): Promise<void> {
+  await Deno.remove(path);
+  await Deno.mkdir(`${path}/in`, { recursive: true });
+}
 const moveOut = async ({ host }: Chains, name: string) =>
   await Deno.rename(
     `${host.mailcow.ssl}/${name}`,
@@ -294,8 +304,7 @@ const states: State[] = [
     view: "mail host",
     arrange: async (all) => {
       await Deno.remove(stagedOf(all, SHOP), { recursive: true });
-      await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.host.restartAll();
+      await undeploy(all);
       await all.configure([SHOP, WWW], [WWW]);
     },
     stale: { [SHOP]: "staged" },
@@ -341,10 +350,7 @@ const states: State[] = [
   {
     name: "a directory stands where a name's staged key belongs",
     view: "mail host",
-    arrange: async (all) => {
-      await Deno.remove(`${stagedOf(all, SHOP)}/privkey.pem`);
-      await Deno.mkdir(`${stagedOf(all, SHOP)}/privkey.pem/in`, { recursive: true });
-    },
+    arrange: (all) => putDirectory(`${stagedOf(all, SHOP)}/privkey.pem`),
     stale: { [SHOP]: null },
     steps: "rm, push --force, deploy",
   },
@@ -359,8 +365,7 @@ const states: State[] = [
     name: "the mail host does not know one name",
     view: "NPM host",
     arrange: async (all) => {
-      await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.host.restartAll();
+      await undeploy(all);
       await all.configure([WWW], [SHOP, WWW]);
     },
     stale: { [SHOP]: "served" },
@@ -369,10 +374,7 @@ const states: State[] = [
   {
     name: "a directory stands where a name's key belongs",
     view: "mail host",
-    arrange: async (all) => {
-      await Deno.remove(`${sslOf(all, SHOP)}/key.pem`);
-      await Deno.mkdir(`${sslOf(all, SHOP)}/key.pem/in`, { recursive: true });
-    },
+    arrange: (all) => putDirectory(`${sslOf(all, SHOP)}/key.pem`),
     stale: { [SHOP]: null },
     steps: "rm, deploy",
   },
@@ -389,10 +391,7 @@ const states: State[] = [
   {
     name: "a name was never deployed",
     view: "mail host",
-    arrange: async (all) => {
-      await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.host.restartAll();
-    },
+    arrange: undeploy,
     stale: { [SHOP]: "deployed" },
     steps: "deploy",
   },
@@ -559,8 +558,7 @@ const states: State[] = [
     name: "a file stands where a name's directory belongs",
     view: "mail host",
     arrange: async (all) => {
-      await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.host.restartAll();
+      await undeploy(all);
       await Deno.writeTextFile(sslOf(all, SHOP), "");
     },
     ...{ stale: { [SHOP]: "deployed" }, steps: "", status: "critical" },
@@ -585,8 +583,7 @@ const states: State[] = [
     name: "the running acme-mailcow would move a new directory away",
     view: "mail host",
     arrange: async (all) => {
-      await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.host.restartAll();
+      await undeploy(all);
       all.host.docker.acme = "n";
     },
     ...{ stale: { [SHOP]: "deployed" }, steps: "", status: "critical" },
@@ -601,8 +598,7 @@ const states: State[] = [
     name: "a directory went away again, after it had been made anew",
     view: "mail host",
     arrange: async (all) => {
-      await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.host.restartAll();
+      await undeploy(all);
       await all.remember("names", `${SHOP}\tanew`);
     },
     ...{ stale: { [SHOP]: "deployed" }, steps: "", status: "critical" },
@@ -613,8 +609,7 @@ const states: State[] = [
     name: "a name's staging directory is another user's",
     view: "mail host",
     arrange: async (all) => {
-      await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.host.restartAll();
+      await undeploy(all);
       await Deno.chown(stagedOf(all, SHOP), 1234, 1234);
     },
     stale: { [SHOP]: "deployed" },
@@ -624,8 +619,7 @@ const states: State[] = [
     name: "a directory of other names holds no pair, and a name was never deployed",
     view: "mail host",
     arrange: async (all) => {
-      await Deno.remove(sslOf(all, SHOP), { recursive: true });
-      await all.host.restartAll();
+      await undeploy(all);
       const { fullchainPem } = await all.issue(OTHER);
       await all.host.mailcow.putSni(OTHER, { ...leafFor(all.next, WWW), fullchainPem }, [OTHER]);
     },
