@@ -2,8 +2,8 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { Leaf } from "./kit/authority.ts";
-import type { MailHost } from "./kit/mail_host.ts";
 import {
+  assertGives,
   CLUB,
   NAME,
   namesAuthority,
@@ -26,13 +26,6 @@ const [newTop, shop, newShop, club, newClub] = await Promise.all([
   issue([CLUB]),
   issue([CLUB], -0.5),
 ]);
-
-/** What each service gives for the name, or without one. */
-function assertGives(host: MailHost, name: string | undefined, leaf: Leaf): void {
-  for (const endpoint of ["smtps", "imaps", "https"] as const) {
-    equal(host.services.serves(endpoint, name), leaf.fingerprint, `${endpoint} ${name}`);
-  }
-}
 
 /** A file over which something is mounted can be replaced by nobody, whoever he is. */
 function mounted(path: string): string[] {

@@ -8,6 +8,7 @@ import { historyIn } from "./kit/history.ts";
 import { ENDPOINT_NAMES } from "./kit/mail_services.ts";
 import type { MailHost } from "./kit/mail_host.ts";
 import {
+  assertGives,
   CLUB,
   NAME,
   namesAuthority,
@@ -37,10 +38,7 @@ const RESTARTS = ["dovecot", "nginx", "postfix"].map((name) => `restart ${name}-
 
 function assertServes(host: MailHost, leaves: Record<string, Leaf>): void {
   for (const [name, leaf] of Object.entries({ "": fresh, [NAME]: fresh, ...leaves })) {
-    for (const endpoint of ["smtps", "imaps", "https"] as const) {
-      const served = host.services.serves(endpoint, name === "" ? undefined : name);
-      equal(served, leaf.fingerprint, `${endpoint} ${name}`);
-    }
+    assertGives(host, name === "" ? undefined : name, leaf);
   }
 }
 

@@ -1,5 +1,6 @@
 // A mail host that has all of its own domain, and is to serve further names; and what deploy says of each.
 
+import { equal } from "node:assert/strict";
 import { type Authority, authority, type Leaf } from "./authority.ts";
 import { type MailHost, mailHost, type MailHostOptions } from "./mail_host.ts";
 
@@ -40,6 +41,13 @@ export async function namesAuthority(): Promise<NamesAuthority> {
     return host;
   };
   return { ca, fresh, issue, namesHost };
+}
+
+/** What each service gives for the name, or without one. */
+export function assertGives(host: MailHost, name: string | undefined, leaf: Leaf): void {
+  for (const endpoint of ["smtps", "imaps", "https"] as const) {
+    equal(host.services.serves(endpoint, name), leaf.fingerprint, `${endpoint} ${name}`);
+  }
 }
 
 export interface Certificate {
