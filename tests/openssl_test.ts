@@ -29,6 +29,7 @@ Deno.test("where openssl does not say it, nothing is known, and that is no answe
     ["not asked for the name, as with -checkend in one call", 0, READ],
     ["more was said behind it", 0, `${READ}${DOES}but\n`],
     ["no fingerprint", 0, KEY + DOES],
+    ["a key that openssl does not write so", 0, `${READ.replace("AAAA", "AAAA\0")}${DOES}`],
     ["no key", 0, `sha256 Fingerprint=${FINGERPRINT}\n${DOES}`],
     ["nothing", 0, ""],
     ["nothing, and it failed", 1, ""],

@@ -89,9 +89,11 @@ function publicKeyIn(command: "x509" | "pkey", completion: Completion): Bytes {
   const isUnreadable = /^(unable to load|could not (read|find)|key is invalid)/im.test(stderr) &&
     !/malloc failure/.test(stderr);
   if (code === 1 && isUnreadable) throw new Unreadable(lastWords(stderr));
-  const { blocks } = scanPem(new TextEncoder().encode(stdout));
-  const der = blocks.find(({ label }) => label === "PUBLIC KEY")?.der ?? null;
-  if (der === null) throw couldNotTell(command, completion);
+  const block = /^-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+-----END PUBLIC KEY-----$/m.exec(
+    stdout,
+  );
+  const der = block && scanPem(new TextEncoder().encode(block[0])).blocks[0]?.der;
+  if (!der) throw couldNotTell(command, completion);
   return der;
 }
 
