@@ -118,10 +118,12 @@ async function pushOnce(
   }
   if (open.length === 0) return;
   const { judgeAll } = await import("./judge.ts"); // takes longer than finding nothing to do
-  const judged = await judgeAll(open, config, context);
+  const [judged, { send }] = await Promise.all([
+    judgeAll(open, config, context),
+    import("./send.ts"), // while openssl is at work
+  ]);
   const parcels = judged.flatMap((end) => parcelOf(end, pushed, progress, config) ?? []);
   if (parcels.length === 0) return;
-  const { send } = await import("./send.ts");
   const sendings = await send(parcels, pushed, config, context);
   for (const { warning } of sendings) if (warning !== undefined) progress.warnings.add(warning);
   for (const { name } of parcels) {
