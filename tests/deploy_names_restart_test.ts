@@ -103,6 +103,22 @@ Deno.test("while a foreign directory holds no pair that fits, each run says so, 
   }
 });
 
+Deno.test("SIGTERM ends a run whose services wait for a Dovecot that is only looked at", async () => {
+  await using host = await blindHost();
+  await host.mailcow.putSni(FOREIGN, { ...club, keyPem: shop.keyPem }, [FOREIGN]);
+  host.docker.containers.nginx = "exited";
+  equal((await host.deploy()).code, 1);
+  host.docker.containers.nginx = undefined;
+  await host.services.behave("imaps", { dribbleMs: 1 });
+  const asked = host.services.connections("imaps") + 3; // beforehand, once for each name and without one
+  const run = host.start();
+  await until(() => host.services.connections("imaps") > asked);
+  run.kill("SIGTERM");
+  const { code, stderr } = await run.result;
+  equal(code, 1);
+  match(stderr, /stopped by SIGTERM/);
+});
+
 /** What docker says of a command whose container ends meanwhile, each heard from a real one. */
 const ENDED: readonly { code: number; stderr: string }[] = [
   { code: 1, stderr: "unable to upgrade to tcp, received 409\n" },

@@ -80,7 +80,11 @@ export async function applyAll(
         expectations,
         obstacle: obstacles.get(service) ?? (isForAll ? anyObstacle : null),
         whetherDovecotIs,
-      }, context).finally(service === "dovecot-mailcow" ? dovecotEnded.resolve : undefined),
+      }, context).finally(() => {
+        if (service !== "dovecot-mailcow") return;
+        dovecotBegan.resolve(); // whatever kept it from that
+        dovecotEnded.resolve();
+      }),
     );
   }
   return await allEnded([...running.values()]);
