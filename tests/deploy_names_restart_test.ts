@@ -1,8 +1,8 @@
 // The one restart for a directory that is new or gone: owed until it was made, whatever came between.
 
-import { deepEqual, equal, match } from "node:assert/strict";
+import { deepEqual, equal, match, notEqual } from "node:assert/strict";
 import type { MailHost } from "./kit/mail_host.ts";
-import { CLUB, namesAuthority, restarts, SHOP } from "./kit/names_host.ts";
+import { assertGives, CLUB, NAME, namesAuthority, restarts, SHOP } from "./kit/names_host.ts";
 import { textOf } from "./kit/text_of.ts";
 import { until } from "./kit/until.ts";
 
@@ -156,4 +156,64 @@ Deno.test("a container that ends while docker is to run something in it is known
       equal(host.services.serves("https", CLUB), club.fingerprint);
     });
   }
+});
+
+Deno.test("a run that is cut off amid the restarts leaves to the next one those alone that were not made", async (t) => {
+  const cases = {
+    "the others were seen to serve": { slow: null, signal: "SIGTERM" },
+    // It reads of the directory when it starts, whether or not it was seen to serve before the end.
+    "the first of them does not answer yet": { slow: "dovecot", signal: "SIGKILL" },
+  } as const;
+  for (const [what, { slow, signal }] of Object.entries(cases)) {
+    await t.step(what, async () => {
+      await using host = await namesHost({ [SHOP]: shop }, { deploy: { restart_timeout: "30s" } });
+      host.docker.intercept = ({ argv }) =>
+        argv.includes("restart") && argv.includes("postfix-mailcow") ? "hang" : undefined;
+      if (slow !== null) host.services.temper(slow, { startDelayMs: 600_000 });
+      const run = host.start();
+      await until(async () => {
+        const owed = await textOf(`${host.state}/owed`);
+        return /^postfix-mailcow \S+\n$/.test(owed) &&
+          restarts(host).length === (slow === null ? 3 : 2);
+      });
+      run.kill(signal);
+      notEqual((await run.result).code, 0);
+      host.docker.intercept = () => undefined;
+      if (slow !== null) {
+        host.services.temper(slow, {});
+        await host.services.start(slow); // it is there by now
+      }
+      host.docker.forget();
+      const next = await host.deploy(["--json"]);
+      equal(next.code, 0, next.stderr);
+      deepEqual(restarts(host), ["restart postfix-mailcow"]);
+      match(next.stderr, /^restarting postfix-mailcow once:/m);
+      assertGives(host, SHOP, shop);
+      await host.assertUntouched(() => host.deploy());
+    });
+  }
+});
+
+Deno.test("a restart that did not help is not made again after a run that was cut off behind it", async () => {
+  await using host = await namesHost({}, { deploy: { restart_timeout: "0.5s" } });
+  equal((await host.deploy()).code, 0);
+  await host.stage(await issue([NAME], 0));
+  host.services.temper("nginx", { ignores: "restart" });
+  host.docker.intercept = ({ argv }) =>
+    argv.includes("exec") && argv.includes("dovecot-mailcow") ? "hang" : undefined;
+  const run = host.start();
+  await until(async () => /nginx/.test(await textOf(`${host.state}/unhelped`)));
+  run.kill("SIGTERM");
+  equal((await run.result).code, 1);
+  equal(restarts(host).includes("restart nginx-mailcow"), true);
+
+  host.docker.intercept = () => undefined;
+  host.docker.forget();
+  const next = await host.deploy(["--json"]);
+  equal(next.json().outcome, "stale", next.stderr);
+  match(
+    next.json().error,
+    /a restart of nginx-mailcow did not help before, and is not tried again/,
+  );
+  deepEqual(restarts(host), []);
 });

@@ -39,6 +39,8 @@ export interface Application {
   readonly turn?: Promise<void>;
   /** Tells those whose turn is after it. */
   readonly hasBegun?: () => void;
+  /** Told as soon as docker has restarted it. */
+  readonly hasRestarted?: () => void;
   /** What has become of the service that it asks for logins. */
   readonly whetherDovecotIs: () => Promise<"there" | "back" | "away">;
 }
@@ -286,11 +288,13 @@ async function restartRunning(
 
 async function restart(
   service: Service,
-  { compose, restartTimeoutMs }: Application,
+  { compose, restartTimeoutMs, hasRestarted }: Application,
   context: RunContext,
 ): Promise<ComposeResult> {
   using _wait = context.wait(`waiting for ${service} to be restarted`, restartTimeoutMs);
-  return await composeRestart(compose, service, restartTimeoutMs, context).catch(asResult);
+  const result = await composeRestart(compose, service, restartTimeoutMs, context).catch(asResult);
+  if (result.kind === "done") hasRestarted?.();
+  return result;
 }
 
 async function stateOf(

@@ -12,8 +12,9 @@ import { type Application, applyTo } from "./apply.ts";
 import { ask } from "./look.ts";
 import { changesDirectories } from "./name_plan.ts";
 import { type DeployFacts, mailHostname } from "./facts.ts";
-import { isOwed } from "./owed.ts";
+import { isOwed, settleStarted } from "./owed.ts";
 import { expect, type LastAnswers, probesFor } from "./questions.ts";
+import { rememberService } from "./remember.ts";
 import { formatProbe, leafOf, NO_LEAF, type ServiceOutcome } from "./wire.ts";
 
 /** What a reload takes that does anything, old processes that still answer for a moment included. */
@@ -62,30 +63,33 @@ export async function applyAll(
       .map((probe) => expect(probe, facts, answered));
     const isStart = isForAll || owed.has(service);
     const withheld = isStart && mode !== "revive" ? anyObstacle : null;
-    running.set(
-      service,
-      applyTo(service, {
-        compose: scene.compose,
-        // Not to be restarted again for what a restart did not help.
-        mode: mode === "restart" &&
-            (anyObstacle !== null ||
-              (!isStart && expectations.some(({ unhelped }) => unhelped !== null)))
-          ? withheld === null || hasOther(service, facts) ? "reload" : "look"
-          : mode,
-        withheld,
-        ...((isForAll || owed.size > 0) && modes.has("dovecot-mailcow") && turns[service]),
-        hasSniDirectories: facts.mailcow.sniDirectories.some(({ name }) => !isHidden(name)),
-        settleMs: isDirectoryGone(facts) ? Math.min(TURNOVER_MS, config.settleMs) : config.settleMs,
-        restartTimeoutMs: config.restartTimeoutMs,
-        expectations,
-        obstacle: obstacles.get(service) ?? (isForAll ? anyObstacle : null),
-        whetherDovecotIs,
-      }, context).finally(() => {
-        if (service !== "dovecot-mailcow") return;
-        dovecotBegan.resolve(); // whatever kept it from that
-        dovecotEnded.resolve();
-      }),
-    );
+    const applying = applyTo(service, {
+      compose: scene.compose,
+      // Not to be restarted again for what a restart did not help.
+      mode: mode === "restart" &&
+          (anyObstacle !== null ||
+            (!isStart && expectations.some(({ unhelped }) => unhelped !== null)))
+        ? withheld === null || hasOther(service, facts) ? "reload" : "look"
+        : mode,
+      withheld,
+      ...((isForAll || owed.size > 0) && modes.has("dovecot-mailcow") && turns[service]),
+      hasSniDirectories: facts.mailcow.sniDirectories.some(({ name }) => !isHidden(name)),
+      settleMs: isDirectoryGone(facts) ? Math.min(TURNOVER_MS, config.settleMs) : config.settleMs,
+      restartTimeoutMs: config.restartTimeoutMs,
+      expectations,
+      obstacle: obstacles.get(service) ?? (isForAll ? anyObstacle : null),
+      ...(withheld === null && { hasRestarted: () => settleStarted(service, config.state) }),
+      whetherDovecotIs,
+    }, context).finally(() => {
+      if (service !== "dovecot-mailcow") return;
+      dovecotBegan.resolve(); // whatever kept it from that
+      dovecotEnded.resolve();
+    });
+    const remembering = applying.then((outcome) => {
+      rememberService(outcome, facts, scene, config.state);
+      return outcome;
+    });
+    running.set(service, remembering);
   }
   return await allEnded([...running.values()]);
 }

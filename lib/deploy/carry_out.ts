@@ -15,7 +15,7 @@ import { servicesToTell } from "./further.ts";
 import { installEverything, type Rejections } from "./install_everything.ts";
 import { writeAcme } from "./memory.ts";
 import { modesFor } from "./name_plan.ts";
-import { goneDirectories, oweGone, settleOwed } from "./owed.ts";
+import { goneDirectories, oweGone } from "./owed.ts";
 import type { Plan } from "./plan.ts";
 import { askBefore, outcomesFor } from "./questions.ts";
 import { clearNames, remember } from "./remember.ts";
@@ -89,7 +89,6 @@ export async function carryOut(
     const modes = modesFor(telling, further, config.apply, owed);
     if (await obstacleToStart(current, context) === null) tellOfRestart(modes, owed, context);
     const outcomes = await applyAll(modes, current, answered, scene, config, context);
-    settleOwed(outcomes, config.state);
     const done = soFar;
     const changesTop = plan.changesLeaf;
     const seen = new Map<string | null, CertificateReport>(
@@ -131,9 +130,10 @@ export async function carryOut(
     // With what is done, and what went wrong, by now.
     const words = [hindrance?.message, soFar.error, error.message]
       .filter((words) => words !== undefined);
-    const undone = context.stop.aborted && soFar.installed.length > 0
-      ? "it is installed, but not seen to be served yet: run certsync deploy again"
-      : undefined;
+    const state = soFar.installed.length > 0
+      ? "it is installed, but not seen to be served yet"
+      : "nothing was installed";
+    const undone = context.stop.aborted ? `${state}: run certsync deploy again` : undefined;
     const hint = error.hint ?? undone ?? hindrance?.hint ?? soFar.hint;
     const begun = new Set<string | null>(
       found.further.filter(({ deed }) => deed !== "none").map(({ name }) => name),

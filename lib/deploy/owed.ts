@@ -104,18 +104,21 @@ export async function oweGone(
   return left;
 }
 
-/** What a service has started with since, or was seen to serve, is owed no more. */
-export function settleOwed(outcomes: readonly ServiceOutcome[], state: string): void {
+/** What the service has started with since, or was seen to serve, is owed no more. */
+export function settleOwed(outcome: ServiceOutcome, state: string): void {
   const { owed } = readMemory(state);
-  if (owed.size === 0) return;
-  const left = Array.from(owed, ([service, names]) => {
-    const outcome = outcomes.find((one) => one.service === service);
-    const still = outcome === undefined
-      ? [...names]
-      : [...names].filter((name) => !hasRead(name, outcome));
-    return [service, new Set(still)] as const;
-  });
-  writeOwed(state, new Map(left.filter(([, names]) => names.size > 0)));
+  const names = owed.get(outcome.service);
+  if (names === undefined) return;
+  const still = [...names].filter((name) => !hasRead(name, outcome));
+  const left = new Map(owed).set(outcome.service, new Set(still));
+  writeOwed(state, new Map([...left].filter(([, names]) => names.size > 0)));
+}
+
+/** Once it has been started it knows what there is, whether or not it answers before the run is cut off. */
+export function settleStarted(service: Service, state: string): void {
+  const { owed } = readMemory(state);
+  if (!owed.has(service)) return;
+  writeOwed(state, new Map([...owed].filter(([other]) => other !== service)));
 }
 
 /** Whether the service knows by now whether there is a directory of the name. Pure. */

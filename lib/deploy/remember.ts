@@ -14,6 +14,7 @@ import {
   writeUnseen,
 } from "./memory.ts";
 import type { DeployFacts } from "./facts.ts";
+import { settleOwed } from "./owed.ts";
 import { type LastAnswers, outcomesFor, probesFor } from "./questions.ts";
 import { formatProbe, leafOf, NO_LEAF, type ServiceOutcome, type Verdict } from "./wire.ts";
 
@@ -26,6 +27,18 @@ export interface Run {
   readonly answered: LastAnswers;
 }
 
+/** Of a service as soon as it is known what became of it: a run that is cut off leaves the others alone. */
+export function rememberService(
+  outcome: ServiceOutcome,
+  facts: DeployFacts,
+  scene: Scene,
+  state: string,
+): void {
+  settleOwed(outcome, state);
+  // Whether one that is silent fails is known only when all have ended.
+  rememberServices({ outcomes: [outcome], failing: [] }, facts, scene, state);
+}
+
 /** Those of a container that did not run, so that they were not asked, are still owed too. */
 export function remember(
   { outcomes, failing, wrongs, answered }: Run,
@@ -33,9 +46,30 @@ export function remember(
   scene: Scene,
   state: string,
 ): void {
+  rememberServices({ outcomes, failing }, facts, scene, state);
+  writeDirectories(state, facts.mailcow.sniDirectories.map(({ name }) => name));
+  const wrong = outcomes
+    .flatMap(({ service, checks }) =>
+      checks.filter(({ probe }) => !hasServed(service, probe.sni, facts))
+    )
+    .filter(({ verdict }) => wrongs.includes(verdict))
+    .map(({ probe }) => formatProbe(probe));
+  const notAsked = outcomes.filter(({ checks }) => checks.length === 0)
+    .map(({ service }) => service);
+  const open = probesFor(notAsked, facts, scene).map(formatProbe)
+    .filter((probe) => answered.has(probe));
+  writeAnswered(state, [...wrong, ...open]);
+}
+
+/** What is known of the others stays. */
+function rememberServices(
+  { outcomes, failing }: Pick<Run, "outcomes" | "failing">,
+  facts: DeployFacts,
+  scene: Scene,
+  state: string,
+): void {
   const { loaded, loadedFor, unseen, unpublished, unhelped } = readMemory(state);
   const told = outcomes.map(({ service }) => service);
-  const namesOf = (those: readonly ServiceOutcome[]) => those.map(({ service }) => service);
   const domains = outcomesFor(null, outcomes, facts);
   const confirmed = domains.filter(({ isConfirmed }) => isConfirmed);
   writeLoaded(state, {
@@ -54,30 +88,18 @@ export function remember(
   const renewed = (before: ReadonlySet<Service>, is: (outcome: ServiceOutcome) => boolean) =>
     new Set([
       ...[...before].filter((service) => !told.includes(service)),
-      ...namesOf(confirmed.filter(is)),
+      ...confirmed.filter(is).map(({ service }) => service),
     ]);
   writeUnseen(state, {
     unseen: renewed(unseen, isUnseen),
     unpublished: renewed(unpublished, isUnpublished),
   });
   const asked = new Set(probesFor(serviceNames, facts, scene).map(formatProbe));
-  writeDirectories(state, facts.mailcow.sniDirectories.map(({ name }) => name));
   writeUnhelped(state, [
     ...[...unhelped.values()]
       .filter(({ service, probe }) => !told.includes(service) && asked.has(probe)),
     ...outcomes.flatMap((outcome) => unhelpedIn(outcome, failing)),
   ]);
-
-  const wrong = outcomes
-    .flatMap(({ service, checks }) =>
-      checks.filter(({ probe }) => !hasServed(service, probe.sni, facts))
-    )
-    .filter(({ verdict }) => wrongs.includes(verdict))
-    .map(({ probe }) => formatProbe(probe));
-  const notAsked = namesOf(outcomes.filter(({ checks }) => checks.length === 0));
-  const open = probesFor(notAsked, facts, scene).map(formatProbe)
-    .filter((probe) => answered.has(probe));
-  writeAnswered(state, [...wrong, ...open]);
 }
 
 /** Not where the restart itself did not come about, or the service is still starting. */

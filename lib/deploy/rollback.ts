@@ -18,7 +18,7 @@ import type { Fall, Return } from "./fall.ts";
 import { installAll, type Installed, installNames } from "./install.ts";
 import { changeRejected, writeLoaded, writeSuspects } from "./memory.ts";
 import type { NamePlan } from "./name_plan.ts";
-import { owe, oweWhatIs, settleOwed } from "./owed.ts";
+import { owe, oweWhatIs } from "./owed.ts";
 import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import { outcomesFor } from "./questions.ts";
@@ -64,7 +64,6 @@ export async function rollBack(
     }),
   );
   const returned = await applyAll(modes, current, answered, scene, config, context);
-  settleOwed(returned, config.state);
   // What is as silent with the former certificate is not owed one any more.
   const isBack = hindrance === null && failures.size === 0;
   const wrongs: Verdict[] = isBack ? ["stale", "unhelped"] : ["stale", "unhelped", "silent"];
