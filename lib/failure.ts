@@ -68,7 +68,7 @@ const systemErrors: Record<string, readonly [words: string, hint?: Hint]> = {
   EDQUOT: ["the disk quota is used up", "free some space there and run this again"],
   EROFS: [
     "the file system is read-only",
-    "remount it, or name the directory in ReadWritePaths= where the unit forbids it",
+    "remount it; where it is the unit that may not, certsync status says what lets it",
   ],
   EACCES: ["permission denied", refusedHint],
   EPERM: ["operation not permitted", refusedHint],

@@ -50,6 +50,11 @@ interface NpmHost extends Host, AsyncDisposable {
   scene: Scene;
 }
 
+const VERIFY = {
+  ...{ role: "verify", watches: null, config: "/etc/certsync/config.yaml", writes: [] } as const,
+  ...{ isWithin: () => true, setup: "" },
+};
+
 const WATCHED = (path: string): Properties => ({ Paths: [`${path} (PathChanged)`] });
 
 /** Of which everything is well, until a test changes that. */
@@ -743,7 +748,7 @@ Deno.test("a program that is missing is named with its package, and is well once
   });
   match(pointOf(before, "mailcow-cert-push.timer").words, /^systemd does not run here/);
   match(pointOf(before, "mailcow-cert-push.timer").mend ?? "", /^have it run twice a day /);
-  const [verify] = unitPoints({ role: "verify", watches: null, setup: "" }, null);
+  const [verify] = unitPoints(VERIFY, null);
   match(verify?.mend ?? "", /^have it run daily by .*: certsync verify$/);
   equal(
     before.points.some(({ point }: Point) => point === "mailcow-cert-push.service"),

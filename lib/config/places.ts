@@ -1,8 +1,7 @@
 // Which directories must be apart, whatever names lead to them.
 
-import { realpathSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
 import { quote, UsageFailure } from "../failure.ts";
+import { isPathWithin } from "../files/real_path.ts";
 
 interface Place {
   /** How the operator names it. */
@@ -35,15 +34,5 @@ function tooClose(own: Place, other: Place): UsageFailure {
 }
 
 function isWithin(inner: Place, outer: Place): boolean {
-  return `${realPath(inner.path)}/`.startsWith(`${realPath(outer.path)}/`.replace(/^\/\/$/, "/"));
-}
-
-/** As far as there is one. */
-function realPath(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    const parent = dirname(path);
-    return parent === path ? path : join(realPath(parent), basename(path));
-  }
+  return isPathWithin(inner.path, outer.path);
 }

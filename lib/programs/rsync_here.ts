@@ -45,8 +45,8 @@ function explainLine(line: string, { directory }: LocalTarget): Trouble | null {
   if (/Read-only file system/.test(line)) {
     return {
       cause: "the file system is read-only",
-      hint: `remount that of ${quote(directory)}; where a unit runs this, name it there with ` +
-        `ReadWritePaths=`,
+      hint: `remount that of ${quote(directory)}; where it is the unit that may not, ` +
+        "certsync status says what lets it",
     };
   }
   if (/(?:Permission denied|Operation not permitted)/.test(line)) {

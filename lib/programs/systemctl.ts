@@ -58,11 +58,26 @@ export interface UnitState {
   readonly next: string | null;
   /** What a path unit looks at. */
   readonly watched: readonly string[];
+  /** The files in directories of its own that change what its file says. */
+  readonly dropIns: readonly string[];
+  /** How a service is set up; null where systemd does not tell. */
+  readonly service: ServiceSetup | null;
+}
+
+export interface ServiceSetup {
+  /** With its options, as its file has it. */
+  readonly command: string;
+  /** Where alone it may write; null for everywhere. */
+  readonly writable: readonly string[] | null;
+  /** Whether a few quick starts end it, and its path unit, for good. */
+  readonly hasStartLimit: boolean;
 }
 
 const STATE_PROPERTIES = [
   ...["Id", "LoadState", "ActiveState", "UnitFileState", "Result", "ExecMainStatus"],
   ...["ExecMainExitTimestamp", "NextElapseUSecRealtime", "Paths"],
+  ...["ExecStart", "ProtectSystem", "ReadWritePaths", "StateDirectory", "StartLimitIntervalUSec"],
+  "DropInPaths",
 ];
 
 /** By name, also those that are not there; null where systemd does not run. systemctl(1) */
@@ -89,8 +104,30 @@ function parseUnits(shown: string): Map<string, UnitState> {
       ended: parseTime(property(block, "ExecMainExitTimestamp")),
       next: parseTime(property(block, "NextElapseUSecRealtime")),
       watched: Array.from(block.matchAll(/^Paths=(.+) \(\w+\)$/gm), ([, path = ""]) => path),
+      // Those of all services are the system's.
+      dropIns: words(block, "DropInPaths")
+        .filter((path) => /\/mailcow-cert-[^/]*\.d\//.test(path)),
+      service: parseService(block),
     }]),
   );
+}
+
+function parseService(block: string): ServiceSetup | null {
+  const [, command] = /^ExecStart=\{.*? argv\[\]=(.*?) ; /m.exec(block) ?? [];
+  if (command === undefined) return null;
+  return {
+    command,
+    writable: property(block, "ProtectSystem") !== "strict" ? null : [
+      // A minus stands before what may be missing, a plus before what lies below RootDirectory=.
+      ...words(block, "ReadWritePaths").map((path) => path.replace(/^[-+]+/, "")),
+      ...words(block, "StateDirectory").map((name) => `/var/lib/${name}`),
+    ],
+    hasStartLimit: !/^(?:0|infinity)?$/.test(property(block, "StartLimitIntervalUSec")),
+  };
+}
+
+function words(block: string, name: string): string[] {
+  return property(block, name).split(" ").filter((word) => word !== "");
 }
 
 function property(block: string, name: string): string {

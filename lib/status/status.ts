@@ -1,6 +1,6 @@
 // certsync status: says whether this host is set up rightly, and what happened last.
 
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { Flags } from "../cli/command_line.ts";
 import { isOneMachine } from "../config/one_machine.ts";
 import type { Presentation } from "../cli/terminal.ts";
@@ -11,6 +11,8 @@ import { Failure, orFailure, quote } from "../failure.ts";
 import { exposure } from "../files/exposure.ts";
 import { lookThrough } from "../files/look_at.ts";
 import { isMissing } from "../files/read_file.ts";
+import { isPathWithin } from "../files/real_path.ts";
+import { readSandbox } from "../files/sandbox.ts";
 import { readUnits, type UnitState } from "../programs/systemctl.ts";
 import { readVersion, type VersionedProgram } from "../programs/version.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
@@ -27,11 +29,14 @@ import {
   type StatusReport,
 } from "./report.ts";
 import { sandboxPoints } from "./sandbox_points.ts";
+import { namedConfig } from "./setup_points.ts";
 import { type Duty, unitNames, unitPoints } from "./unit_points.ts";
 
 export interface StatusConfig {
   readonly file: ConfigFile;
   readonly path: string;
+  /** Whether it was asked about that file by its name. */
+  readonly isNamed: boolean;
   readonly push: PushConfig | Failure;
   readonly deploy: DeployConfig | Failure;
   readonly offline: boolean;
@@ -43,6 +48,7 @@ function statusConfig(file: ConfigFile, flags: Flags): StatusConfig {
   return {
     file,
     path: flags.value("config") ?? STANDARD_FILE,
+    isNamed: flags.value("config") !== undefined,
     // What is wrong with a local target is a point of its own.
     push: orFailure(() => pushConfig(file, flags, () => {})),
     deploy: orFailure(() => deployConfig(file, flags)),
@@ -58,6 +64,8 @@ async function status(config: StatusConfig, context: RunContext): Promise<Status
   const units = await readUnits(duties.flatMap(unitNames), context);
   const roles = rolesOf(config, units);
   if (roles.length === 0) return { ...emptyStatusReport(), points: [noRole(config)] };
+  const other = otherConfig(config, units);
+  if (other !== null) return { ...emptyStatusReport(), roles, points: [other] };
   const isOf = (role: Role) => roles.includes(role);
   const push = isOf("push") && !(config.push instanceof Failure)
     ? await lookAtPush(config.push, config, context)
@@ -71,9 +79,11 @@ async function status(config: StatusConfig, context: RunContext): Promise<Status
       ...statePoints("deploy state", config.deploy.state),
     ]
     : [];
-  const seen = duties.filter(({ role }) => isOf(role)).map((duty) =>
-    duty.role === "push" ? { ...duty, watches: push.watches } : duty
-  );
+  const seen = duties.filter(({ role }) => isOf(role)).map((duty) => ({
+    ...duty,
+    writes: writesOf(duty.role, config),
+    ...(duty.role === "push" ? { watches: push.watches } : {}),
+  }));
   const { history, points, warnings } = lookBack(config, roles);
   return {
     roles,
@@ -123,6 +133,25 @@ function stateOf(role: Role, { push, deploy }: StatusConfig): string | null {
   return config === null || config instanceof Failure ? null : config.state;
 }
 
+/** By another file than the units run with nothing that is said of this host would be true. */
+function otherConfig(
+  { isNamed, path }: StatusConfig,
+  units: ReadonlyMap<string, UnitState> | null,
+): Point | null {
+  if (isNamed) return null;
+  const named = roleNames.flatMap((role) => {
+    const unit = units?.get(`mailcow-cert-${role}.service`);
+    return unit?.load === "loaded" && unit.service ? namedConfig(unit.service.command) : [];
+  }).find((file) => file !== path);
+  if (named === undefined) return null;
+  return point(
+    "config",
+    "warning",
+    `the units run with ${quote(named)}, and not with ${quote(path)}`,
+    `certsync status --config ${shellWord(named)}`,
+  );
+}
+
 function noRole(config: StatusConfig): Point {
   return point(
     "role",
@@ -153,25 +182,47 @@ function dutyOf(role: Role, config: StatusConfig): Duty {
     : push.to.map(({ text }) => text);
   const also = (file.also ?? []).map((name) => ` --also ${name}`).join("");
   const targets = to.map((text) => ` --to ${shellWord(text)}`).join("");
+  const common = {
+    role,
+    config: resolve(config.path),
+    writes: [],
+    isWithin: isPathWithin,
+  };
   const local = isOneMachine(file) || (role === "push" && to.every((text) => text.startsWith("/")))
     ? `certsync setup local --domain ${domain}${also} | sh`
     : null;
   switch (role) {
     case "push":
       return {
-        role,
+        ...common,
         watches: [],
         setup: local ?? `certsync setup push --domain ${domain}${also}${targets} | sh`,
       };
     case "deploy":
       return {
-        role,
+        ...common,
         watches: deploy instanceof Failure ? [] : [deploy.staging.replace(/(.)\/+$/, "$1")],
         setup: local ?? `certsync setup deploy${also} | sh`,
       };
     case "verify":
-      return { role, watches: null, setup: `certsync setup monitor | sh` };
+      return { ...common, watches: null, setup: `certsync setup monitor | sh` };
   }
+}
+
+/** Nothing where the sandbox is not made, whatever the unit says. */
+function writesOf(role: Role, config: StatusConfig): string[] {
+  const { push, deploy } = config;
+  const state = stateOf(role, config);
+  if (state === null || readSandbox(state) === "none") return [];
+  return [
+    state,
+    ...(role === "push" && !(push instanceof Failure)
+      ? push.to.flatMap((target) => target.kind === "local" ? [target.directory] : [])
+      : []),
+    ...(role === "deploy" && !(deploy instanceof Failure)
+      ? [join(deploy.mailcow, "data/assets/ssl")]
+      : []),
+  ];
 }
 
 function configPoints(config: StatusConfig, roles: readonly Role[]): Point[] {

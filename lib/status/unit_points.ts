@@ -2,11 +2,18 @@
 
 import type { UnitState } from "../programs/systemctl.ts";
 import { type Point, point } from "./point.ts";
+import { cure, setupPoints } from "./setup_points.ts";
 
 export interface Duty {
   readonly role: "push" | "deploy" | "verify";
   /** What a path unit must watch; null where this role has none. */
   readonly watches: readonly string[] | null;
+  /** The config file, by its whole path. */
+  readonly config: string;
+  /** Where the service must be let write. */
+  readonly writes: readonly string[];
+  /** Whether the one path is or leads to the other, or into it. */
+  readonly isWithin: (inner: string, outer: string) => boolean;
   /** The script that sets this role up, as it is to be typed. */
   readonly setup: string;
 }
@@ -37,6 +44,7 @@ export function unitPoints(
   return [
     ...(timer === undefined ? [] : [timerPoint(...timer, duty)]),
     ...(service === undefined ? [] : servicePoints(...service, duty)),
+    ...(service === undefined ? [] : setupPointsOf(...service, duty)),
     ...(path === undefined ? [] : [pathPoint(...path, duty)]),
   ];
 }
@@ -88,6 +96,11 @@ function servicePoints(name: string, service: Seen, duty: Duty): Point[] {
   )];
 }
 
+function setupPointsOf(name: string, unit: Seen, duty: Duty): Point[] {
+  if (unit?.load !== "loaded" || unit.service === null) return [];
+  return setupPoints(name, unit.service, unit.dropIns, duty);
+}
+
 function pathPoint(name: string, path: Seen, duty: Duty): Point {
   const absent = absence(name, path, duty);
   if (absent !== null) return point(name, "note", ...absent);
@@ -101,8 +114,10 @@ function pathPoint(name: string, path: Seen, duty: Duty): Point {
     );
   }
   if (!path?.isEnabled || path.active !== "active") {
-    const what = path?.isEnabled ? "is not active" : "is not enabled";
-    return point(name, "note", `${what}: what changes waits for the timer`, enable(name));
+    const [state, what] = path?.isEnabled
+      ? ["warning", "is not active"] as const
+      : ["note", "is not enabled"] as const;
+    return point(name, state, `${what}: what changes waits for the timer`, enable(name));
   }
   const missing = (duty.watches ?? []).filter((place) => !path.watched.includes(place));
   if (missing.length > 0) {
@@ -110,7 +125,7 @@ function pathPoint(name: string, path: Seen, duty: Duty): Point {
       name,
       "warning",
       `does not watch ${missing.join(", ")}, but ${path.watched.join(", ")}`,
-      duty.setup,
+      cure(path.dropIns, duty.setup),
     );
   }
   return point(name, "ok", `watches ${path.watched.join(", ")}`);
