@@ -118,8 +118,13 @@ Deno.test("a unit that is not set up for what the config says is told, and what 
     ["another state, and a target", { push: { ReadWritePaths: "" } }, [
       ["push.service", /^may not write to "\S+\/push", "\S+\/incoming\/?"$/],
     ]],
-    ["a unit of before", { push: { ExecStart: startOf(`certsync push --config ${config}`) } }, [
-      ["push.service", /^is of an older version/],
+    ["a unit of before", {
+      push: {
+        ...{ ExecStart: startOf(`certsync push --config ${config}`), ReadWritePaths: "" },
+        StartLimitIntervalUSec: "10s",
+      },
+    }, [
+      ["push.service", /^may not write to .*; is of an older version, .*; has a start limit, /],
     ]],
     ["a start limit", { deploy: { StartLimitIntervalUSec: "10s" } }, [
       ["deploy.service", /^has a start limit/],

@@ -8,7 +8,10 @@ import type { Duty } from "./unit_points.ts";
 /** What setup writes where it found that this machine refuses the mounts. */
 const dropIn = (unit: string) => `/etc/systemd/system/${unit}.d/certsync-setup.conf`;
 
-export function sandboxPoints({ role, setup }: Duty, state: string | null): Point[] {
+export function sandboxPoints(
+  { role, setup }: Pick<Duty, "role" | "setup">,
+  state: string | null,
+): Point[] {
   const unit = `mailcow-cert-${role}.service`;
   if (state === null || readSandbox(state) !== "none") return [];
   const mend = `allow nesting (on Proxmox: pct set ID --features nesting=1), then: ${setup}`;

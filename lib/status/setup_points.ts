@@ -22,17 +22,17 @@ export function setupPoints(
   const barred = writable === null
     ? []
     : writes.filter((path) => !writable.some((place) => isWithin(path, place)));
-  return [
-    ...(barred.length === 0
+  const isVerify = role === "verify";
+  const troubles = [
+    ...(barred.length === 0 ? [] : [`may not write to ${barred.map(quote).join(", ")}`]),
+    ...(isVerify || / --started\b/.test(command)
       ? []
-      : [point(name, "warning", `may not write to ${barred.map(quote).join(", ")}`, mend)]),
-    ...(role === "verify" || / --started\b/.test(command)
+      : ["is of an older version, which does not wait for quiet"]),
+    ...(isVerify || !hasStartLimit
       ? []
-      : [point(name, "warning", "is of an older version: it does not wait for quiet", mend)]),
-    ...(role === "verify" || !hasStartLimit ? [] : [
-      point(name, "warning", "has a start limit, by which quick starts end its path unit", mend),
-    ]),
+      : ["has a start limit, by which quick starts end its path unit"]),
   ];
+  return troubles.length === 0 ? [] : [point(name, "warning", troubles.join("; "), mend)];
 }
 
 /** The config file that a service is called with. */
