@@ -123,8 +123,19 @@ Deno.test("a directory that lacks its pair alone is judged as one that is served
   const rival = plan([two, { name: CLUB, candidate: club }], [sni("club", [CLUB], club)]);
   equal(told(rival), "none nothing, refused");
   match(why(rival), /"club\.example\.net" is in several files/);
+  const rivals = plan([two, { name: CLUB, candidate: club }], [
+    sni("a", [CLUB], club),
+    sni("b", [CLUB], club),
+  ]);
+  match(why(rivals), /"club\.example\.net" is in several files/);
+  const besides = { directory: `${SSL}/${CLUB}`, domainsText: CLUB, domains: [CLUB] };
+  const each = plan([two, { name: CLUB, candidate: both, place: "ours", standing: besides }]);
+  each.forEach((one) => match(why([one]), /"club\.example\.net" is in several files/));
   const shared = plan([two, { name: CLUB, candidate: club }]);
   deepEqual(shared.map((one) => told([one])), Array(2).fill(`make both, in ${SHOP}`));
+  // Where nothing comes of that one, the other name waits for nobody.
+  const [, alone] = plan([{ ...two, candidate: bad }, { name: CLUB, candidate: club }]);
+  equal(told(alone ? [alone] : []), `make club, in ${CLUB}`);
   // What was kept of it goes back there, where nothing that is staged may.
   const kept = (one: Partial<One>, text = `${SHOP}\n`, more: Parameters<typeof plan>[2] = {}) =>
     told(plan([{ candidate: bad, ...at(text), ...one }], [], more));
@@ -179,6 +190,15 @@ Deno.test("the name's own directory takes its pair where that covers all, or not
       "install wideTop, in own",
     ],
     [told(plan([{ candidate: shop }], at([NAME, SHOP], older))), "none nothing, refused"],
+    [told(plan([{ candidate: shop }], at([NAME, SHOP], past))), "install top, in own, refused"],
+    [
+      told(plan([{ candidate: bad, previous: past }], at([NAME, SHOP, CLUB], older))),
+      "none nothing, refused",
+    ],
+    [
+      told(plan([{ name: HTTPS_ONLY, candidate: shop }], at([NAME, HTTPS_ONLY], older))),
+      "install top, in own, refused",
+    ],
     [
       told(plan([{ candidate: shop }], at([NAME, SHOP], older), { top: wideTop })),
       "install wideTop, in own",
@@ -196,6 +216,10 @@ Deno.test("a directory of two names takes one pair for both, and without one kee
   deepEqual(of(both, bad).map((one) => told([one])), [
     "install both, in two",
     "install both, in two, refused",
+  ]);
+  deepEqual(of(new OlderThanDeployed("it is older"), both).map((one) => told([one])), [
+    "install both, in two, refused",
+    "install both, in two",
   ]);
   deepEqual(of(both, longer).map(({ serving }) => serving), [longer, longer]);
   deepEqual(of(longer, both).map(({ serving }) => serving), [longer, longer]);
@@ -252,6 +276,8 @@ Deno.test("what no service could start with is healed: from what was kept, else 
   );
   equal(told(made("by-hand", `${SHOP}\n`)), "none nothing, refused, warned");
   equal(told(made(SHOP, `${SHOP}`)), "none nothing, refused, warned");
+  const others = [{ ...sni(SHOP, [SHOP], mixed), domainsText: `${SHOP}\n` }];
+  equal(told(plan([{ candidate: bad }], others)), "none nothing, refused, warned");
   equal(
     told(plan([{ candidate: bad, made: "made" }], [sni(SHOP, [SHOP], older)])),
     "none nothing, refused",

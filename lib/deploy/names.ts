@@ -205,11 +205,8 @@ function planOwn(
       });
     }
     if (isPair(candidate)) {
-      const isNoMatter = candidate.leaf.fingerprint === chosen.leaf.fingerprint;
       const why = endsSooner(candidate, chosen) ? candidate.leaf.notAfter : null;
-      return carry(chosen, {
-        warnings: isNoMatter || why === null ? [] : [describeFallback(name, why)],
-      });
+      return carry(chosen, { warnings: why === null ? [] : [describeFallback(name, why)] });
     }
     const isMissing = candidate instanceof NothingStaged;
     return carry(chosen, {
