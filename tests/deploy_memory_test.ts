@@ -2,11 +2,19 @@
 
 import { deepEqual, equal, throws } from "node:assert/strict";
 import { readdir } from "node:fs/promises";
-import { parseLoaded, parseMade, parseRejected, readMemory } from "../lib/chain/deploy_memory.ts";
+import {
+  parseLoaded,
+  parseMade,
+  parseRejected,
+  readMemory,
+  wasStaged,
+} from "../lib/chain/deploy_memory.ts";
 import {
   writeLoaded,
   writeMade,
+  writeOwed,
   writeRejected,
+  writeStaged,
   writeSuspects,
   writeUnhelped,
   writeUnseen,
@@ -81,6 +89,28 @@ Deno.test("a name of a directory that certsync makes is a line; what can be no n
 
 Deno.test("what was rejected without a time, by an older version, is tried once more", () => {
   deepEqual([...parseRejected(`${A}\n${B} ${TIME}\n${A} yesterday\n`)], [[B, TIME]]);
+});
+
+Deno.test("a restart that is owed is a service and a name a line; anything else is owed by nobody", async () => {
+  await using dir = await tempDir();
+  const owed = new Map([["nginx-mailcow", new Set(["a.example.com", "b.example.com"])] as const]);
+  writeOwed(dir.path, owed);
+  deepEqual(readMemory(dir.path).owed, owed);
+  const nothing =
+    "nginx-mailcow\nnginx-mailcow \nnginx-mailcow a b\nunbound-mailcow a.example.com\n";
+  await Deno.writeTextFile(`${dir.path}/owed`, nothing);
+  equal(readMemory(dir.path).owed.size, 0);
+});
+
+Deno.test("something was pushed where that was written down, or where something was loaded", async () => {
+  await using dir = await tempDir();
+  equal(wasStaged(dir.path), false);
+  writeLoaded(dir.path, { loaded: new Map([["nginx-mailcow", A]]) }); // by an older version
+  equal(wasStaged(dir.path), true);
+  writeLoaded(dir.path, { loaded: new Map() });
+  equal(wasStaged(dir.path), false);
+  writeStaged(dir.path, new Date(TIME));
+  equal(wasStaged(dir.path), true);
 });
 
 Deno.test("nothing loaded is no file, and no directory is no memory", async () => {

@@ -176,6 +176,7 @@ Deno.test("a domains that certsync did not write is never taken away: the pair b
       host.services.temper("nginx", { cannotLoad: [shop.fingerprint] });
       await fall(host);
       deepEqual(await Array.fromAsync(Deno.readDir(directory), ({ name }) => name), ["domains"]);
+      equal(await textOf(`${host.state}/filled`), ""); // what comes there now is not certsync's
       equal(await textOf(`${directory}/domains`), `${SHOP} \n`);
       equal(host.services.serves("https", NAME), fresh.fingerprint); // nginx has started again
       deepEqual(await rejected(host), [shop.fingerprint]);

@@ -18,10 +18,19 @@ import {
   NAME,
   old,
   own,
+  pair,
   sni,
   SSL,
   wide,
 } from "./deploy_facts.ts";
+
+const [self, briefer] = await Promise.all([
+  pair({ signedBy: "self" }),
+  pair({
+    notBefore: new Date("2026-03-15T00:00:00Z"),
+    notAfter: new Date("2026-06-09T00:00:00Z"),
+  }),
+]);
 
 const FIT = { unfit: null, deployedIsFit: true, force: false };
 
@@ -61,6 +70,11 @@ Deno.test("all in place is settled; anything less is not", () => {
     "ACME at work": { conf: `MAILCOW_HOSTNAME=${NAME}` },
     "an expired certificate": { now: new Date("2027-01-01T00:00:00Z") },
     "a certificate from the future": { now: new Date("2026-04-01T00:00:00Z") },
+    "a certificate that was rejected": { rejected: [fresh.leaf.fingerprint] },
+    "a rejected one in somebody else's directory": {
+      sniDirectories: [sni("a", ["mx.example.net"], own)],
+      rejected: [own.leaf.fingerprint],
+    },
     "a service that loaded another": {
       loaded: new Map([...ALL_LOADED, ["nginx-mailcow", old.leaf.fingerprint]]),
     },
@@ -74,6 +88,12 @@ Deno.test("all in place is settled; anything less is not", () => {
   equal(isSettled(facts({ candidate: mixed, deployed: installed(mixed) })), false);
 });
 
+const D = `${SSL}/d`;
+
+function rejecting({ leaf }: Pair, { memory }: DeployFacts): Pick<DeployFacts, "memory"> {
+  return { memory: { ...memory, rejected: new Map([[leaf.fingerprint, "2026-05-02T00:00:00Z"]]) } };
+}
+
 Deno.test("a directory that is left alone does not keep anything from being settled", () => {
   const sniDirectories = [
     sni("a", [NAME, "webmail.example.net"], own),
@@ -81,6 +101,12 @@ Deno.test("a directory that is left alone does not keep anything from being sett
     sni("c", [], null),
   ];
   equal(isSettled(facts({ sniDirectories })), true);
+  // Nor does that of a further name, or what nginx alone reads, whatever lies there.
+  const claimed = { ...facts({ sniDirectories: [sni("d", [NAME], old)] }), claimed: new Set([D]) };
+  equal(isSettled(claimed), true);
+  deepEqual(carriers(claimed), [SSL]);
+  equal(isSettled({ ...claimed, ...rejecting(old, claimed) }), true);
+  equal(isSettled(facts({ sniDirectories: [sni(".d", [NAME], old)] })), true);
 });
 
 Deno.test("a renewal goes to the top level and to all services", () => {
@@ -110,6 +136,11 @@ Deno.test("each reason to refuse, and what --force overrides", () => {
   match(refused(older), /older \(2026-03-15T00:00:00Z\).*\(2026-05-01T00:00:00Z\)/);
   equal(refused(older, { force: true }), "it was not refused");
   equal(refused(older, { deployedIsFit: false }), "it was not refused");
+  const loaded = new Map(serviceNames.map((service) => [service, self.leaf.fingerprint]));
+  equal(
+    refused(facts({ candidate: old, deployed: installed(self), loaded })),
+    "it was not refused",
+  );
 
   const rejected = facts({ rejected: [fresh.leaf.fingerprint], deployed: installed(old) });
   match(refused(rejected), /rolled back before/);
@@ -143,6 +174,8 @@ Deno.test("near its end a deployed certificate gives way to an older one that la
   });
   equal(refused({ ...ending, now: new Date("2026-06-05T00:00:00Z") }), "it was not refused");
   match(refused({ ...ending, now: new Date("2026-05-10T00:00:00Z") }), /is older/);
+  const shorter = { ...ending, candidate: briefer, now: new Date("2026-06-05T00:00:00Z") };
+  match(refused(shorter), /is older/);
 });
 
 Deno.test("what needs a person is said by every run", () => {

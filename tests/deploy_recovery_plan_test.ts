@@ -202,6 +202,12 @@ Deno.test("a directory with a rejected leaf gets back what it held, if that is s
     deepEqual(found, expected, what);
     deepEqual(asked, ["a"], what);
   }
+  // What somebody forces, whatever was said of it, may lie in any directory.
+  const forced = facts({
+    rejected: [fresh.leaf.fingerprint],
+    sniDirectories: [sni("b", ["mx.example.net"], fresh)],
+  });
+  deepEqual(planInstallations(forced, [SSL], () => old), [{ pair: fresh, directories: [SSL] }]);
 });
 
 Deno.test("where no directory is to change, nothing is installed", () => {

@@ -7,6 +7,7 @@ import {
   isDumb,
   judgeAnswers,
   type Probe,
+  seenFor,
 } from "../lib/deploy/wire.ts";
 import { judgeOutcomes } from "../lib/deploy/report.ts";
 import { endpointsOf } from "../lib/chain/scene.ts";
@@ -116,7 +117,36 @@ Deno.test("a service is dumb where every endpoint that gave a certificate for a 
   equal(isSo(silent, question("imaps://h", NAME, "new")), false);
   equal(isSo(silent, question("imaps://h", null, "new")), true, "for that name");
   equal(isSo(question("imap://h", NAME, "", { answered: "never" })), false);
+  // Not while it waits for another one.
+  const waiting = judgeAnswers([silent]).map((check) => ({
+    ...check,
+    verdict: "waiting" as const,
+  }));
+  equal(isDumb(waiting), false);
   equal(isSo(), false);
+});
+
+Deno.test("what became of a service for one name is told by the questions for that name alone", () => {
+  const [shop, none] = ["shop.example.com", []];
+  const answers = [
+    question("imaps://h", NAME, "old"),
+    question("imaps://h", shop, "new"),
+    question("imap://h", shop, "", { answered: "never" }),
+  ];
+  const outcome = {
+    ...{ service: "dovecot-mailcow", action: "reloaded", isConfirmed: false } as const,
+    ...{ checks: judgeAnswers(answers), hadItsRestart: false, hasStarted: false, wasAway: false },
+    ...{ trouble: { words: "no" }, obstacle: "no pair", withheld: null, warnings: none },
+  };
+  const seen = (name: string, isConfirmed = false) => {
+    const own = seenFor({ ...outcome, isConfirmed }, ({ sni }) => sni === name);
+    return [own.checks.length, own.isConfirmed, own.trouble?.words, own.obstacle];
+  };
+  deepEqual(seen(NAME), [1, false, "no", "no pair"]);
+  deepEqual(seen(shop), [2, true, undefined, null]);
+  // Of what was not asked, or answers as ever, nobody can tell more than of the service.
+  deepEqual(seen("club.example.net"), [0, false, "no", null]);
+  deepEqual(seen("club.example.net", true), [0, true, "no", "no pair"]);
 });
 
 const CONF = parseMailcowConf(`MAILCOW_HOSTNAME=${NAME}\nHTTPS_PORT=8443\nSMTP_PORT=2525`, "conf");

@@ -1,10 +1,10 @@
 // Reading a directory that belongs to somebody else.
 
-import { equal, match, throws } from "node:assert/strict";
+import { deepEqual, equal, match, throws } from "node:assert/strict";
 import { Failure } from "../lib/failure.ts";
 import { keyFits } from "../lib/certificate/pair.ts";
 import { deliveredPaths } from "../lib/certificate/pair.ts";
-import { awaitStaged, readStaged } from "../lib/chain/staging.ts";
+import { awaitStaged, lookAtStaging, readStaged, stagingWarnings } from "../lib/chain/staging.ts";
 import { authority } from "./kit/authority.ts";
 import { runContext } from "./kit/run_context.ts";
 import { type TempDir, tempDir } from "./kit/temp_dir.ts";
@@ -118,6 +118,40 @@ async function stagingOf(name: string) {
 }
 
 const SHOP = "shop.example.com";
+
+Deno.test("of the staging directory it is told where others can write to it, and where push cannot", async () => {
+  await using dir = await tempDir();
+  const modes: [mode: number, words: RegExp | null][] = [
+    [0o700, null],
+    [0o755, null],
+    [0o2710, null],
+    [0o720, /^others can write to the staging directory ".*" \(mode 0720\); run: chmod 700 \S+$/],
+    [0o702, /^others can write to .*\(mode 0702\)/],
+    [0o500, /^push cannot write to the staging directory ".*" \(mode 0500\); run: chmod 700 \S+$/],
+  ];
+  for (const [mode, words] of modes) {
+    await Deno.chmod(dir.path, mode);
+    const [told = "", ...more] = stagingWarnings(dir.path);
+    match(told, words ?? /^$/);
+    equal(more.length, 0);
+  }
+});
+
+Deno.test("what nobody asked for is told up to a bound, and not what rsync is writing", async () => {
+  await using dir = await stagingOf(SHOP);
+  const unasked = () => {
+    const sight = lookAtStaging(dir.path);
+    if (sight instanceof Failure) throw sight;
+    return sight.unasked(["fullchain.pem", "privkey.pem", SHOP]);
+  };
+  for (const name of ["fullchain", "privkey"]) {
+    await Deno.writeTextFile(`${dir.path}/.${name}.pem.a1B2c3`, "");
+  }
+  deepEqual(unasked(), { others: [], hasMore: false });
+  for (let number = 10; number < 31; number++) Deno.symlinkSync("/", `${dir.path}/x${number}`);
+  const { others, hasMore } = unasked();
+  deepEqual([others[0], others.at(-1), hasMore], ["x10", "x29", true]);
+});
 
 Deno.test("the pair of a further name is read from its own directory, by the same rules", async () => {
   await using dir = await stagingOf(SHOP);

@@ -1256,6 +1256,45 @@ Deno.test("of a further name it counts what its own directory is served for, by 
   deepEqual(judge(served(wide, "dovecot-mailcow"))[1], ["another one", false]);
 });
 
+Deno.test("what is advised of a leg is what would end it there", () => {
+  const advice = (legs: Leg[], index: number, expect: Partial<Expectations> = {}) => {
+    const verdict = judgeLegs(legs, { ...expectations, ...expect }).legs[index];
+    return verdict?.findings.map(({ advice }) => advice ?? "").join();
+  };
+  // What is staged need not be what was issued.
+  match(advice([leg("deployed", expired)], 0) ?? "", /renew/);
+  equal(advice([leg("staged", expired), leg("deployed", expired)], 0), "");
+  equal(advice([leg("staged", foreign)], 0), 'it is for "other.example.org"');
+  const watched = (held: Certificate | null, facts: Partial<Leg> = {}) => [
+    leg("deployed", renewed),
+    leg("sni", held, { ...ofOthers, ...facts }),
+  ];
+  match(advice(watched(null, { obstacle: "unknown" }), 1) ?? "", /^mend it, or move the directory/);
+  equal(advice(watched(null, { obstacle: "forbidden" }), 1), "");
+  match(
+    advice(watched(ending), 1) ?? "",
+    /^nobody renews it since .* name shop\.example\.net in also/,
+  );
+  match(
+    advice(watched(ending), 1, { made: new Set([SHOP]) }) ?? "",
+    /^certsync made it for shop\.example\.net: name that in also again/,
+  );
+  // A renewal would not come to a directory whose names it does not cover.
+  const own = [leg("deployed", renewed), leg("sni", ending, { domains: broader })];
+  const lacking = 'the new certificate does not cover "mail.example.net"';
+  equal(advice(own, 1, { sniDirectories: [leftAlone] }), `${lacking},${lacking}`);
+});
+
+Deno.test("a further name that was never sent is no more than a warning while another's pair serves it", () => {
+  const everybodys = certificate({ fingerprint: "NEW", names: [NAME, SHOP] });
+  const placed = { directory: "/ssl/shop", domains: [SHOP], hostname: NAME };
+  const legs = [leg("staged", null, { obstacle: "unasked" }), leg("deployed", everybodys, placed)];
+  const status = (others: Expectations["others"]) =>
+    judgeLegs(legs, { ...expectations, name: SHOP, isFurther: true, others }).legs[0]?.status;
+  equal(status(new Map([["NEW", { name: NAME, isFurther: false }]])), "warning");
+  equal(status(new Map()), "critical");
+});
+
 Deno.test("where of the legs that were named one kind alone is there to be compared, nothing is", () => {
   const report = (legs: Leg[], further: Leg[] = []) =>
     reportSight(
@@ -1284,7 +1323,15 @@ Deno.test("where of the legs that were named one kind alone is there to be compa
 
 Deno.test("match is measured against the first leg that can be read", () => {
   const legs = [leg("source", null), leg("staged", former), leg("deployed", renewed)];
-  deepEqual(judgeLegs(legs, expectations).legs.map(({ match }) => match), [null, true, false]);
+  const matches = (legs: Leg[]) => judgeLegs(legs, expectations).legs.map(({ match }) => match);
+  deepEqual(matches(legs), [null, true, false]);
+  // Of a record that cannot be read nobody can tell what was pushed; what is staged is no certificate.
+  const spoilt = (name: LegName) => leg(name, null, { obstacle: "spoilt" });
+  deepEqual(matches([leg("source", renewed), spoilt("pushed"), spoilt("staged")]), [
+    true,
+    null,
+    false,
+  ]);
 });
 
 Deno.test("what cannot be read is not called stale, and neither is anything before the stuck leg", () => {

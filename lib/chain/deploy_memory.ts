@@ -52,7 +52,7 @@ export function readMemory(state: string): DeployMemory {
     loadedFor: new Map([...loaded].filter(([name]) => name !== "")),
     made: readMade(state),
     filled: readFilled(state),
-    suspects: new Set(linesOf(readStateOrNothing(state, "suspects")).filter(isFingerprint)),
+    suspects: new Set(linesOf(readStateOrNothing(state, "suspects"))),
     rejected: parseRejected(readState(state, "rejected")),
     unhelped: parseUnhelped(readStateOrNothing(state, "unhelped")),
     unseen: servicesIn(unseen.filter(([, why]) => why !== UNPUBLISHED)),

@@ -126,7 +126,7 @@ function judgeLeg(leg: Leg, chain: Chain): LegVerdict {
     ? null
     : leg.fingerprint !== null && leg.fingerprint === reference?.fingerprint;
   const isStale = match === false && reference !== null &&
-    (leg.fingerprint !== null || (isNotThere(leg) && leg.leg !== "source"));
+    (leg.fingerprint !== null || isNotThere(leg));
   const own = other?.finding ?? null;
   const findings = isForeign(leg) ? watch(leg, chain) : [
     isStale ? lag(leg, reference, chain) : silence(leg),
