@@ -705,6 +705,11 @@ Host *
   ControlMaster auto
   ControlPath ${scene.path}/control
   AddKeysToAgent yes
+  BatchMode no
+  StrictHostKeyChecking no
+  ConnectTimeout 120
+  UpdateHostKeys yes
+  IdentitiesOnly no
   LogLevel QUIET
 `,
   );
@@ -718,6 +723,21 @@ Host *
   const first = ssh[ssh.indexOf("-o") + 1]!;
   for (const name of ["ForkAfterAuthentication", "SessionType", "StdinNull", "UseKeychain"]) {
     ok(first.startsWith("IgnoreUnknown=") && first.includes(name), first);
+  }
+  // What ssh itself makes of that config and of what it was given, for all that this run cannot show.
+  const { stdout } = await tryRun(`${options.path}/ssh`, ["-G", ...ssh.slice(1)]);
+  const holds = new Map(stdout.split("\n").map((line) => [line.split(" ")[0], line]));
+  const settings: Record<string, string | undefined> = {
+    ...{ batchmode: "yes", stricthostkeychecking: "true", updatehostkeys: "false" },
+    ...{ connecttimeout: "10", identitiesonly: "yes", loglevel: "VERBOSE" },
+    ...{ controlmaster: "false", controlpath: undefined, addkeystoagent: "false" },
+    ...{ forwardagent: "no", forwardx11: "no", tunnel: "false", clearallforwardings: "yes" },
+    ...{ exitonforwardfailure: "no", permitlocalcommand: "no", remotecommand: undefined },
+    ...{ requesttty: "false", pubkeyauthentication: "true" },
+    ...{ preferredauthentications: "gssapi-with-mic,hostbased,publickey" },
+  };
+  for (const [name, value] of Object.entries(settings)) {
+    equal(holds.get(name), value && `${name} ${value}`);
   }
 });
 
