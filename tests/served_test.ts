@@ -17,6 +17,7 @@ import {
 } from "./kit/mail_services.ts";
 import { mailcowTree } from "./kit/mailcow_tree.ts";
 import { tempDir } from "./kit/temp_dir.ts";
+import { recorder } from "./kit/recorder.ts";
 import { runContext } from "./kit/run_context.ts";
 import { until } from "./kit/until.ts";
 
@@ -202,6 +203,15 @@ Deno.test("stopping ends a handshake at once, with the reason for the stop", asy
   setTimeout(() => stop.abort(new Error("stopped")), 100);
   await rejects(running, /^Error: stopped$/);
   equal(performance.now() - start < 3_000, true);
+});
+
+Deno.test("an openssl that something kills is no silence of the endpoint", async () => {
+  await using programs = await recorder({ openssl: "kill -KILL $$" });
+  const endpoint = parseEndpoint(`imaps://127.0.0.1:${freePort()}`, "it");
+  await rejects(
+    ask(endpoint, null, 5_000, runContext({ bin: programs.bin })),
+    /openssl s_client could not tell: it ended with code 137/,
+  );
 });
 
 Deno.test("a server that shows a certificate without having its key serves nothing", async () => {
