@@ -186,7 +186,7 @@ export function adviseBeforehand(
 }
 
 /** Senders may go to any of the addresses: at each of them a record has to fit. Pure. */
-function judgeGiven(
+export function judgeGiven(
   dane: Records,
   seen: Seen,
   name: string,
