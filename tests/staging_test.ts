@@ -4,6 +4,7 @@ import { deepEqual, equal, match, throws } from "node:assert/strict";
 import { Failure } from "../lib/failure.ts";
 import { keyFits } from "../lib/certificate/pair.ts";
 import { deliveredPaths } from "../lib/certificate/pair.ts";
+import { Unsuitable } from "../lib/chain/unsuitable.ts";
 import { awaitStaged, lookAtStaging, readStaged, stagingWarnings } from "../lib/chain/staging.ts";
 import { authority } from "./kit/authority.ts";
 import { runContext } from "./kit/run_context.ts";
@@ -118,6 +119,29 @@ async function stagingOf(name: string) {
 }
 
 const SHOP = "shop.example.com";
+
+Deno.test("of what is staged and no good, push is to send it anew before anything else is tried", async () => {
+  await using dir = await staging();
+  const anew = "run on the NPM host: certsync push --force";
+  const hints: [hint: string | undefined, told: string][] = [
+    [undefined, anew],
+    [
+      "store it without a passphrase",
+      `${anew}; where that does not end it: store it without a passphrase`,
+    ],
+    [
+      "a push may be under way; run this again in a minute",
+      "a push may be under way; run this again in a minute",
+    ],
+    ["put it there; then: certsync push", "put it there; then: certsync push"],
+  ];
+  for (const [hint, told] of hints) equal(new Unsuitable(new Failure("x", { hint })).hint, told);
+  await Deno.writeTextFile(dir.key, leaf.keyPem.repeat(2));
+  match(
+    refusal(dir.path).hint ?? "",
+    /^run on the NPM host: certsync push --force; where that does /,
+  );
+});
 
 Deno.test("of the staging directory it is told where others can write to it, and where push cannot", async () => {
   await using dir = await tempDir();
