@@ -1,4 +1,4 @@
-// What is tried again for further names, who is told of them, and what is owed. Pure.
+// What is tried again for further names, who is told of them, and what is owed: no process, no socket.
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { Pair } from "../lib/certificate/pair.ts";
@@ -10,16 +10,27 @@ import {
   servicesToTell,
   unloadedNames,
 } from "../lib/deploy/further.ts";
+import { clearForced } from "../lib/deploy/forced.ts";
 import type { NamePlan } from "../lib/deploy/name_plan.ts";
 import type { NameFacts } from "../lib/deploy/names.ts";
 import { goneDirectories, hasRead } from "../lib/deploy/owed.ts";
+import type { Plan } from "../lib/deploy/plan.ts";
+import { preparePrevious, previousOfName } from "../lib/deploy/previous.ts";
 import { whyUnclear } from "../lib/deploy/whole_mailcow.ts";
 import type { Check, ServiceOutcome, Verdict } from "../lib/deploy/wire.ts";
 import { Failure } from "../lib/failure.ts";
-import { facts, fresh, installed, old, own, sni } from "./deploy_facts.ts";
+import type { DeployConfig } from "../lib/config/deploy_config.ts";
+import { brief, facts, fresh, installed, NAME, old, own, sni, wide } from "./deploy_facts.ts";
+import { tempDir } from "./kit/temp_dir.ts";
 
 const SHOP = "shop.example.com";
 const [POSTFIX, DOVECOT] = ["postfix-mailcow", "dovecot-mailcow"] as const;
+
+const NO_PLAN: Plan = {
+  ...{ kind: "install", directories: [], services: [], changesLeaf: false, warnings: [] },
+};
+
+const fingerprintOf = ({ leaf }: Pair) => leaf.fingerprint;
 
 function loadedBy(pair: Pair, services: readonly Service[] = serviceNames) {
   return new Map(services.map((service) => [service, pair.leaf.fingerprint] as const));
@@ -61,6 +72,54 @@ Deno.test("what was rolled back is refused until it is forced, loaded by all aft
   equal(answer(suspect), taken);
   equal(answer(suspect, { turn: other, lying: suspect }), taken);
   equal(answer(suspect, { turn: other, isForced: true }), taken);
+});
+
+Deno.test("what is forced or gone back to is rejected no more, and what is gone back from is", async () => {
+  const rejectedAfter = async (
+    { only = [SHOP], force = false, serving = fresh, former = old, kept = fresh, more = {} }: {
+      only?: string[];
+      force?: boolean;
+      serving?: Pair;
+      former?: Pair;
+      kept?: Pair | null;
+      more?: Partial<NamePlan>;
+    },
+    plan: Partial<Plan> | null = null,
+  ) => {
+    await using dir = await tempDir();
+    if (kept !== null) {
+      using file = preparePrevious(kept, previousOfName(dir.path, SHOP));
+      file.putInPlace();
+    }
+    const found = facts({ candidate: own, rejected: [fresh, wide].map(fingerprintOf) });
+    const one: NamePlan = {
+      ...{ name: SHOP, refusal: null, serving, directory: "/ssl/own", deed: "install", former },
+      ...{ warnings: [], ...more },
+    };
+    const left = clearForced(
+      { ...found, mailcow: { ...found.mailcow, deployed: installed(old) }, further: [one] },
+      plan && { ...NO_PLAN, ...plan },
+      // Of the rest it looks at nothing.
+      { state: dir.path, force, rollback: !force, only } as unknown as DeployConfig,
+    );
+    const names = new Map(
+      [fresh, old, own, wide, brief].map((pair) => [fingerprintOf(pair), pair]),
+    );
+    return new Set([...left.keys()].map((fingerprint) => names.get(fingerprint)));
+  };
+  const cases: [what: string, Awaited<ReturnType<typeof rejectedAfter>>, rejected: Pair[]][] = [
+    ["a name's own", await rejectedAfter({}), [wide, old]],
+    ["the top-level pair in its stead", await rejectedAfter({ serving: own }), [fresh, wide, old]],
+    ["another name's", await rejectedAfter({ serving: brief }), [fresh, wide]],
+    ["nothing was kept", await rejectedAfter({ serving: own, kept: null }), [fresh, wide]],
+    ["what lies there", await rejectedAfter({ former: fresh }), [wide]],
+    ["it is refused", await rejectedAfter({ more: { refusal: new Failure("no") } }), [fresh, wide]],
+    ["it is forced", await rejectedAfter({ force: true }), [wide]],
+    ["it is not meant", await rejectedAfter({ only: [NAME] }), [fresh, wide]],
+    ["the domain", await rejectedAfter({ only: [] }, { changesLeaf: true }), [fresh, wide, old]],
+    ["the domain's own leaf", await rejectedAfter({ only: [] }, {}), [fresh, wide]],
+  ];
+  for (const [what, rejected, shall] of cases) deepEqual(rejected, new Set(shall), what);
 });
 
 Deno.test("the services that lack something for a name are told, and all are where something is written", () => {
