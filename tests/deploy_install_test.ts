@@ -1,0 +1,159 @@
+// What is put where, kept and written down before services are told: real files, no process but openssl.
+
+import { deepEqual, equal, match, rejects } from "node:assert/strict";
+import { type Pair, parsePair } from "../lib/certificate/pair.ts";
+import { readMemory } from "../lib/chain/deploy_memory.ts";
+import { readMailcow, serviceNames } from "../lib/chain/mailcow.ts";
+import type { DeployConfig } from "../lib/config/deploy_config.ts";
+import type { DeployFacts } from "../lib/deploy/facts.ts";
+import { installEverything } from "../lib/deploy/install_everything.ts";
+import type { NamePlan } from "../lib/deploy/name_plan.ts";
+import {
+  preparePrevious,
+  previousDirectory,
+  previousOfName,
+  readPrevious,
+  readPreviousOfName,
+} from "../lib/deploy/previous.ts";
+import { authority, type Leaf } from "./kit/authority.ts";
+import { mailcowTree } from "./kit/mailcow_tree.ts";
+import { runContext } from "./kit/run_context.ts";
+import { tempDir } from "./kit/temp_dir.ts";
+
+const NAME = "mail.example.org", SHOP = "shop.example.com", CLUB = "club.example.net";
+const ca = await authority();
+Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
+const [top, newTop, oldTop, both, newBoth] = await Promise.all([
+  ca.issue({ names: [NAME] }),
+  ca.issue({ names: [NAME] }),
+  ca.issue({ names: [NAME] }),
+  ca.issue({ names: [SHOP, CLUB] }),
+  ca.issue({ names: [SHOP, CLUB] }),
+]);
+
+function pairOf({ fullchainPem, keyPem }: Pick<Leaf, "fullchainPem" | "keyPem">): Pair {
+  const bytes = (text: string) => new TextEncoder().encode(text);
+  const files = { chainPem: bytes(fullchainPem), keyPem: bytes(keyPem) };
+  return parsePair(files, { chain: "cert.pem", key: "key.pem" });
+}
+
+/** A mailcow with a pair at its top level and one for two further names, of which another was kept. */
+async function scene(lying: Pick<Leaf, "fullchainPem" | "keyPem"> = top) {
+  await using stack = new AsyncDisposableStack();
+  const dir = stack.use(await tempDir());
+  const mailcow = await mailcowTree(`${dir.path}/mailcow`, { leaf: lying });
+  const directory = await mailcow.putSni("two", both, [SHOP, CLUB]);
+  const state = `${dir.path}/state`;
+  await Deno.mkdir(state, { mode: 0o700 });
+  for (const place of [previousDirectory(state), previousOfName(state, SHOP)]) {
+    using kept = preparePrevious(pairOf(oldTop), place);
+    kept.putInPlace();
+  }
+  const facts = (names: string[], more: Partial<NamePlan> = {}): DeployFacts => ({
+    mailcow: readMailcow(mailcow.root),
+    memory: readMemory(state),
+    ...{ taken: new Set(), claimed: new Set([directory]), domain: NAME, now: new Date() },
+    candidate: pairOf(newTop),
+    further: names.map((name) => ({
+      ...{ name, refusal: null, serving: pairOf(newBoth), directory, deed: "install" },
+      ...{ former: pairOf(both), warnings: [], ...more },
+    })),
+  });
+  const install = (
+    found: DeployFacts,
+    wishes: Partial<DeployConfig> = {},
+    directories = [mailcow.ssl],
+  ) =>
+    installEverything(
+      {
+        plan: {
+          ...{ kind: "install", directories, services: serviceNames, warnings: [] },
+          changesLeaf: directories.length > 0,
+        },
+        facts: found,
+        rejected: { before: new Map(), now: new Map() },
+      },
+      new Map([["imaps://h:993 (no SNI)", "now" as const]]),
+      // Of the rest it looks at nothing.
+      {
+        state,
+        mailcow: mailcow.root,
+        force: false,
+        rollback: false,
+        only: [],
+        ...wishes,
+      } as DeployConfig,
+      runContext(),
+    );
+  /** Nobody can write there, whoever he is, and what lies there can be read. */
+  const obstruct = async (where: string) => {
+    await Deno.mkdir(`${where}/.certsync-cert.pem/full`, { recursive: true });
+  };
+  const owned = stack.move();
+  return {
+    ...{ mailcow, directory, state, facts, install, obstruct },
+    lies: (where: string) => Deno.readTextFileSync(`${where}/cert.pem`),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+Deno.test("what is replaced is kept, each owner's for itself, and what was loaded is forgotten", async () => {
+  await using all = await scene();
+  const { installed, failures, hindered } = await all.install(all.facts([SHOP, CLUB]));
+  equal(installed.length, 4);
+  deepEqual([failures.size, hindered], [0, null]);
+  equal(readPrevious(all.state)?.leaf.fingerprint, top.fingerprint);
+  for (const name of [SHOP, CLUB]) {
+    equal(readPreviousOfName(all.state, name)?.leaf.fingerprint, both.fingerprint);
+  }
+  equal(await Deno.readTextFile(`${all.state}/answered`), "imaps://h:993 (no SNI)\n");
+});
+
+Deno.test("where the top level cannot be written, further names get theirs if services could start with what lies there", async () => {
+  await using well = await scene();
+  await well.obstruct(well.mailcow.ssl);
+  const { failures, hindered } = await well.install(well.facts([SHOP, CLUB]));
+  deepEqual([failures.size, hindered?.goesOn.leaf.fingerprint], [0, top.fingerprint]);
+  match(hindered?.failure.message ?? "", /a directory is in the way/);
+  equal(well.lies(well.directory), newBoth.fullchainPem);
+  equal(well.lies(well.mailcow.ssl), top.fullchainPem);
+
+  const nobody: [what: string, lying: Parameters<typeof scene>[0], names: string[]][] = [
+    ["there is none that gets any", top, []],
+    ["no service could start", { fullchainPem: top.fullchainPem, keyPem: newTop.keyPem }, [SHOP]],
+  ];
+  for (const [what, lying, names] of nobody) {
+    await using all = await scene(lying);
+    await all.obstruct(all.mailcow.ssl);
+    await rejects(all.install(all.facts(names)), /a directory is in the way/, what);
+    equal(all.lies(all.directory), both.fullchainPem, what);
+  }
+});
+
+Deno.test("what cannot be gone back to stays what it would be gone back to", async () => {
+  await using all = await scene();
+  await all.obstruct(all.directory);
+  const back = { rollback: true, only: [SHOP] };
+  const found = all.facts([SHOP], { serving: pairOf(oldTop) });
+  deepEqual([...(await all.install(found, back, [])).failures.keys()], [SHOP]);
+  equal(readPreviousOfName(all.state, SHOP)?.leaf.fingerprint, oldTop.fingerprint);
+  await Deno.remove(`${all.directory}/.certsync-cert.pem`, { recursive: true });
+  equal((await all.install(found, back, [])).failures.size, 0);
+  equal(readPreviousOfName(all.state, SHOP)?.leaf.fingerprint, both.fingerprint);
+
+  // The same of the domain, whose hindrance stops no name.
+  await all.obstruct(all.mailcow.ssl);
+  const domain = { ...all.facts([SHOP]), candidate: pairOf(oldTop) };
+  const { hindered } = await all.install(domain, { rollback: true });
+  equal(hindered === null, false);
+  equal(readPrevious(all.state)?.leaf.fingerprint, oldTop.fingerprint);
+});
+
+Deno.test("a pair that cannot be kept for one name is replaced for none that shares its directory", async () => {
+  await using all = await scene();
+  await Deno.writeTextFile(`${all.state}/previous-names/${CLUB}`, "somebody else's");
+  const { failures, installed } = await all.install(all.facts([SHOP, CLUB]), {}, []);
+  deepEqual([[...failures.keys()], installed], [[SHOP, CLUB], []]);
+  match(failures.get(SHOP)?.message ?? "", /certsync did not make/);
+  equal(all.lies(all.directory), both.fullchainPem);
+});
