@@ -1,8 +1,17 @@
 // What openssl's answers are taken for, whatever its version.
 
-import { deepEqual, equal, throws } from "node:assert/strict";
-import { parseLeafJudgement, Unreadable } from "../lib/programs/openssl.ts";
+import { deepEqual, equal, rejects, throws } from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { generateKeyPairSync } from "node:crypto";
+import {
+  parseChainError,
+  parseLeafJudgement,
+  publicKeyOf,
+  Unreadable,
+} from "../lib/programs/openssl.ts";
 import { BrokenProgram } from "../lib/programs/run.ts";
+import { formatPem } from "../lib/values/pem.ts";
+import { runContext } from "./kit/run_context.ts";
 
 const KEY = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
 const FINGERPRINT = Array(32).fill("AB").join(":");
@@ -50,4 +59,37 @@ Deno.test("where openssl reads no certificate that is its answer, in its last wo
     );
     return true;
   });
+});
+
+Deno.test("a chain is whole only where openssl says so in as many words", () => {
+  const answer = (code: number, stdout: string, stderr = "") =>
+    parseChainError({ code, stdout, stderr });
+  equal(answer(0, "/tmp/chain.pem: OK\n"), null);
+  const error = "CN = x\nerror 20 at 0 depth lookup: unable to get local issuer certificate\n";
+  const words = "unable to get local issuer certificate";
+  deepEqual(answer(2, "", `${error}error chain.pem: verification failed\n`), {
+    ...{ code: 20, depth: 0, words },
+  });
+  deepEqual(answer(0, "chain.pem: OK, but\n", error), { code: 20, depth: 0, words });
+  deepEqual(answer(1, "", "Error loading file ca.pem\n80:error\n"), {
+    ...{ code: null, words: "Error loading file ca.pem" },
+  });
+  for (const [code, stdout] of [[0, ""], [0, "chain.pem: verified\n"], [2, ""]] as const) {
+    throws(() => answer(code, stdout), BrokenProgram, `${code} ${stdout}`);
+  }
+});
+
+Deno.test("a key of an elliptic curve whose two halves are of two keys is none", async () => {
+  const [one, other] = [1, 2].map(() => {
+    const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const secret = Buffer.from(privateKey.export({ format: "jwk" }).d ?? "", "base64url");
+    return { der: privateKey.export({ type: "pkcs8", format: "der" }), secret };
+  });
+  if (!one || !other) throw new Error("two keys");
+  const keyOf = (der: Uint8Array) =>
+    formatPem([{ label: "PRIVATE KEY", der: new Uint8Array(der) }]);
+  const mixed = Buffer.from(one.der);
+  other.secret.copy(mixed, mixed.indexOf(one.secret));
+  equal((await publicKeyOf(keyOf(one.der), "ec", runContext())).length > 0, true);
+  await rejects(publicKeyOf(keyOf(mixed), "ec", runContext()), Unreadable);
 });
