@@ -457,17 +457,21 @@ Deno.test("that certsync finds no certificate is left to a person, once for all 
   await Deno.writeTextFile(config, `push: {live: ${dir.path}/live}\n`);
   const binary = fileURLToPath(new URL("../dist/certsync", import.meta.url));
   const lines = `certsync='${binary}'\nexec 2>&1\nfind_certificates ${config} a.example b.example`;
-  const places = `; say where this host sees NPM's certificates:\n        ${config}: push.live\n`;
+  const places = "say where this host sees NPM's certificates, and run this again, which has it " +
+    `watched:\n        ${config}: push.live\n`;
   equal(
     await call(lines),
     "setup: still to be done by hand:\n" +
-      `  - there is no live directory: "${dir.path}/live"${places}`,
+      `  - there is no live directory: "${dir.path}/live"; ${places}`,
   );
   await Deno.mkdir(`${dir.path}/live/npm-1`, { recursive: true });
   const said = await call(lines);
   match(said, /^WARNING: skipped: .*\nsetup: still to be done by hand:\n/);
   ok(
-    said.endsWith(`  - no certificate for "a.example", "b.example" among 1 directories${places}`),
+    said.endsWith(
+      `  - no certificate for "a.example", "b.example" among 1 directories; have NPM make one, or ` +
+        places,
+    ),
     said,
   );
 });

@@ -1,6 +1,6 @@
 // certsync setup: one machine, containers, and what starts the services.
 
-import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { parse } from "@std/yaml/parse";
 import { isOneMachine, ofOneMachine } from "../lib/config/one_machine.ts";
 import { readConfigDocument } from "../lib/config/config_file.ts";
@@ -59,6 +59,55 @@ Deno.test("setup local names what a kept config lacks, and what it does not know
   }
 });
 
+/** With a config file that is kept. */
+async function kept(args: string[], config: string) {
+  await using dir = await tempDir();
+  const file = `${dir.path}/config.yaml`;
+  await Deno.writeTextFile(file, config);
+  const argv = [...args, "--config", file];
+  const { code, stderr } = await certsync(["setup", ...argv]);
+  return { code, stderr, ...(code === 0 && await setup(argv)) };
+}
+
+Deno.test("push is let write into every local target that the config names", async () => {
+  const remote = `certsync@${NAME}:/home/certsync/incoming/`;
+  const both = `domain: ${NAME}\npush: {to: [/srv/in/, "${remote}"]}\n`;
+  const cases: [args: string[], config: string, writes: string[]][] = [
+    // A list of both kinds, and a second host for who pushes here already.
+    [["push"], both, ["-/srv/in"]],
+    [PUSH, `push: {to: /srv/in/}\ndeploy: {staging: /srv/in}\n`, ["-/srv/in"]],
+    [["local"], `${both}deploy: {staging: /srv/in}\n`, ["/srv/in"]],
+    [["local"], `domain: ${NAME}\npush: {to: [/a/, /b/]}\ndeploy: {staging: /a}\n`, ["/a", "-/b"]],
+  ];
+  for (const [args, config, writes] of cases) {
+    const { fed, text = "" } = await kept(args, config);
+    const dropIn = fed?.("drop_in mailcow-cert-push.service") ?? "";
+    const found = Array.from(dropIn.matchAll(/^ReadWritePaths=(.*)$/gm), ([, path]) => path);
+    deepEqual(found, writes, config);
+    const [told = ""] = /^ *tell_mail_hosts .*$/m.exec(text) ?? [];
+    doesNotMatch(told, /\/srv/);
+    // Nobody is told to take out what the list has besides.
+    if (args.length === 1) doesNotMatch(/^ *tell_missing.*$/m.exec(text)?.[0] ?? "", / to: /);
+  }
+  const alone = await kept(["push"], `domain: ${NAME}\npush: {to: [/srv/in/]}\n`);
+  match(alone.stderr, /^ERROR: certsync setup push is for a mail host, not "\/srv\/in\/"\nhint: /);
+});
+
+Deno.test("what is one machine already stays as it is: setup local keeps its staging, setup deploy takes it from nobody", async () => {
+  const config = `domain: ${NAME}\npush: {to: /home/certsync/incoming/}\n`;
+  const { text = "", fed } = await kept(["local"], config);
+  doesNotMatch(text, /^ *tell_missing \S/m);
+  match(text, /^staging=\/home\/certsync\/incoming$/m);
+  equal(fed?.("drop_in mailcow-cert-push.service")?.includes("=/home/certsync/incoming"), true);
+  const { code, stderr } = await kept(["deploy"], config);
+  equal(code, 2);
+  match(
+    stderr,
+    /^ERROR: certsync setup deploy is for what another host pushes: .*\/incoming"\nhint: /,
+  );
+  match(stderr, /hint: certsync setup local .*push\.to in the config file$/m);
+});
+
 Deno.test("a source that the unit of push could not see is refused", async () => {
   await using dir = await tempDir();
   for (const line of ["live: /tmp/le/live", "live: /var/tmp/live", "source: /tmp/npm-5"]) {
@@ -73,12 +122,58 @@ Deno.test("a source that the unit of push could not see is refused", async () =>
       );
     }
   }
-  const script = await setup(PUSH);
   await Deno.mkdir(`${dir.path}/live`);
-  const said = await script.call(
-    `(watch_source x.path ${dir.path}/live) 2>&1 || echo "code $?"`,
-  );
-  match(said, /^ERROR: push cannot read what lies in .*\nhint: .*\ncode 1$/m);
+  for (const args of [PUSH, LOCAL]) {
+    const script = await setup(args);
+    for (const call of ["watch_source x.path", "see_source"]) {
+      const said = await script.call(`(${call} ${dir.path}/live) 2>&1 || echo "code $?"`);
+      match(said, /^ERROR: push cannot read what lies in .*\nhint: .*\ncode 1$/m);
+    }
+    // Before anything is made, and where there is no path unit too.
+    for (const text of [script.text, (await setup([...args, "--timers-only"])).text]) {
+      const main = text.slice(text.indexOf("\nmain() {\n"));
+      const [seen, made] = [main.indexOf("\n    see_source /"), main.indexOf("\n    directory ")];
+      ok(seen !== -1 && seen < made, main);
+    }
+  }
+});
+
+Deno.test("what the services could not see of their own places is refused", async () => {
+  await using dir = await tempDir();
+  const file = `${dir.path}/config.yaml`;
+  const cases: [args: string[], config: string][] = [
+    [[...LOCAL, "--mailcow", "/tmp/mailcow"], ""],
+    [["deploy", "--mailcow", "/var/tmp/mailcow"], ""],
+    [LOCAL, "push: {state: /tmp/state}\n"],
+    [PUSH, "push: {state: /tmp/state}\n"],
+    [["deploy"], "deploy: {staging: /tmp/incoming}\n"],
+    [LOCAL, "deploy: {state: /var/tmp/state}\n"],
+    [["push"], `domain: ${NAME}\npush: {to: ["a@b.example:/in/", /tmp/in/]}\n`],
+  ];
+  for (const [args, config] of cases) {
+    await Deno.writeTextFile(file, config);
+    const { code, stdout, stderr } = await certsync(["setup", ...args, "--config", file]);
+    deepEqual([code, stdout], [2, ""], config);
+    match(
+      stderr,
+      /^ERROR: the units cannot see what lies in "\/(var\/)?tmp\/\S+"\nhint: they have/,
+    );
+  }
+});
+
+Deno.test("where a link or a file lies in a directory's place, setup says so, and the way out is one", async () => {
+  await using dir = await tempDir();
+  const { call } = await setup(LOCAL);
+  const place = `${dir.path}/state`;
+  const make = `(directory 700 root:root ${place}) 2>&1 || echo "code $?"`;
+  for (const arrange of [`ln -s ${dir.path} ${place}`, `ln -s /nowhere ${place}`, `: >${place}`]) {
+    await call(arrange);
+    const said = await call(make);
+    match(said, /^ERROR: a directory of its own belongs here, .*state\nhint: .*\ncode 1\n$/);
+    await call(/run this again: (mv .*?);/.exec(said)?.[1] ?? "false");
+    match(await call(make), /^setup: created: .*state\/\n$/);
+    await call(`rm -r ${place} ${place}.old`);
+  }
 });
 
 /** Runs lines of shell with the functions of a script, on a host whose directories are below `root`. */
@@ -87,6 +182,22 @@ function onHost(root: string, text: string, lines: string): Promise<string> {
     .replaceAll(/\/(etc|run|usr\/lib)\/systemd\/system/g, `${root}/$1`);
   return run(need("dash"), ["-s"], { stdin: `${functions}\n${lines}\n` });
 }
+
+Deno.test("what changes of a path unit is counted, so that it is started anew", async () => {
+  await using dir = await tempDir("/var/lib");
+  const { text } = await setup(LOCAL);
+  await Deno.mkdir(`${dir.path}/etc`);
+  await Deno.writeTextFile(`${dir.path}/etc/x.path`, "[Path]\nPathChanged=/standard\n");
+  const said = await onHost(
+    dir.path,
+    text,
+    `watch_staging x.path /srv/in; echo "changes $changes"
+    watch_staging x.path /srv/in; echo "changes $changes"
+    watch_source x.path /srv/le/live; echo "changes $changes"`,
+  );
+  // The directory and the file; nothing; the file.
+  deepEqual(said.match(/^changes \d+$/gm), ["changes 2", "changes 2", "changes 3"]);
+});
 
 /** What the path unit is told to watch by its drop-in; null without one. */
 async function watched(lives: string[], directories: string[]): Promise<string[] | null> {
@@ -112,6 +223,11 @@ async function watched(lives: string[], directories: string[]): Promise<string[]
 Deno.test("what is watched is renewal/ beside live/, and each directory that was uploaded", async () => {
   const tree = ["/le/live/npm-5", "/le/renewal"];
   deepEqual(await watched(["/le/live"], tree), ["/le/renewal"]);
+  // A certificate's own directory is where the source is one: as status has it.
+  deepEqual(await watched(["/le/live/npm-5"], [...tree, "/le/live/npm-5/fullchain.pem"]), [
+    "/le/renewal",
+  ]);
+  deepEqual(await watched(["/own"], ["/own/fullchain.pem"]), ["/own"]);
   // Made later, it is watched all the same.
   deepEqual(await watched(["/le/live"], []), ["/le/renewal"]);
   deepEqual(

@@ -61,6 +61,10 @@ put() {
 directory() {
     did=unchanged
     if [ ! -d "$3" ] || [ -L "$3" ]; then
+        if [ -e "$3" ] || [ -L "$3" ]; then
+            fail "a directory of its own belongs here, and no link or file: $3" \
+                "move it away, and run this again: mv $3 $3.old; what is to lie elsewhere can be mounted here"
+        fi
         mkdir -m 700 "$3"
         did=created
     fi
@@ -175,28 +179,41 @@ watch() {
     file=/etc/systemd/system/$1
     [ -e "$file" ] || file=/usr/lib/systemd/system/$1
     sed -n 's/^PathChanged=//p' "$file" >"$work/standard"
+    # No pipe: what is counted behind one is lost.
     if grep -Fqvx -f "$work/standard" "$work/places"; then
         {
             printf '%s\n' '# What is watched on this host.' '[Path]' PathChanged=
             sed 's/%/%%/g; s/^/PathChanged=/' "$work/places"
-        } | drop_in "$1"
+        } >"$work/watching"
+        drop_in "$1" <"$work/watching"
     else
         drop_in "$1" </dev/null
     fi
 }
 
-# watch_source PATH-UNIT LIVE...: watches what certbot writes beside each of them at a renewal; where
-# there are uploaded certificates, which are written in place, the directory of each.
-watch_source() {
-    path_unit=$1
-    shift
+# see_source LIVE...: they must be where push's unit sees them too.
+see_source() {
     for live in "$@"; do
         real=$(readlink -f "$live") || real=$live
         case $real in /tmp/* | /var/tmp/*)
             fail "push cannot read what lies in $real: its unit has a /tmp of its own" 'move it elsewhere'
             ;;
         esac
-        if [ -d "$real" ] && [ ! -d "$real/../renewal" ]; then
+    done
+}
+
+# watch_source PATH-UNIT LIVE...: watches what certbot writes beside each of them at a renewal; where
+# there are uploaded certificates, which are written in place, the directory of each. One that is a
+# certificate's own is watched as the one above it.
+watch_source() {
+    path_unit=$1
+    shift
+    see_source "$@"
+    for live in "$@"; do
+        real=$(readlink -f "$live") || real=$live
+        if [ -d "$real/../../renewal" ] && [ -e "$real/fullchain.pem" ]; then
+            printf '%s\n' "${real%/*/*}/renewal"
+        elif [ -d "$real" ] && [ ! -d "$real/../renewal" ]; then
             find "$real" -maxdepth 1 -type d \( -path "$real" -o -name 'npm-*' \)
         else
             printf '%s\n' "${real%/*}/renewal"
@@ -206,7 +223,10 @@ watch_source() {
 }
 
 # watch_staging PATH-UNIT STAGING: watches where push delivers.
-watch_staging() { printf '%s\n' "$2" | watch "$1"; }
+watch_staging() {
+    printf '%s\n' "$2" >"$work/watched"
+    watch "$1" <"$work/watched"
+}
 
 # start_timer TIMER: enables and starts it, and lets it wait for its next hour. What is over, the minutes
 # after a boot or an hour that it missed in an earlier life, would start its service at once.
@@ -280,9 +300,11 @@ find_certificates() {
     code=0
     "$certsync" find-npm-dir --config "$file" "$@" >/dev/null 2>"$work/why" || code=$?
     grep '^WARNING: ' "$work/why" >&2 || :
-    [ "$code" = 0 ] ||
-        todo "$(sed -n 's/^ERROR: //p' "$work/why"); say where this host sees NPM's certificates:" \
-            "$file: push.live"
+    [ "$code" != 0 ] || return 0
+    why=$(sed -n 's/^ERROR: //p' "$work/why")
+    cure="say where this host sees NPM's certificates"
+    case $why in 'no certificate for '*) cure="have NPM make one, or $cure" ;; esac
+    todo "$why; $cure, and run this again, which has it watched:" "$file: push.live"
 }
 
 # look_at_mailcow ROLE DIR: whether it is there, and leaves the certificate to certsync.

@@ -13,25 +13,25 @@ import {
   STANDARD_KNOWN_HOSTS,
 } from "../config/standard.ts";
 import { type ConfigFile, STANDARD_FILE } from "../config/config_file.ts";
-import type { TargetEntry } from "../config/schema.ts";
+import { isOneMachine } from "../config/one_machine.ts";
 import { quote, UsageFailure } from "../failure.ts";
 import { isMissing } from "../files/read_file.ts";
 import { parseFurtherName } from "../values/host_name.ts";
 import type { PushTarget } from "../values/push_target.ts";
+import { missingLines } from "./missing.ts";
 import { checkPaths } from "./paths.ts";
 import { type SourceSetup, sourceSetup } from "./source.ts";
+import { type AuthorizedKey, parseAuthorizedKey, parseHostKey } from "./ssh_public_key.ts";
 import {
-  type AuthorizedKey,
-  type HostKey,
-  parseAuthorizedKey,
-  parseHostKey,
-} from "./ssh_public_key.ts";
+  localWrites,
+  type NamedHostKey,
+  nameHostKey,
+  type RemoteEntry,
+  targetsText,
+} from "./targets.ts";
 
 export type SetupConfig = PushSetup | DeploySetup | LocalSetup | MonitorSetup;
 export type Role = SetupConfig["role"];
-
-/** On another host. */
-type RemoteEntry = Extract<TargetEntry, { kind: "ssh" }>;
 
 interface CommonSetup {
   /** The config file; the units name it where it is not the standard one. */
@@ -50,13 +50,16 @@ interface Watching {
 export interface PushSetup extends CommonSetup, SourceSetup, Watching {
   readonly role: "push";
   readonly domain: string;
+  /** All of them, and those on other hosts. */
+  readonly targets: readonly PushTarget[];
   readonly to: readonly RemoteEntry[];
+  /** Where push must be let write, as ReadWritePaths= has it. */
+  readonly writes: readonly string[];
   readonly port: number;
   readonly identity: string;
   readonly knownHosts: string;
   readonly state: string;
-  /** The mail host's ssh key, and by what name push knows it. */
-  readonly hostKey: { readonly name: string; readonly key: HostKey } | null;
+  readonly hostKey: NamedHostKey | null;
 }
 
 export interface DeploySetup extends CommonSetup, Watching {
@@ -77,6 +80,8 @@ export interface LocalSetup extends CommonSetup, SourceSetup, Watching {
   readonly domain: string;
   readonly mailcow: string;
   readonly staging: string;
+  /** Where else push must be let write, as ReadWritePaths= has it. */
+  readonly writes: readonly string[];
   readonly pushState: string;
   readonly deployState: string;
 }
@@ -159,14 +164,14 @@ function pushSetup(config: ConfigFile, flags: Flags, volumes: readonly string[])
         `--to certsync@mail.example.org:${STAGING}/`,
     });
   }
-  const local = to.find(({ kind }) => kind === "local");
-  if (local !== undefined) {
-    throw new UsageFailure(`certsync setup push is for a mail host, not ${quote(local.text)}`, {
+  const remote = to.filter((target) => target.kind === "ssh");
+  if (remote.length === 0) {
+    const texts = to.map(({ text }) => quote(text)).join(", ");
+    throw new UsageFailure(`certsync setup push is for a mail host, not ${texts}`, {
       hint:
         `where NPM and mailcow are on this one machine: certsync setup local --domain ${domain}`,
     });
   }
-  const remote = to.filter((target) => target.kind === "ssh");
   const port = push.port ?? 22;
   const identity = push.identity ?? "/root/.ssh/mailcow_certsync";
   const text = flags.value("host-key");
@@ -186,7 +191,10 @@ function pushSetup(config: ConfigFile, flags: Flags, volumes: readonly string[])
     timersOnly: flags.has("timers-only"),
     domain,
     also,
+    targets: to,
     to: remote,
+    // A config file that is kept goes on to be what push does.
+    writes: localWrites([...push.to ?? [], ...to]),
     port,
     identity,
     knownHosts: push.known_hosts ?? STANDARD_KNOWN_HOSTS,
@@ -195,38 +203,6 @@ function pushSetup(config: ConfigFile, flags: Flags, volumes: readonly string[])
       ? null
       : nameHostKey(parseHostKey(text, "--host-key"), remote, port),
   };
-}
-
-/** One target, or a list of them as YAML has it. */
-function targetsText(to: readonly PushTarget[]): string {
-  const texts = to.map(({ text }) => text);
-  if (texts.length < 2) return texts.join();
-  return `[${texts.map((text) => JSON.stringify(text)).join(", ")}]`;
-}
-
-/** As known_hosts names a host: in brackets where the port is not ssh's own. */
-export function knownHostName(host: string, port: number): string {
-  return port === 22 ? host : `[${host}]:${port}`;
-}
-
-function nameHostKey(
-  key: HostKey,
-  to: readonly RemoteEntry[],
-  standardPort: number,
-): PushSetup["hostKey"] {
-  const names = [
-    ...new Set(to.map(({ host, port }) => knownHostName(host, port ?? standardPort))),
-  ];
-  const named = key.names.length === 0 && names.length === 1
-    ? names[0]
-    : names.find((name) => key.names.includes(name));
-  if (named !== undefined) return { name: named, key };
-  throw new UsageFailure(
-    key.names.length === 0
-      ? "--host-key does not tell which of the targets' hosts it is of"
-      : `--host-key is of ${quote(key.names.join(","))}, which is no target's host`,
-    { hint: `put the name that push uses before the key: ${names.join(" or ")}` },
-  );
 }
 
 function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
@@ -238,6 +214,17 @@ function deploySetup(config: ConfigFile, flags: Flags): DeploySetup {
     });
   }
   const staging = resolve(deploy.staging ?? STAGING);
+  if (isOneMachine(config)) {
+    throw new UsageFailure(
+      `certsync setup deploy is for what another host pushes: push on this machine writes to ${
+        quote(staging)
+      }`,
+      {
+        hint: "certsync setup local is for both on one machine; or first take that directory out " +
+          "of push.to in the config file",
+      },
+    );
+  }
   const authorizedKeys = lines.map((line) => parseAuthorizedKey(line, "--authorized-key", staging));
   const mailcow = mailcowDirectory(config, flags);
   const elsewhere = authorizedKeys.find(({ directory }) => resolve(directory) !== staging);
@@ -284,16 +271,19 @@ function localSetup(config: ConfigFile, flags: Flags, volumes: readonly string[]
   }
   const also = setupNames(config, flags, domain);
   const mailcow = mailcowDirectory(config, flags);
-  const staging = resolve(deploy.staging ?? LOCAL_STAGING);
+  const isAlready = isOneMachine(config);
+  const found = deploy.staging ?? (isAlready ? STAGING : undefined);
+  const staging = resolve(found ?? LOCAL_STAGING);
+  const to = push.to && targetsText(push.to);
   const { lines, ...source } = sourceSetup(config, volumes);
   return {
     role: "local",
     file: configPath(flags),
     missing: missingLines(config, { domain, also }, {
-      push: [["to", `${staging}/`, push.to && targetsText(push.to)], ...lines],
+      push: [["to", isAlready && to ? to : `${staging}/`, to], ...lines],
       deploy: [
         ["mailcow", mailcow, deploy.mailcow ?? MAILCOW],
-        ["staging", staging, deploy.staging],
+        ["staging", staging, found],
       ],
     }),
     ...source,
@@ -302,6 +292,7 @@ function localSetup(config: ConfigFile, flags: Flags, volumes: readonly string[]
     also,
     mailcow,
     staging,
+    writes: localWrites(push.to ?? [], staging),
     pushState: push.state ?? PUSH_STATE,
     deployState: deploy.state ?? DEPLOY_STATE,
   };
@@ -321,28 +312,4 @@ function monitorSetup(config: ConfigFile, flags: Flags): MonitorSetup {
 
 function configPath(flags: Flags): string {
   return resolve(flags.value("config") ?? STANDARD_FILE);
-}
-
-export type Setting = readonly [key: string, wanted: string, found: string | undefined];
-
-/** Of each section what is wanted, and what the file has. */
-function missingLines(
-  found: ConfigFile,
-  { domain, also }: { readonly domain: string | null; readonly also: readonly string[] },
-  sections: Readonly<Record<string, readonly Setting[]>>,
-): string[] {
-  return [
-    ...(domain === null || domain === found.domain ? [] : [`domain: ${domain}`]),
-    ...(also.length === (found.also ?? []).length ? [] : [alsoLine(also)]),
-    ...Object.entries(sections).flatMap(([section, settings]) => {
-      const lines = settings.filter(([, wanted, found]) => wanted !== found)
-        .map(([key, wanted]) => `  ${key}: ${wanted}`);
-      return lines.length === 0 ? [] : [`${section}:`, ...lines];
-    }),
-  ];
-}
-
-/** As the file has it. */
-export function alsoLine(also: readonly string[]): string {
-  return `also: [${also.join(", ")}]`;
 }

@@ -6,6 +6,7 @@ main() {
     need_certsync
     need rsync rsync
     need openssl openssl
+    see_source "$push_live"
     find_sandbox
 
     directory 755 root:root /etc/certsync

@@ -8,12 +8,16 @@ const PLAIN_PATH = /^\/[A-Za-z0-9._/+@-]*$/;
 
 /** Throws a UsageFailure. */
 export function checkPaths(config: SetupConfig): void {
-  const hidden = "live" in config
-    ? config.live.find((path) => /^\/(var\/)?tmp(\/|$)/.test(path))
-    : undefined;
+  const hidden = "live" in config ? config.live.find((path) => isTemporary(path)) : undefined;
   if (hidden !== undefined) {
     throw new UsageFailure(`push cannot read what lies in ${quote(hidden)}`, {
       hint: "its unit has a /tmp and a /var/tmp of its own: have the certificates lie elsewhere",
+    });
+  }
+  const unseen = seenBy(config).find((path) => isTemporary(path));
+  if (unseen !== undefined) {
+    throw new UsageFailure(`the units cannot see what lies in ${quote(unseen)}`, {
+      hint: "they have a /tmp and a /var/tmp of their own: name another place",
     });
   }
   const strange = pathsOf(config).find((path) => !PLAIN_PATH.test(path));
@@ -23,18 +27,38 @@ export function checkPaths(config: SetupConfig): void {
   });
 }
 
+function isTemporary(path: string): boolean {
+  return /^\/(var\/)?tmp(\/|$)/.test(path);
+}
+
+/** What the services work on, besides what push reads. */
+function seenBy(config: SetupConfig): readonly string[] {
+  switch (config.role) {
+    case "push":
+      return [config.state, ...config.writes.map((path) => path.slice(1))];
+    case "deploy":
+      return [config.mailcow, config.staging, config.state];
+    case "local":
+      return [config.mailcow, config.staging, config.pushState, config.deployState];
+    case "monitor":
+      return [];
+  }
+}
+
 function pathsOf(config: SetupConfig): readonly string[] {
   switch (config.role) {
     case "push": {
       const directories = config.to.map(({ directory }) => directory);
-      const { file, identity, knownHosts, state, live } = config;
-      return [file, identity, knownHosts, state, ...live, ...directories];
+      const { file, identity, knownHosts, state, live, writes } = config;
+      const local = writes.map((path) => path.slice(1));
+      return [file, identity, knownHosts, state, ...live, ...directories, ...local];
     }
     case "deploy":
       return [config.file, config.mailcow, config.staging, config.state];
     case "local": {
-      const { file, mailcow, staging, pushState, deployState, live } = config;
-      return [file, mailcow, staging, pushState, deployState, ...live];
+      const { file, mailcow, staging, pushState, deployState, live, writes } = config;
+      const local = writes.map((path) => path.slice(1));
+      return [file, mailcow, staging, pushState, deployState, ...live, ...local];
     }
     case "monitor":
       return [config.file];

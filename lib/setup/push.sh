@@ -89,6 +89,7 @@ main() {
     need openssl openssl
     need ssh openssh-client
     need ssh-keygen openssh-client
+    see_source "$push_live"
     find_sandbox
 
     directory 755 root:root /etc/certsync

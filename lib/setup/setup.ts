@@ -13,9 +13,7 @@ import { commentedExampleOf, meaningOf } from "../config/example.ts";
 import type { Key } from "../config/reader.ts";
 import { schema } from "../config/schema.ts";
 import {
-  alsoLine,
   type DeploySetup,
-  knownHostName,
   type LocalSetup,
   type PushSetup,
   type Role,
@@ -24,7 +22,9 @@ import {
 } from "./config.ts";
 import { findVolumes, liveList } from "../programs/npm_container.ts";
 import type { RunContext } from "../run_context.ts";
+import { alsoLine } from "./missing.ts";
 import { keptLines } from "./ssh_public_key.ts";
+import { knownHostName } from "./targets.ts";
 
 /** What certsync setup prints. */
 export async function setUp(flags: Flags, context: RunContext): Promise<string> {
@@ -143,8 +143,8 @@ function valuesOf(config: SetupConfig): Values {
 }
 
 function pushValues(config: PushSetup): Values {
-  const { domain, also, to, port, identity, knownHosts, state, hostKey } = config;
-  const targets = to.map(({ text }) => text);
+  const { domain, also, to, port, identity, knownHosts, state, hostKey, writes } = config;
+  const targets = config.targets.map(({ text }) => text);
   const items = targets.map(yaml);
   return {
     title: `Makes this host push the certificate of ${domain} to ${targets.join(" and ")}.`,
@@ -168,7 +168,7 @@ function pushValues(config: PushSetup): Values {
       yaml_port: setting("port", String(port), "22"),
       yaml_state: setting("state", state, PUSH_STATE),
       yaml_live: yamlLive(config),
-      push_drop_in: pushDropIn(config, state),
+      push_drop_in: pushDropIn(config, state, writes),
     },
   };
 }
@@ -199,7 +199,7 @@ function deployValues(config: DeploySetup): Values {
 }
 
 function localValues(config: LocalSetup): Values {
-  const { domain, also, mailcow, staging, pushState, deployState } = config;
+  const { domain, also, mailcow, staging, writes, pushState, deployState } = config;
   return {
     title: `Makes this machine carry the certificate of ${domain} to the mailcow in ${mailcow}.`,
     settings: {
@@ -213,7 +213,7 @@ function localValues(config: LocalSetup): Values {
       yaml_mailcow: setting("mailcow", mailcow, MAILCOW),
       yaml_push_state: setting("state", pushState, PUSH_STATE),
       yaml_deploy_state: setting("state", deployState, DEPLOY_STATE),
-      push_drop_in: pushDropIn(config, pushState, [staging]),
+      push_drop_in: pushDropIn(config, pushState, [staging, ...writes]),
       deploy_drop_in: deployDropIn(config, mailcow, deployState),
     },
   };
@@ -227,6 +227,7 @@ function pathUnits(config: SetupConfig): Values["lists"] {
   const one = (unit: string) => units.filter((name) => name.includes(unit));
   return {
     path_units: timersOnly ? [] : units,
+    push_live: "live" in config ? config.live : [],
     push_path_unit: timersOnly ? [] : one("push"),
     push_path_unused: timersOnly ? one("push") : [],
     push_watch: timersOnly || !("live" in config) ? [] : [...one("push"), ...config.live],

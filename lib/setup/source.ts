@@ -4,7 +4,7 @@ import type { ConfigFile } from "../config/config_file.ts";
 import { standardLiveDirectories } from "../config/standard.ts";
 import { isMissing } from "../files/read_file.ts";
 import { liveList } from "../programs/npm_container.ts";
-import type { Setting } from "./config.ts";
+import type { Setting } from "./missing.ts";
 
 export interface SourceSetup {
   /** Where push looks, and what is watched. */
