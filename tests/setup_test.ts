@@ -13,7 +13,7 @@ import { parseServerCommand } from "../lib/programs/rsync.ts";
 import { certsync } from "./kit/certsync.ts";
 import { need } from "./kit/programs.ts";
 import { run, tryRun } from "./kit/run.ts";
-import { setup } from "./kit/setup_script.ts";
+import { setup, type SetupScript } from "./kit/setup_script.ts";
 import { overSsh } from "./kit/ssh_target.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 
@@ -46,7 +46,7 @@ async function withConfig<T>(text: string, use: (args: string[], path: string) =
 }
 
 /** Every kind of script, as far as they differ. */
-async function allScripts() {
+async function allScripts(print: (args: string[]) => Promise<SetupScript> = setup) {
   await using mailcow = await tempDir();
   await Deno.writeTextFile(`${mailcow.path}/mailcow.conf`, "");
   const config = `domain: mail.example.org
@@ -55,23 +55,33 @@ deploy: {state: /data/deploy, mailcow: /srv/mailcow}
 `;
   const onMailHost = await withConfig(
     `deploy: {mailcow: ${mailcow.path}}\n`,
-    (file) => setup(["monitor", ...file]),
+    (file) => print(["monitor", ...file]),
   );
   const others = await withConfig(config, (file) =>
     Promise.all([
-      setup(PUSH),
-      setup([...PUSH, "--host-key", KEY, "--also", "shop.example.net"]),
-      setup(["push", ...file]),
-      setup(DEPLOY),
-      setup([...DEPLOY, "--authorized-key", LINE, "--mailcow", "/srv/mail-cow"]),
-      setup([...DEPLOY, ...file]),
-      setup(["monitor", "--domain", "mail.example.org", ...file]),
-      setup(["local", "--domain", "mail.example.org"]),
-      setup(["local", "--timers-only", ...file]),
-      setup([...PUSH, "--timers-only"]),
+      print(PUSH),
+      print([...PUSH, "--host-key", KEY, "--also", "shop.example.net"]),
+      print(["push", ...file]),
+      print(DEPLOY),
+      print([...DEPLOY, "--authorized-key", LINE, "--mailcow", "/srv/mail-cow"]),
+      print([...DEPLOY, ...file]),
+      print(["monitor", "--domain", "mail.example.org", ...file]),
+      print(["local", "--domain", "mail.example.org"]),
+      print(["local", "--timers-only", ...file]),
+      print([...PUSH, "--timers-only"]),
     ]));
   return [...others, onMailHost];
 }
+
+Deno.test("the binary prints every kind of script as its sources have it", async () => {
+  const scripts = await allScripts(async (args) => {
+    const script = await setup(args);
+    const { code, stdout, stderr } = await certsync(["setup", ...args]);
+    deepEqual([code, stdout, stderr], [0, script.text, ""], args.join(" "));
+    return script;
+  });
+  equal(scripts.length, 11);
+});
 
 Deno.test("shellcheck finds nothing in the scripts, and dash takes them", async () => {
   await using dir = await tempDir();

@@ -8,6 +8,7 @@ import { Failure } from "../../lib/failure.ts";
 import { pushCommand } from "../../lib/push/push.ts";
 import type { RunContext } from "../../lib/run_context.ts";
 import type { VerifyReport } from "../../lib/verify/report.ts";
+import { setUp } from "../../lib/setup/setup.ts";
 import { verifyCommand } from "../../lib/verify/verify.ts";
 import { WITHOUT_DNS } from "./certsync.ts";
 import { runContext } from "./run_context.ts";
@@ -48,6 +49,12 @@ export async function certsyncHere(argv: readonly string[], bin?: string): Promi
   }
 }
 
+/** What `certsync setup …` prints. */
+export async function setupHere(argv: readonly string[], bin?: string): Promise<string> {
+  const { flags } = lineOf(["setup", ...argv]);
+  return await setUp(flags, context(bin)) + "\n";
+}
+
 function context(bin: string | undefined): RunContext {
   return runContext({ bin: [bin, WITHOUT_DNS].filter(Boolean).join(":") });
 }
@@ -57,11 +64,14 @@ async function run<Config, Report>(
   argv: readonly string[],
   context: RunContext,
 ): Promise<Report> {
+  const { flags } = lineOf(argv);
+  const file = await readConfigFile(flags.value("config"));
+  return await command.run(command.config(file, flags), context);
+}
+
+function lineOf(argv: readonly string[]): { flags: Flags } {
   const line = readCommandLine(argv);
   if (line.kind === "misuse") throw line.why;
   if (line.kind !== "run") throw new TypeError(`nothing to run: ${argv.join(" ")}`);
-  return await command.run(
-    command.config(await readConfigFile(line.flags.value("config")), line.flags),
-    context,
-  );
+  return line;
 }
