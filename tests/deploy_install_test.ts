@@ -1,4 +1,4 @@
-// What is put where, kept and written down before services are told: real files, no process but openssl.
+// What is put where, what is kept, and what goes back: real files, no service, no process but openssl.
 
 import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { type Pair, parsePair } from "../lib/certificate/pair.ts";
@@ -7,6 +7,8 @@ import { readMailcow, serviceNames } from "../lib/chain/mailcow.ts";
 import type { DeployConfig } from "../lib/config/deploy_config.ts";
 import type { DeployFacts } from "../lib/deploy/facts.ts";
 import { installEverything } from "../lib/deploy/install_everything.ts";
+import { planReturns } from "../lib/deploy/fall.ts";
+import { writeLoaded } from "../lib/deploy/memory.ts";
 import type { NamePlan } from "../lib/deploy/name_plan.ts";
 import {
   preparePrevious,
@@ -15,6 +17,8 @@ import {
   readPrevious,
   readPreviousOfName,
 } from "../lib/deploy/previous.ts";
+import type { Check, ServiceOutcome } from "../lib/deploy/wire.ts";
+import { parseEndpoint } from "../lib/values/endpoint_url.ts";
 import { authority, type Leaf } from "./kit/authority.ts";
 import { mailcowTree } from "./kit/mailcow_tree.ts";
 import { runContext } from "./kit/run_context.ts";
@@ -99,7 +103,18 @@ async function scene(lying: Pick<Leaf, "fullchainPem" | "keyPem"> = top) {
 
 Deno.test("what is replaced is kept, each owner's for itself, and what was loaded is forgotten", async () => {
   await using all = await scene();
-  const { installed, failures, hindered } = await all.install(all.facts([SHOP, CLUB]));
+  const [loaded, byTop, asEver] = [
+    new Map([["nginx-mailcow", top.fingerprint] as const]),
+    "www.a",
+    "b",
+  ];
+  const loadedFor = new Map([SHOP, CLUB, byTop, asEver].map((name) => [name, loaded] as const));
+  writeLoaded(all.state, { loaded, loadedFor });
+  const found = all.facts([SHOP, CLUB]);
+  const served = { ...found.further[0], name: byTop, directory: null, deed: "none" } as NamePlan;
+  const other = { ...served, name: asEver, directory: "/ssl/b" };
+  const further = [...found.further, served, other];
+  const { installed, failures, hindered } = await all.install({ ...found, further });
   equal(installed.length, 4);
   deepEqual([failures.size, hindered], [0, null]);
   equal(readPrevious(all.state)?.leaf.fingerprint, top.fingerprint);
@@ -107,6 +122,9 @@ Deno.test("what is replaced is kept, each owner's for itself, and what was loade
     equal(readPreviousOfName(all.state, name)?.leaf.fingerprint, both.fingerprint);
   }
   equal(await Deno.readTextFile(`${all.state}/answered`), "imaps://h:993 (no SNI)\n");
+  // What stays as it was is served as it was.
+  const memory = readMemory(all.state);
+  deepEqual([memory.loaded.size, [...memory.loadedFor.keys()]], [0, [asEver]]);
 });
 
 Deno.test("where the top level cannot be written, further names get theirs if services could start with what lies there", async () => {
@@ -156,4 +174,36 @@ Deno.test("a pair that cannot be kept for one name is replaced for none that sha
   deepEqual([[...failures.keys()], installed], [[SHOP, CLUB], []]);
   match(failures.get(SHOP)?.message ?? "", /certsync did not make/);
   equal(all.lies(all.directory), both.fullchainPem);
+});
+
+Deno.test("a pair goes back to another one that was kept and is good, unless its service had served it", async () => {
+  await using all = await scene(newTop);
+  const expired = await ca.issue({ names: [NAME], notAfter: new Date(Date.now() - 60_000) });
+  const service = "dovecot-mailcow";
+  const probe = { endpoint: parseEndpoint("imaps://127.0.0.1:993", "it"), sni: NAME };
+  const check: Check = {
+    ...{ probe, served: { kind: "none", reason: "connection refused" }, verdict: "silent" },
+    ...{ right: [newTop.fingerprint], keyKind: null, answered: "now", unhelped: null },
+  };
+  const fallen: ServiceOutcome = {
+    ...{ service, action: "restarted", checks: [check], isConfirmed: false, hadItsRestart: true },
+    ...{ hasStarted: true, wasAway: true, trouble: null, obstacle: null, withheld: null },
+    warnings: [],
+  };
+  const back = async (kept: Pick<Leaf, "fullchainPem" | "keyPem">, loaded: Leaf = top) => {
+    using file = preparePrevious(pairOf(kept), previousDirectory(all.state));
+    file.putInPlace();
+    const facts = all.facts([]);
+    const memory = { ...facts.memory, loaded: new Map([[service, loaded.fingerprint] as const]) };
+    const { returns, isEverything } = await planReturns(
+      ...[[service], [fallen], { ...facts, memory }, all.state, runContext()] as const,
+    );
+    equal(isEverything, false); // one alone is to blame
+    return returns.map(({ former }) => former?.leaf.fingerprint);
+  };
+  deepEqual(await back(oldTop), [oldTop.fingerprint]);
+  deepEqual(await back(oldTop, newTop), []);
+  deepEqual(await back(newTop), []);
+  deepEqual(await back(expired), []);
+  deepEqual(await back({ fullchainPem: oldTop.fullchainPem, keyPem: top.keyPem }), []);
 });
