@@ -8,7 +8,7 @@ import type { DeployConfig } from "../lib/config/deploy_config.ts";
 import type { DeployFacts } from "../lib/deploy/facts.ts";
 import { installEverything } from "../lib/deploy/install_everything.ts";
 import { planReturns } from "../lib/deploy/fall.ts";
-import { writeLoaded } from "../lib/deploy/memory.ts";
+import { writeLoaded, writeMade } from "../lib/deploy/memory.ts";
 import type { NamePlan } from "../lib/deploy/name_plan.ts";
 import {
   preparePrevious,
@@ -25,14 +25,16 @@ import { runContext } from "./kit/run_context.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 
 const NAME = "mail.example.org", SHOP = "shop.example.com", CLUB = "club.example.net";
+const DOVECOT = "dovecot-mailcow";
 const ca = await authority();
 Deno.test.afterAll(async () => await ca[Symbol.asyncDispose]());
-const [top, newTop, oldTop, both, newBoth] = await Promise.all([
+const [top, newTop, oldTop, both, newBoth, expired] = await Promise.all([
   ca.issue({ names: [NAME] }),
   ca.issue({ names: [NAME] }),
   ca.issue({ names: [NAME] }),
   ca.issue({ names: [SHOP, CLUB] }),
   ca.issue({ names: [SHOP, CLUB] }),
+  ca.issue({ names: [NAME], notAfter: new Date(Date.now() - 60_000) }),
 ]);
 
 function pairOf({ fullchainPem, keyPem }: Pick<Leaf, "fullchainPem" | "keyPem">): Pair {
@@ -176,27 +178,29 @@ Deno.test("a pair that cannot be kept for one name is replaced for none that sha
   equal(all.lies(all.directory), both.fullchainPem);
 });
 
-Deno.test("a pair goes back to another one that was kept and is good, unless its service had served it", async () => {
-  await using all = await scene(newTop);
-  const expired = await ca.issue({ names: [NAME], notAfter: new Date(Date.now() - 60_000) });
-  const service = "dovecot-mailcow";
-  const probe = { endpoint: parseEndpoint("imaps://127.0.0.1:993", "it"), sni: NAME };
+/** Dovecot gives no certificate to who asks for the name, although it was restarted. */
+function fallenFor(sni: string): ServiceOutcome {
+  const probe = { endpoint: parseEndpoint("imaps://127.0.0.1:993", "it"), sni };
   const check: Check = {
     ...{ probe, served: { kind: "none", reason: "connection refused" }, verdict: "silent" },
-    ...{ right: [newTop.fingerprint], keyKind: null, answered: "now", unhelped: null },
+    ...{ right: [], keyKind: null, answered: "now", unhelped: null },
   };
-  const fallen: ServiceOutcome = {
-    ...{ service, action: "restarted", checks: [check], isConfirmed: false, hadItsRestart: true },
-    ...{ hasStarted: true, wasAway: true, trouble: null, obstacle: null, withheld: null },
-    warnings: [],
+  return {
+    ...{ service: DOVECOT, action: "restarted", checks: [check], isConfirmed: false },
+    ...{ hadItsRestart: true, hasStarted: true, wasAway: true, warnings: [] },
+    ...{ trouble: null, obstacle: null, withheld: null },
   };
+}
+
+Deno.test("a pair goes back to another one that was kept and is good, unless its service had served it", async () => {
+  await using all = await scene(newTop);
   const back = async (kept: Pick<Leaf, "fullchainPem" | "keyPem">, loaded: Leaf = top) => {
     using file = preparePrevious(pairOf(kept), previousDirectory(all.state));
     file.putInPlace();
     const facts = all.facts([]);
-    const memory = { ...facts.memory, loaded: new Map([[service, loaded.fingerprint] as const]) };
+    const memory = { ...facts.memory, loaded: new Map([[DOVECOT, loaded.fingerprint] as const]) };
     const { returns, isEverything } = await planReturns(
-      ...[[service], [fallen], { ...facts, memory }, all.state, runContext()] as const,
+      ...[[DOVECOT], [fallenFor(NAME)], { ...facts, memory }, all.state, runContext()] as const,
     );
     equal(isEverything, false); // one alone is to blame
     return returns.map(({ former }) => former?.leaf.fingerprint);
@@ -206,4 +210,28 @@ Deno.test("a pair goes back to another one that was kept and is good, unless its
   deepEqual(await back(newTop), []);
   deepEqual(await back(expired), []);
   deepEqual(await back({ fullchainPem: oldTop.fullchainPem, keyPem: top.keyPem }), []);
+});
+
+Deno.test("a directory goes out of service where certsync made it and nothing was kept of it before", async () => {
+  await using all = await scene();
+  const directory = await all.mailcow.putSni(SHOP, newBoth, [SHOP]);
+  const back = async (kept: Leaf | null, more: Partial<NamePlan> = {}) => {
+    const place = previousOfName(all.state, SHOP);
+    await Deno.remove(place, { recursive: true });
+    using file = preparePrevious(pairOf(kept ?? both), place);
+    if (kept !== null) file.putInPlace();
+    const facts = all.facts([SHOP], { directory, ...more });
+    const { returns } = await planReturns(
+      ...[[DOVECOT], [fallenFor(SHOP)], facts, all.state, runContext()] as const,
+    );
+    return returns.map(({ name, former }) => [name, former?.leaf.fingerprint ?? null]);
+  };
+  deepEqual(await back(null), []); // nobody knows whose it is
+  writeMade(all.state, new Map([[SHOP, "made"]]));
+  deepEqual(await back(null), [[SHOP, null]]);
+  deepEqual(await back(null, { deed: "make" }), [[SHOP, null]]);
+  deepEqual(await back(both), [[SHOP, both.fingerprint]]);
+  deepEqual(await back(expired), []); // there was one before, though none to go back to
+  await Deno.writeTextFile(`${directory}/domains`, `${SHOP} www.${SHOP}\n`);
+  deepEqual(await back(null), []); // somebody has it served for more
 });
