@@ -218,9 +218,9 @@ export function withForesights(
   const own = report.domain === null ? undefined : foreseen.get(report.domain);
   const told = own === undefined ? report : add(report, own);
   const further = told.certificates.map((one) => {
-    const { installed, domain } = told;
+    const { installed } = told;
     const foresight = foreseen.get(one.name);
-    if (foresight === undefined || one.name === domain) return { one, more: null };
+    if (foresight === undefined) return { one, more: null };
     const { warnings, notes, ...certificate } = add(
       { ...one, installed, warnings: [], notes: [] },
       foresight,
