@@ -100,6 +100,8 @@ Deno.test("a top level that cannot go back keeps no further name from going back
     /https.*; but what was there before could not be put back: there is a directory where .*; hint: remove it/,
   );
   await host.assertInstalled(club, `${host.mailcow.ssl}/${CLUB}`);
+  // What could not give way is there still, and no service is taken for one that loaded the other.
+  equal((await host.loaded()).some((line) => line.includes(fresh.fingerprint)), false);
 
   host.docker.intercept = () => undefined;
   await Deno.remove(key);
