@@ -1,4 +1,4 @@
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, match, throws } from "node:assert/strict";
 import {
   choiceWarnings,
   chooseLineage,
@@ -7,6 +7,10 @@ import {
   namedLineage,
   tieWarnings,
 } from "../lib/chain/npm_dir.ts";
+import type { SourceConfig } from "../lib/config/push_config.ts";
+import { Failure } from "../lib/failure.ts";
+import { chooseDirectory, NoLineage } from "../lib/push/choice.ts";
+import { Passing } from "../lib/push/pair_at.ts";
 
 const NAME = "mail.example.org";
 
@@ -148,4 +152,55 @@ Deno.test("what is chosen after another, deploy takes after it: newer, or the ot
   equal(maySucceed(lineage("npm-2", { notAfter: sooner }), ending), false);
   equal(maySucceed(lineage("npm-2"), { ...served, ...expired, state: "expired" }), true);
   equal(maySucceed(lineage("npm-2"), { ...served, ...selfSigned }), true);
+});
+
+Deno.test("push reads what is named, else the best one, unless deploy would refuse that after what it has", () => {
+  const exact = lineage("npm-5", { fingerprint: "EXACT" });
+  const newer = lineage("npm-6", { ...wildcard, ...later, fingerprint: "WILD" });
+  const choose = (
+    source: SourceConfig["source"],
+    lineages: Lineage[],
+    pushed: string[] = [],
+  ) => chooseDirectory({ source, live: null, domain: NAME }, new Set(pushed), () => lineages);
+  const auto = { kind: "auto" } as const;
+  equal(choose({ kind: "directory", name: "/pair" }, []).directory, "/pair");
+  const named = choose({ kind: "lineage", name: "npm-6" }, [exact, newer]);
+  deepEqual([named.directory, named.others], ["/live/npm-6", ["/live/npm-5"]]);
+  throws(() => choose({ kind: "lineage", name: "npm-7" }, [exact]), NoLineage);
+
+  const best = choose(auto, [exact, newer], ["EXACT"]);
+  deepEqual([best.directory, best.others], ["/live/npm-5", ["/live/npm-6"]]);
+  match(best.warnings.join(), /holds a newer wildcard certificate/);
+  const kept = choose(auto, [exact, newer], ["WILD"]);
+  deepEqual([kept.directory, kept.others], ["/live/npm-6", ["/live/npm-5"]]);
+  match(
+    kept.warnings.join(),
+    /^"\/live\/npm-5" would be chosen, but is older than what was pushed /,
+  );
+  // What has expired, or is a staging one, does for nobody.
+  const bad = [lineage("npm-1", expired), lineage("npm-2", staging), lineage("npm-3")];
+  deepEqual(choose(auto, [exact, ...bad]).others, ["/live/npm-3"]);
+});
+
+Deno.test("that no certificate covers the name may pass, be hidden by what is broken, or last", () => {
+  const kindOf = (...lineages: Lineage[]) => {
+    const wanted = { source: { kind: "auto" }, live: null, domain: NAME } as const;
+    try {
+      return chooseDirectory(wanted, new Set(), () => lineages).directory;
+    } catch (error) {
+      if (error instanceof Failure) return [error.constructor, error.message] as const;
+      throw error;
+    }
+  };
+  const others = lineage("npm-1", { names: ["www.example.net"] });
+  const broken = lineage("npm-2", { state: "broken", names: [], problem: "npm-2 is odd" });
+  const none = `no certificate for "${NAME}" in the live directories`;
+  deepEqual(kindOf(others), [NoLineage, none]);
+  deepEqual(kindOf(others, broken), [Failure, `${none}; skipped: npm-2 is odd`]);
+  deepEqual(kindOf(others, { ...broken, isChanging: true }), [
+    ...[Passing, `${none}; skipped: npm-2 is odd`],
+  ]);
+  deepEqual(kindOf({ ...broken, isUnreadable: true }), [
+    ...[Failure, "source unreadable: npm-2 is odd"],
+  ]);
 });
