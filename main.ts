@@ -4,7 +4,7 @@ import { fstatSync } from "node:fs";
 import { type Flags, readCommandLine, valueIn, wantsJson } from "./lib/cli/command_line.ts";
 import { commandHelp, type CommandName, overview } from "./lib/cli/commands.ts";
 import { commandsHere, setupsHere, withNamedFile } from "./lib/config/named_file.ts";
-import { isOneMachine, ofOneMachine } from "./lib/config/one_machine.ts";
+import { hasNoOtherHost, ofOneMachine } from "./lib/config/one_machine.ts";
 import {
   isJournal,
   openTerminal,
@@ -156,7 +156,7 @@ async function report<Config, R extends Report>(
     const { configWarnings, readConfigFile } = await import("./lib/config/config_file.ts");
     exposed = configWarnings(flags.value("config"));
     const file = await readConfigFile(flags.value("config"));
-    isAlone = isOneMachine(file);
+    isAlone = hasNoOtherHost(file);
     here = commandsHere(name, file);
     config = command.config(file, flags);
     outcome = await command.run(config, makeRunContext(flags));

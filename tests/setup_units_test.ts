@@ -2,7 +2,7 @@
 
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { parse } from "@std/yaml/parse";
-import { isOneMachine, ofOneMachine } from "../lib/config/one_machine.ts";
+import { hasNoOtherHost, isOneMachine, ofOneMachine } from "../lib/config/one_machine.ts";
 import { readConfigDocument } from "../lib/config/config_file.ts";
 import { certsync } from "./kit/certsync.ts";
 import { need } from "./kit/programs.ts";
@@ -347,7 +347,18 @@ Deno.test("on one machine no report sends anybody to another host", () => {
     [file("a@b.example:/home/certsync/incoming/"), false],
     [readConfigDocument({}, CONFIG), false],
   ];
-  for (const [config, isOne] of cases) equal(isOneMachine(config), isOne);
+  for (const [config, isOne] of cases) {
+    equal(isOneMachine(config), isOne);
+    equal(hasNoOtherHost(config), isOne);
+  }
+  // Another target is another host, whose firewall is not here.
+  const both = ["/home/certsync/incoming", "a@b.example:/home/certsync/incoming/"];
+  const mixed = readConfigDocument({ push: { to: both } }, CONFIG);
+  deepEqual([isOneMachine(mixed), hasNoOtherHost(mixed)], [true, false]);
+  deepEqual(
+    ofOneMachine("name it in also on the NPM host too, and run there: certsync push --force"),
+    "run here: certsync push --force",
+  );
   deepEqual(
     ofOneMachine({
       hint: "run on the NPM host: certsync push --force",

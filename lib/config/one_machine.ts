@@ -13,6 +13,11 @@ export function isOneMachine({ push = {}, deploy = {} }: ConfigFile): boolean {
   ) ?? false;
 }
 
+/** The same, and to nobody else: there is no other host that anything could be said of. */
+export function hasNoOtherHost(file: ConfigFile): boolean {
+  return isOneMachine(file) && (file.push?.to ?? []).every(({ kind }) => kind === "local");
+}
+
 function withoutSlash(path: string): string {
   return path.replace(/(.)\/+$/, "$1");
 }
@@ -20,6 +25,8 @@ function withoutSlash(path: string): string {
 /** Pure. */
 export function ofOneMachine<Value>(value: Value): Value {
   return mapTexts(value, (text) =>
-    text.replace(/\b(?:on|to|of) the (?:NPM|mail) host\b/g, "here")
+    // One config file names for both.
+    text.replace("name it in also on the NPM host too, and run there: ", "run here: ")
+      .replace(/\b(?:on|to|of) the (?:NPM|mail) host\b/g, "here")
       .replace(/^(?:NPM|mail) host$/, "this machine"));
 }
