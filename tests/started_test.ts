@@ -300,11 +300,17 @@ Deno.test("what a unit started remembers that it was not locked in, and status s
   noteSandbox(dir.path);
   equal(await read(), "none\n");
   const duty = { role: "push", watches: null, setup: "certsync setup push | sh" } as const;
-  const [told, ...more] = sandboxPoints(duty, dir.path);
+  const [told, ...more] = sandboxPoints(duty, dir.path, []);
   deepEqual([told?.state, more], ["warning", []]);
   match(told?.mend ?? "", /nesting=1\), then: certsync setup push \| sh$/);
+  // Where setup took it off, that is no surprise; nor where nothing is remembered of a run.
+  const dropIn = `${dir.path}/certsync-setup.conf`;
+  await Deno.writeTextFile(dropIn, "[Service]\nPrivateMounts=no\n");
+  for (const state of [dir.path, null]) {
+    deepEqual(sandboxPoints(duty, state, [dropIn]).map(({ state }) => state), ["note"]);
+  }
   await Deno.remove(sandbox);
-  deepEqual(sandboxPoints(duty, dir.path), []);
+  deepEqual(sandboxPoints(duty, dir.path, [`${dir.path}/other.conf`]), []);
   // A run by hand is none that a unit locks in.
   await using scene = await makeScene({
     ca,

@@ -2,6 +2,7 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
+import { schema } from "../lib/config/schema.ts";
 import { need } from "./kit/programs.ts";
 import { tryRun } from "./kit/run.ts";
 import { tempDir } from "./kit/temp_dir.ts";
@@ -43,6 +44,13 @@ Deno.test("every unit names the man pages", () => {
   for (const name of unitFiles()) {
     match(read(name), /^Documentation=man:certsync\(1\) man:certsync\.yaml\(5\)$/m, name);
   }
+});
+
+Deno.test("the config tells after how long deploy's unit ends", () => {
+  const [, minutes = ""] =
+    /^TimeoutStartSec=(\d+)min$/m.exec(read("mailcow-cert-deploy.service")) ??
+      [];
+  match(schema.deploy.restart_timeout.help, new RegExp(`the unit ends after ${minutes} minutes`));
 });
 
 Deno.test("the timers elapse when the documentation says", async () => {

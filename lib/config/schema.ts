@@ -145,7 +145,7 @@ export const schema = {
     }),
     restart_timeout: key(text(parseDuration), {
       argument: "DURATION",
-      help: "How long a restarted one may take; the unit ends after 30 minutes.",
+      help: "How long a restarted one may take; the unit ends after 60 minutes.",
       example: "5m",
       standard: "5m",
     }),

@@ -94,7 +94,7 @@ async function status(config: StatusConfig, context: RunContext): Promise<Status
       ...deploy,
       ...seen.flatMap((duty) => unitPoints(duty, units)),
       ...seen.filter((duty) => hasService(duty, units))
-        .flatMap((duty) => sandboxPoints(duty, stateOf(duty.role, config))),
+        .flatMap((duty) => sandboxPoints(duty, stateOf(duty.role, config), dropInsOf(duty, units))),
       ...points,
       ...(units === null ? [] : [alertPoint()]),
     ]),
@@ -106,6 +106,13 @@ async function status(config: StatusConfig, context: RunContext): Promise<Status
 /** Else it was run by hand, and nothing had promised to lock it in. */
 function hasService({ role }: Duty, units: ReadonlyMap<string, UnitState> | null): boolean {
   return units?.get(`mailcow-cert-${role}.service`)?.load === "loaded";
+}
+
+function dropInsOf(
+  { role }: Duty,
+  units: ReadonlyMap<string, UnitState> | null,
+): readonly string[] {
+  return units?.get(`mailcow-cert-${role}.service`)?.dropIns ?? [];
 }
 
 /** What two of them found is told once. */
