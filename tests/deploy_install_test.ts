@@ -129,6 +129,12 @@ Deno.test("what is replaced is kept, each owner's for itself, and what was loade
   deepEqual([memory.loaded.size, [...memory.loadedFor.keys()]], [0, [asEver]]);
 });
 
+Deno.test("what is put where it lies already is not kept as what was there before", async () => {
+  await using all = await scene();
+  equal((await all.install({ ...all.facts([]), candidate: pairOf(top) })).hindered, null);
+  equal(readPrevious(all.state)?.leaf.fingerprint, oldTop.fingerprint);
+});
+
 Deno.test("where the top level cannot be written, further names get theirs if services could start with what lies there", async () => {
   await using well = await scene();
   await well.obstruct(well.mailcow.ssl);

@@ -1,6 +1,6 @@
 // The directories of further names, which come and go, and the restarts that are owed for it: files alone.
 
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, throws } from "node:assert/strict";
 import { type Pair, parsePair } from "../lib/certificate/pair.ts";
 import { type Owed, readFilled, readMade, readMemory } from "../lib/chain/deploy_memory.ts";
 import type { Service } from "../lib/chain/mailcow.ts";
@@ -8,10 +8,12 @@ import { confirmMade, hasWritten, makeDirectory, unmakeDirectory } from "../lib/
 import { settleFilled } from "../lib/deploy/fill.ts";
 import { writeOwed } from "../lib/deploy/memory.ts";
 import type { NamePlan } from "../lib/deploy/name_plan.ts";
-import { owe, oweWhatIs, settleOwed, settleStarted } from "../lib/deploy/owed.ts";
+import { owe, oweGone, oweWhatIs, settleOwed, settleStarted } from "../lib/deploy/owed.ts";
 import type { ServiceOutcome } from "../lib/deploy/wire.ts";
+import { facts } from "./deploy_facts.ts";
 import { authority } from "./kit/authority.ts";
 import { mailcowTree } from "./kit/mailcow_tree.ts";
+import { runContext } from "./kit/run_context.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 import { textOf } from "./kit/text_of.ts";
 
@@ -67,6 +69,18 @@ Deno.test("a directory is made for all to read but its key, and what comes again
   // Out of service: the next time is the first one again.
   unmakeDirectory(SHOP, place, state);
   deepEqual([all.entries(), readMade(state).get(SHOP)], [["cert.pem", "key.pem"], "begun"]);
+  makeDirectory(SHOP, pair, place, state);
+  equal(readMade(state).get(SHOP), "made");
+});
+
+Deno.test("a directory that could not be made whole is known for one that was begun", async () => {
+  await using all = await scene();
+  const { place, state } = all;
+  const obstacle = `${place}/.certsync-cert.pem`;
+  await Deno.mkdir(`${obstacle}/full`, { recursive: true });
+  throws(() => makeDirectory(SHOP, pair, place, state), /a directory is in the way/);
+  equal(readMade(state).get(SHOP), "begun");
+  await Deno.remove(obstacle, { recursive: true });
   makeDirectory(SHOP, pair, place, state);
   equal(readMade(state).get(SHOP), "made");
 });
@@ -154,4 +168,15 @@ Deno.test("a restart is owed by each service until it has started, whoever else 
   settleStarted(POSTFIX, state);
   settleOwed(outcome(NGINX, true), state);
   deepEqual(readMemory(state).owed, owing([DOVECOT, SHOP]));
+});
+
+Deno.test("for a directory that is gone a restart is owed by whoever cannot be asked", async () => {
+  await using all = await scene();
+  const before = owing([DOVECOT, CLUB]);
+  const found = { ...facts(), memory: { ...facts().memory, owed: before } };
+  const owe = (gone: string[]) => oweGone(gone, found, { endpoints: [] }, all.state, runContext());
+  equal(await owe([]), before);
+  const everybody = owing([POSTFIX, SHOP], [DOVECOT, CLUB, SHOP], [NGINX, SHOP]);
+  deepEqual(await owe([SHOP]), everybody);
+  deepEqual(readMemory(all.state).owed, everybody);
 });
