@@ -691,6 +691,19 @@ Deno.test("an endpoint that goes away for good stands in the way of no later cer
   equal((await host.deploy(["--json"])).json().outcome, "unchanged");
 });
 
+Deno.test("what is as silent with the former pair is held against no later one", async () => {
+  await using host = await renewal({ endpoints: ["imaps", "https"] });
+  host.docker.intercept = ({ argv }) => {
+    if (argv.includes("dovecot-mailcow")) void host.services.behave("imaps", "closed");
+    return undefined;
+  };
+  equal((await host.deploy(["--json"])).json().outcome, "rolled-back");
+  await host.stage(newer);
+  const result = await host.deploy(["--json"]);
+  deepEqual([result.code, result.json().outcome], [0, "deployed"], result.stderr);
+  deepEqual(await rejected(host), [fresh.fingerprint]);
+});
+
 Deno.test("what an earlier run left silent is not held against a pair that its service serves", async () => {
   await using host = await renewal({ endpoints: ["imaps", "pop3s"] });
   host.services.temper("dovecot", { ignores: "restart" });
