@@ -120,26 +120,41 @@ Deno.test("a directory whose leaf is the top level's keeps it where it has names
   match(json().warnings.join(), /keeps its own certificate/);
 });
 
-Deno.test("deploy touches nothing where it cannot read whom a directory is for", async () => {
+Deno.test("a directory of which nobody can read whom it is for is left as it is, and nothing is restarted", async () => {
   let directory = "";
   await using host = await renewal(async (mailcow) => {
     directory = await mailcow.putSni(NAME, own, [NAME]);
   });
+  const before = await snapshot(directory);
   const under = [
     ...[need("strace"), "-f", "-qq", "-o", "/dev/null", "-P", `${directory}/domains`],
     ...["-e", "trace=openat", "-e", "inject=openat:error=EIO"],
   ];
-  const { code, stderr } = await host.assertUntouched(() => host.deploy([], { under }));
+  const restarts = () => host.calls().filter((call) => call.startsWith("restart "));
+  const { code, stderr } = await host.deploy([], { under });
   equal(code, 1);
-  match(stderr, /^ERROR: .*cannot be judged: its file "domains" cannot be read/m);
+  match(
+    stderr,
+    /^ERROR: .*might not come up: the deployed pair in ".*cannot be judged: its file "domains" cannot be read/m,
+  );
+  await host.assertInstalled(fresh);
+  assertSame(before, await snapshot(directory));
+  deepEqual(restarts(), []);
+
   await Deno.writeTextFile(`${directory}/domains`, `${NAME} `.repeat(8_000));
-  const large = await host.assertUntouched(() => host.deploy());
+  const large = await host.deploy(["--json"]);
   equal(large.code, 1);
-  match(large.stderr, /^ERROR: .*\/mail.*cannot be judged: its file "domains" is larger than/m);
-  match(large.stderr, /^hint: nothing was changed; mend that file, or move the directory out of/m);
+  equal(large.json().outcome, "stale");
+  match(large.json().error, /\/mail.*cannot be judged: its file "domains" is larger than/);
+  match(
+    large.json().hint,
+    /; mend that file, or move the directory out of data\/assets\/ssl, then/,
+  );
+  deepEqual(restarts(), []);
   await Deno.rename(directory, `${host.mailcow.root}/out`);
   equal((await host.deploy()).code, 0);
   await host.assertInstalled(fresh);
+  equal(host.services.serves("imaps", NAME), fresh.fingerprint);
 });
 
 Deno.test("an expired pair is not put into a directory again and again", async () => {
@@ -263,9 +278,11 @@ Deno.test("deploy leaves a directory alone that names nobody", async () => {
 
   await Deno.writeTextFile(`${directory}/domains`, "mx.net\n".repeat(10_000));
   const unread = await host.assertUntouched(() => host.deploy(["--json"]));
-  equal(unread.code, 1);
-  match(unread.json().error, /nobody" cannot be judged: its file "domains" is larger than 64 KiB/);
-  match(unread.json().hint, /mend that file, or move the directory out/);
+  deepEqual([unread.code, unread.json().outcome], [0, "unchanged"]);
+  match(
+    unread.json().warnings.join(),
+    /nobody" cannot be judged: its file "domains" is larger than 64 KiB: .*: mend that file, or move/,
+  );
 });
 
 Deno.test("an SNI directory that is no good is told of by every run, also with nothing to do", async () => {

@@ -3,6 +3,7 @@
 import type { Pair } from "../certificate/pair.ts";
 import { type HalfDirectory, serviceNames, type SniDirectory } from "./mailcow.ts";
 import { uncovered } from "./sni.ts";
+import type { UnclearDirectory } from "./unclear.ts";
 import { Failure, quote, quoteAll } from "../failure.ts";
 import { shellWord } from "../values/shell_word.ts";
 import { formatTime } from "../values/time.ts";
@@ -57,6 +58,13 @@ export function refuseUnlike(
   return new Failure(`mailcow's services do not read ${quote(file)} alike`, {
     hint: `it must be one line: printf '%s\\n' ${shellWord(line)} >${shellWord(file)}; then: ` +
       `${RESTART}; then: certsync deploy`,
+  });
+}
+
+/** What cannot be read may be for the name already: each service would take another one of two. */
+export function refuseUnclear(name: string, { words, wayOut }: UnclearDirectory): Failure {
+  return new Failure(`nobody can tell what is served for ${quote(name)}: ${words}`, {
+    hint: `${wayOut}; then: certsync deploy`,
   });
 }
 

@@ -21,6 +21,7 @@ import {
   isSettled,
   isWrong,
   type ServiceOutcome,
+  type Trouble,
 } from "./wire.ts";
 
 export interface Application {
@@ -32,9 +33,9 @@ export interface Application {
   readonly restartTimeoutMs: number;
   readonly expectations: readonly Expectation[];
   /** What would keep the service from coming up again, whatever the certificate. */
-  readonly obstacle: string | null;
+  readonly obstacle: Trouble | null;
   /** Why the restart that it owes is not made. */
-  readonly withheld: string | null;
+  readonly withheld: Trouble | null;
   /** What is to be begun before it, where there is an order. */
   readonly turn?: Promise<void>;
   /** Tells those whose turn is after it. */

@@ -5,6 +5,7 @@ import type { Pair } from "../certificate/pair.ts";
 import { type Service, serviceNames, type SniDirectory } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { isHidden, namesServed } from "../chain/sni.ts";
+import { directoryNames, unclearDirectories } from "../chain/unclear.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure, quote } from "../failure.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
@@ -15,7 +16,7 @@ import { type DeployFacts, mailHostname } from "./facts.ts";
 import { isOwed, settleStarted } from "./owed.ts";
 import { expect, type LastAnswers, probesFor } from "./questions.ts";
 import { rememberService } from "./remember.ts";
-import { formatProbe, leafOf, NO_LEAF, type ServiceOutcome } from "./wire.ts";
+import { formatProbe, leafOf, NO_LEAF, type ServiceOutcome, type Trouble } from "./wire.ts";
 
 /** What a reload takes that does anything, old processes that still answer for a moment included. */
 const TURNOVER_MS = 2_000;
@@ -36,7 +37,7 @@ export async function applyAll(
   // All are to be restarted, or none: nginx alone would not come up.
   const isForAll = changesDirectories(facts.further);
   const { owed } = facts.memory;
-  const anyObstacle = [...obstacles.values()].find((words) => words !== null) ?? null;
+  const anyObstacle = [...obstacles.values()].find((trouble) => trouble !== null) ?? null;
   const [dovecotBegan, dovecotEnded] = [
     Promise.withResolvers<void>(),
     Promise.withResolvers<void>(),
@@ -107,14 +108,14 @@ function hasOther(
     );
 }
 
-/** A word about what keeps a service from being restarted; null where nothing does. */
+/** What keeps a service from being restarted; null where nothing does. */
 export async function obstacleToStart(
   facts: DeployFacts,
   context: RunContext,
-): Promise<string | null> {
+): Promise<Trouble | null> {
   const unusable = await unusableDirectories(facts, context);
   return serviceNames.map((service) => obstacleFor(service, unusable, facts))
-    .find((words) => words !== null) ?? null;
+    .find((trouble) => trouble !== null) ?? null;
 }
 
 /** Whether Dovecot answered before anything was installed, as far as it was asked. */
@@ -135,18 +136,20 @@ function wasThere(
  * been made since.
  */
 function isDirectoryGone({ mailcow, memory }: DeployFacts): boolean {
-  const there = new Set(mailcow.sniDirectories.map(({ name }) => name));
+  const there = new Set(directoryNames(mailcow));
   return !memory.directories.isSubsetOf(there);
 }
 
+/** Those whose pair does not fit; whether one that cannot be read does, nobody can tell. */
 async function unusableDirectories(
   { mailcow }: DeployFacts,
   context: RunContext,
 ): Promise<readonly SniDirectory[]> {
+  const readable = mailcow.sniDirectories.filter(({ isReadable }) => isReadable);
   const fit = await allEnded(
-    mailcow.sniDirectories.map(({ pair }) => pair === null ? false : couldMatch(pair, context)),
+    readable.map(({ pair }) => pair === null ? false : couldMatch(pair, context)),
   );
-  return mailcow.sniDirectories.filter((_, index) => !fit[index]);
+  return readable.filter((_, index) => !fit[index]);
 }
 
 /** What could not be told is no obstacle. */
@@ -165,12 +168,19 @@ function obstacleFor(
   service: Service,
   unusable: readonly SniDirectory[],
   facts: DeployFacts,
-): string | null {
+): Trouble | null {
   const read = unusable.filter((directory) =>
     namesServed(directory, service, mailHostname(facts)).length > 0
   );
-  if (read.length === 0) return null;
-  return read.map(({ directory, problem }) =>
+  const broken = read.map(({ directory, problem }) =>
     `${quote(directory)} holds no pair: ${problem ?? "its key does not match its certificate"}`
-  ).join("; ");
+  );
+  const unclear = unclearDirectories(facts.mailcow);
+  if (broken.length + unclear.length === 0) return null;
+  const wayOut = "mend that pair, or move its directory out of data/assets/ssl";
+  const hints = [...(broken.length > 0 ? [wayOut] : []), ...unclear.map(({ wayOut }) => wayOut)];
+  return {
+    words: [...broken, ...unclear.map(({ words }) => words)].join("; "),
+    hint: [...new Set(hints)].join("; "),
+  };
 }

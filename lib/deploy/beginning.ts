@@ -6,6 +6,7 @@ import { type DeployMemory, readMemory } from "../chain/deploy_memory.ts";
 import { type Mailcow, readMailcow } from "../chain/mailcow.ts";
 import { describeHalf, describeLeft } from "../chain/name_refusals.ts";
 import { awaitStaged, lookAtStaged, type Staged, stagingWarnings } from "../chain/staging.ts";
+import { unclearDirectories } from "../chain/unclear.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { checkDistinct, checkOnly } from "../config/names.ts";
 import { explain, Failure, quote, UsageFailure } from "../failure.ts";
@@ -13,6 +14,7 @@ import { exposure } from "../files/exposure.ts";
 import { isMissing } from "../files/read_file.ts";
 import { isTemporary, removeLeftovers } from "../files/write_file.ts";
 import type { RunContext } from "../run_context.ts";
+import { describeUnclear } from "./broken.ts";
 import { wishFor } from "./further.ts";
 import { writeMade } from "./memory.ts";
 import {
@@ -108,8 +110,9 @@ export async function readCandidates(
 /** What is wrong with the places themselves, at every run. */
 export function placeWarnings(
   { state, staging, also }: DeployConfig,
-  { mailcow: { problems, sniDirectories, halfDirectories }, memory }: Beginning,
+  { mailcow, memory }: Beginning,
 ): string[] {
+  const { problems, sniDirectories, halfDirectories } = mailcow;
   const left = sniDirectories.filter(({ name, domains }) =>
     memory.made.has(name) && !also.includes(name) && domains.includes(name)
   );
@@ -117,6 +120,7 @@ export function placeWarnings(
     ...[exposure(state), ...stagingWarnings(staging), ...problems].filter((words) =>
       words !== null
     ),
+    ...unclearDirectories(mailcow).map(describeUnclear),
     ...halfDirectories.map((half) => describeHalf(half, also, sniDirectories)),
     ...left.map(({ name, directory }) => describeLeft(name, directory)),
   ];

@@ -2,11 +2,17 @@
 
 import { keyIsAnothers } from "../certificate/pair.ts";
 import type { Installed } from "../chain/mailcow.ts";
+import type { UnclearDirectory } from "../chain/unclear.ts";
 import { quote } from "../failure.ts";
 
 export function describeBroken(directory: string, problem: string): string {
   return `${quote(directory)} holds no pair: ${problem}; nginx would not start with it: ` +
     "mend it, or move it out of data/assets/ssl";
+}
+
+/** Of which nobody can tell what is served from there. */
+export function describeUnclear({ words, wayOut }: UnclearDirectory): string {
+  return `${words}: it is left as it is, and no service is restarted while it is so: ${wayOut}`;
 }
 
 /** What certsync made, and for what nothing good is left. */

@@ -81,7 +81,7 @@ export async function carryOut(
       notes: [...describeKey(facts, "is"), ...describeKeys(further, "is"), ...scene.notes],
     };
 
-    const current: DeployFacts = { ...facts, mailcow: readWholeMailcow(config.mailcow) };
+    const current: DeployFacts = { ...facts, mailcow: readWholeMailcow(found.mailcow) };
     // Where nothing could be written, there is nothing to tell of that.
     const telling = installed.length > 0 || hindered !== null
       ? services

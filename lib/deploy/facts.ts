@@ -30,8 +30,8 @@ export function straySniDirectories(facts: DeployFacts): SniDirectory[] {
   const foreign = facts.mailcow.sniDirectories.filter(({ directory }) =>
     !belongs.includes(directory) && !facts.claimed.has(directory)
   );
-  return foreign.filter(({ pair }) =>
-    pair !== null && isRejected(pair, facts) &&
+  return foreign.filter(({ pair, isReadable }) =>
+    isReadable && pair !== null && isRejected(pair, facts) &&
     pair.leaf.fingerprint !== facts.candidate.leaf.fingerprint
   );
 }
@@ -65,8 +65,8 @@ export function lacks(installed: Installed, pair: Pair): boolean {
 type ServedFacts = Omit<DeployFacts, "memory">;
 
 export function shallCarry(sni: SniDirectory, facts: ServedFacts): boolean {
-  const { name, directory: path, domains } = sni;
-  if (isHidden(name) || facts.claimed.has(path)) return false;
+  const { name, directory: path, domains, isReadable } = sni;
+  if (!isReadable || isHidden(name) || facts.claimed.has(path)) return false;
   const { pair } = sni;
   const { candidate, mailcow, taken, now } = facts;
   const own = pair?.leaf ?? null;

@@ -1,13 +1,15 @@
 // The further names of a run: what there is of each, and what is decided of it.
 
+import { join } from "node:path";
 import { timeState } from "../certificate/certificate.ts";
 import { keyFits, type Pair } from "../certificate/pair.ts";
 import type { DeployMemory, Loaded } from "../chain/deploy_memory.ts";
 import { type Service, serviceNames } from "../chain/mailcow.ts";
 import { placeOf, standingAt } from "../chain/name_place.ts";
-import { refuseAcme, refuseTurn } from "../chain/name_refusals.ts";
+import { refuseAcme, refuseTurn, refuseUnclear } from "../chain/name_refusals.ts";
 import type { Scene } from "../chain/scene.ts";
 import { ownDirectory } from "../chain/sni.ts";
+import { unclearFor } from "../chain/unclear.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import type { Failure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
@@ -177,10 +179,19 @@ export async function decideNames(
   const plans = judged.some((one, index) => one !== names[index])
     ? planNames(judged, circumstances)
     : draft;
-  const isMaking = plans.some(({ deed }) => deed === "make");
-  const isAcmeBehind = isMaking ? (await readScene()).isAcmeBehind : false;
+  const makesAny = plans.some(({ deed }) => deed === "make");
+  const isAcmeBehind = makesAny ? (await readScene()).isAcmeBehind : false;
   return plans.map((plan, index) => {
-    if (plan.deed === "make" && isAcmeBehind !== false) {
+    const own = names[index]?.own;
+    const place = own?.kind === "own"
+      ? own.directory.directory
+      : join(circumstances.sslDirectory, plan.name);
+    const isMaking = plan.deed === "make";
+    const unclear = unclearFor({ place, isMaking }, situation.mailcow);
+    if (unclear !== null) {
+      return { ...notMade(plan, refuseUnclear(plan.name, unclear)), warnings: [] };
+    }
+    if (isMaking && isAcmeBehind !== false) {
       return notMade(plan, refuseAcme(plan.name, isAcmeBehind));
     }
     const isForced = judged[index]?.isForced === true && plan.refusal === null;

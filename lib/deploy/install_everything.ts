@@ -69,7 +69,7 @@ export async function installEverything(
   const put = installNames(further.filter(({ name }) => !names.has(name)), state);
   const failures = new Map([...names, ...put.failures]);
   const failed = new Set(failures.keys());
-  const owed = oweWhatIs(further, { owed: owing, before, failed }, config);
+  const owed = oweWhatIs(further, { owed: owing, before, failed }, facts, state);
   // What is gone back to is the previous pair itself, which lies nowhere else until it is installed.
   keeping.putInPlace((name) =>
     isReturning(name) && (name === null ? hindered === null : !failures.has(name))

@@ -5,7 +5,7 @@ import { type Owed, readMemory } from "../chain/deploy_memory.ts";
 import { type Service, serviceNames, serviceOf } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { rightLeaves } from "../chain/sni.ts";
-import type { DeployConfig } from "../config/deploy_config.ts";
+import { directoryNames } from "../chain/unclear.ts";
 import type { RunContext } from "../run_context.ts";
 import { type DeployFacts, servedPlaces } from "./facts.ts";
 import { ask } from "./look.ts";
@@ -37,7 +37,8 @@ export function oweWhatIs(
     /** The names whose directories could not be made, or taken out of service. */
     readonly failed: ReadonlySet<string | null>;
   },
-  { mailcow, state }: Pick<DeployConfig, "mailcow" | "state">,
+  { mailcow }: Pick<DeployFacts, "mailcow">,
+  state: string,
 ): Owed {
   if (owed.size === 0) return owed;
   const there = new Set(readWholeMailcow(mailcow).sniDirectories.map(({ directory }) => directory));
@@ -67,7 +68,7 @@ export function goneDirectories(
   { mailcow, memory }: Pick<DeployFacts, "mailcow" | "memory">,
   also: readonly string[],
 ): string[] {
-  const there = new Set(mailcow.sniDirectories.map(({ name }) => name));
+  const there = new Set(directoryNames(mailcow));
   return [...memory.directories].filter((name) =>
     !there.has(name) && !also.includes(name) && /^[a-z0-9_-]+(\.[a-z0-9_-]+)+$/.test(name)
   );

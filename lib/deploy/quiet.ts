@@ -7,6 +7,7 @@ import { foundFitting, recallFitting } from "../certificate/key_fit.ts";
 import type { PairFiles } from "../certificate/pair.ts";
 import { ownDirectory } from "../chain/sni.ts";
 import { readStagedFiles } from "../chain/staging.ts";
+import { unclearDirectories } from "../chain/unclear.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure } from "../failure.ts";
 import { readStateOrNothing, writeState } from "../files/state.ts";
@@ -91,6 +92,7 @@ function digestOf(config: DeployConfig, beginning: Beginning): string | null {
       mailcow.sniDirectories.map(({ name, directory, domainsText }) => [
         ...[name, directory, domainsText],
       ]),
+      unclearDirectories(mailcow),
       own.map((one) => one.kind === "own" ? one.directory.name : one.kind),
       ...[isSame, files.map(({ length }) => length)],
     ]);

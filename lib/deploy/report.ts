@@ -221,7 +221,9 @@ function describeStale(stale: readonly ServiceOutcome[], which: "new" | "former"
       : `a restart of ${service} did not help before, and is not tried again`
   );
   const obstacles = stale.flatMap(({ service, obstacle }) =>
-    obstacle === null ? [] : [`${service} was not restarted, for it might not come up: ${obstacle}`]
+    obstacle === null
+      ? []
+      : [`${service} was not restarted, for it might not come up: ${obstacle.words}`]
   );
   return [[`not serving the ${which} certificate: ${found}`, ...unhelped, ...obstacles].join("; ")];
 }
@@ -233,10 +235,7 @@ function adviseStale(
 ): string {
   const command = composeCommand(compose);
   const advice = stale.map(({ service, obstacle, checks }) => {
-    if (obstacle !== null) {
-      return "mend that pair, or move its directory out of data/assets/ssl, " +
-        "then run certsync deploy again";
-    }
+    if (obstacle !== null) return `${obstacle.hint}, then run certsync deploy again`;
     const mounts = foreignMounts.get(service) ?? [];
     if (mounts.length > 0) {
       return `the container of ${service} has ${mounts.join(", ")}: take that out of ` +

@@ -179,11 +179,11 @@ function putBack(
   const owing = owe(further, facts.memory.owed, config.state);
   const { failures } = installNames(returning, config.state);
   const failed = new Set(failures.keys());
-  const owed = oweWhatIs(returning, { owed: owing, before, failed }, config);
+  const owed = oweWhatIs(returning, { owed: owing, before, failed }, facts, config.state);
   const unmade = further.filter(({ name }) => !failures.has(name)).map((plan): NamePlan =>
     plan.deed === "unmake" ? { ...plan, directory: null } : plan
   );
-  const mailcow = readWholeMailcow(config.mailcow);
+  const mailcow = readWholeMailcow(facts.mailcow);
   const back: DeployFacts = {
     ...{ ...wanted, further: unmade, memory: { ...facts.memory, owed } },
     // What could not give way is there still.

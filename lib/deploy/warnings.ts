@@ -19,7 +19,7 @@ export function standingWarnings(facts: DeployFacts): string[] {
 
 export function sniWarnings(facts: DeployFacts): string[] {
   return facts.mailcow.sniDirectories
-    .filter(({ directory }) => !facts.claimed.has(directory))
+    .filter(({ directory, isReadable }) => isReadable && !facts.claimed.has(directory))
     .filter((directory) => !shallCarry(directory, facts))
     .flatMap((directory) => {
       const problem = problemIn(directory);

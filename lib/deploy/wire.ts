@@ -73,9 +73,9 @@ export interface ServiceOutcome {
   /** Why docker could not do what it was asked, in its words. */
   readonly trouble: Trouble | null;
   /** Why it was not restarted, although it might have helped. */
-  readonly obstacle: string | null;
+  readonly obstacle: Trouble | null;
   /** Why the restart that it owes was not made. */
-  readonly withheld: string | null;
+  readonly withheld: Trouble | null;
   readonly warnings: readonly string[];
 }
 

@@ -11,9 +11,16 @@ import {
 import type { DeployMemory } from "../chain/deploy_memory.ts";
 import { type Installed, type Mailcow, readMailcow, type SniDirectory } from "../chain/mailcow.ts";
 import { placeOf, refusePlace, servedByTop } from "../chain/name_place.ts";
-import { refuseAcme, refuseHidden, refuseSeveral, refuseUnlike } from "../chain/name_refusals.ts";
+import {
+  refuseAcme,
+  refuseHidden,
+  refuseSeveral,
+  refuseUnclear,
+  refuseUnlike,
+} from "../chain/name_refusals.ts";
 import { claimedDirectories, ownDirectory } from "../chain/sni.ts";
 import { readStaged, stagedDirectory } from "../chain/staging.ts";
+import { unclearFor } from "../chain/unclear.ts";
 import type { VerifyConfig } from "../config/verify_config.ts";
 import { Failure, orFailure } from "../failure.ts";
 import { lookAt } from "../files/look_at.ts";
@@ -181,6 +188,11 @@ async function refusalToMake(
 ): Promise<Failure | null> {
   if (made === null) return null;
   const own = made.get(name) ?? null;
+  const unclear = unclearFor(
+    { place: join(mailcow.sslDirectory, name), isMaking: isStaged },
+    mailcow,
+  );
+  if (unclear !== null) return refuseUnclear(name, unclear);
   const place = placeOf(name, mailcow, own !== null);
   const refusal = refusePlace({ name, place, made: own, isForced: false }, mailcow.sslDirectory);
   // Where mailcow.conf does not say it either, deploy asks for that first.

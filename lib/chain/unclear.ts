@@ -1,0 +1,59 @@
+// Directories of which nobody can tell what services serve from there: they are left as they are, and
+// nothing is started while they are there. Pure.
+
+import { basename } from "node:path";
+import { asRoot, quote } from "../failure.ts";
+import type { Mailcow } from "./mailcow.ts";
+
+export interface UnclearDirectory {
+  readonly directory: string;
+  /** What is wrong with it. */
+  readonly words: string;
+  readonly wayOut: string;
+}
+
+/** Those that cannot be looked into, and those of whose files one cannot be read. */
+export function unclearDirectories(
+  { sniDirectories, closedDirectories }: Pick<Mailcow, "sniDirectories" | "closedDirectories">,
+): UnclearDirectory[] {
+  const lookAtDisk = asRoot("look at the disk, and at lsattr: dmesg tells more");
+  const closed = closedDirectories.map((directory) => ({
+    ...{ directory, wayOut: lookAtDisk },
+    words: `cannot look into ${quote(directory)}, from which certificates may be served`,
+  }));
+  const unreadable = sniDirectories.filter(({ isReadable }) => !isReadable);
+  return [
+    ...closed,
+    ...unreadable.map(({ directory, problem }) => ({
+      directory,
+      words: `the deployed pair in ${quote(directory)} ${problem}`,
+      wayOut: problem?.includes("larger than") ? MEND_FILE : lookAtDisk,
+    })),
+  ];
+}
+
+/** The one at the name's own place, or any where a new one is to be made; null where there is none. */
+export function unclearFor(
+  { place, isMaking }: {
+    /** Where the name's own directory is, or would be. */
+    readonly place: string;
+    readonly isMaking: boolean;
+  },
+  mailcow: Pick<Mailcow, "sniDirectories" | "closedDirectories">,
+): UnclearDirectory | null {
+  const unclear = unclearDirectories(mailcow);
+  const own = unclear.find(({ directory }) => directory === place);
+  return own ?? (isMaking ? unclear[0] ?? null : null);
+}
+
+const MEND_FILE = "mend that file, or move the directory out of data/assets/ssl";
+
+/** The names of the directories from which certificates are, or may be, served. */
+export function directoryNames(
+  { sniDirectories, closedDirectories }: Pick<Mailcow, "sniDirectories" | "closedDirectories">,
+): string[] {
+  return [
+    ...sniDirectories.map(({ name }) => name),
+    ...closedDirectories.map((directory) => basename(directory)),
+  ];
+}
