@@ -136,16 +136,16 @@ Deno.test("what became of a service for one name is told by the questions for th
   const outcome = {
     ...{ service: "dovecot-mailcow", action: "reloaded", isConfirmed: false } as const,
     ...{ checks: judgeAnswers(answers), hadItsRestart: false, hasStarted: false, wasAway: false },
-    ...{ trouble: { words: "no" }, obstacle: "no pair", withheld: null, warnings: none },
+    ...{ trouble: { words: "no" }, obstacle: { words: "no pair" }, withheld: null, warnings: none },
   };
   const seen = (name: string, isConfirmed = false) => {
     const own = seenFor({ ...outcome, isConfirmed }, ({ sni }) => sni === name);
-    return [own.checks.length, own.isConfirmed, own.trouble?.words, own.obstacle];
+    return [own.checks.length, own.isConfirmed, own.trouble?.words, own.obstacle?.words];
   };
   deepEqual(seen(NAME), [1, false, "no", "no pair"]);
-  deepEqual(seen(shop), [2, true, undefined, null]);
+  deepEqual(seen(shop), [2, true, undefined, undefined]);
   // Of what was not asked, or answers as ever, nobody can tell more than of the service.
-  deepEqual(seen("club.example.net"), [0, false, "no", null]);
+  deepEqual(seen("club.example.net"), [0, false, "no", undefined]);
   deepEqual(seen("club.example.net", true), [0, true, "no", "no pair"]);
 });
 
