@@ -3,7 +3,7 @@
 import { deepEqual, equal, throws } from "node:assert/strict";
 import { type Pair, parsePair } from "../lib/certificate/pair.ts";
 import { type Owed, readFilled, readMade, readMemory } from "../lib/chain/deploy_memory.ts";
-import type { Service } from "../lib/chain/mailcow.ts";
+import { readMailcow, type Service } from "../lib/chain/mailcow.ts";
 import { confirmMade, hasWritten, makeDirectory, unmakeDirectory } from "../lib/deploy/make.ts";
 import { settleFilled } from "../lib/deploy/fill.ts";
 import { writeOwed } from "../lib/deploy/memory.ts";
@@ -131,7 +131,7 @@ const owing = (...all: [Service, ...string[]][]): Owed =>
 Deno.test("a restart is owed before a directory comes or goes, and by nobody where it did not", async () => {
   await using all = await scene();
   const { state, place, mailcow } = all;
-  const config = { mailcow: mailcow.root, state };
+  const facts = { mailcow: readMailcow(mailcow.root) };
   const before = owing([DOVECOT, CLUB]);
   equal(owe([plan({ deed: "install", directory: place })], before, state), before);
   equal(readMemory(state).owed.size, 0); // nothing was written
@@ -142,7 +142,7 @@ Deno.test("a restart is owed before a directory comes or goes, and by nobody whe
     const owed = owe(further, before, state);
     deepEqual([owed, readMemory(state).owed], [everybody, everybody], deed);
     const left = (failed: string[], known = before) =>
-      oweWhatIs(further, { owed, before: known, failed: new Set(failed) }, config);
+      oweWhatIs(further, { owed, before: known, failed: new Set(failed) }, facts, state);
     deepEqual(left([SHOP]), before, deed); // it is there, or is not, as it was
     deepEqual(readMemory(state).owed, before, deed);
     deepEqual(left([]), everybody, deed);
@@ -151,7 +151,7 @@ Deno.test("a restart is owed before a directory comes or goes, and by nobody whe
   // It could not be made whole, and is served nevertheless.
   const made = [plan({ deed: "make", directory: place })];
   const failed = new Set([SHOP]);
-  deepEqual(oweWhatIs(made, { owed: everybody, before, failed }, config), everybody);
+  deepEqual(oweWhatIs(made, { owed: everybody, before, failed }, facts, state), everybody);
 });
 
 Deno.test("a restart is owed by each service until it has started, whoever else has", async () => {
