@@ -3,7 +3,8 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { parseChain } from "../lib/certificate/certificate.ts";
 import { explain } from "../lib/chain/mail_exchange.ts";
-import { comeTrue, foreseeDane, foretell, withForesight } from "../lib/deploy/dane.ts";
+import { comeTrue, foreseeDane, foretell, renewalsOf, withForesight } from "../lib/deploy/dane.ts";
+import type { NamePlan } from "../lib/deploy/name_plan.ts";
 import { emptyCertificate } from "../lib/deploy/certificates.ts";
 import { emptyDeployReport } from "../lib/deploy/report.ts";
 import { type Authority, authority, type Leaf, type LeafOptions, tlsa } from "./kit/authority.ts";
@@ -17,6 +18,7 @@ import { run } from "./kit/run.ts";
 import { runContext } from "./kit/run_context.ts";
 import { smtpServer } from "./kit/smtp_server.ts";
 import { tempDir } from "./kit/temp_dir.ts";
+import { facts, fresh as after, installed, old as before, own, sni, SSL } from "./deploy_facts.ts";
 
 const NAME = "mail.example.org";
 const ELSEWHERE = ["mail.example.com", "mail.example.net", "mail.example.edu"];
@@ -820,4 +822,36 @@ Deno.test("of a name whose pair could not be put there, nothing has come true", 
   const foreseen = new Map(further.map(({ name }) => [name, foresight]));
   const left = comeTrue(foreseen, { certificates, installed }, further);
   deepEqual([...left.keys()], ["b.example", "c.example", "d.example"]);
+});
+
+Deno.test("what port 25 gives anew is told from what it goes on with, by the directories ahead of the top level", () => {
+  const told = (
+    given: Parameters<typeof facts>[0],
+    directories: string[],
+    further: Partial<NamePlan>[] = [],
+  ) => {
+    const found = facts({ deployed: installed(before), ...given });
+    const plans = further.map((more): NamePlan => ({
+      ...{ name: "shop.example.com", refusal: null, serving: own, directory: "/ssl/shop" },
+      ...{ deed: "install", former: before, warnings: [], ...more },
+    }));
+    return renewalsOf({ ...found, further: plans }, { directories })
+      .map(({ name, installed, next }) => [name, installed, next]);
+  };
+  deepEqual(told({}, [SSL]), [[NAME, before, after]]);
+  deepEqual(told({}, []), []);
+  deepEqual(told({ deployed: installed(null) }, [SSL]), [[NAME, null, after]]);
+  deepEqual(told({ deployed: installed(after) }, [SSL]), []); // of another mode alone
+  // Postfix has that of an SNI directory ahead of the top-level one.
+  const sniDirectories = [sni("a", [NAME], own)];
+  deepEqual(told({ sniDirectories }, [`${SSL}/a`, SSL]), [[NAME, own, after]]);
+  deepEqual(told({ sniDirectories }, [SSL]), []);
+  const shop = "shop.example.com";
+  deepEqual(told({}, [], [{}]), [[shop, before, own]]);
+  deepEqual(told({}, [], [{ deed: "none" }]), []);
+  deepEqual(told({}, [], [{ serving: null }]), []);
+  deepEqual(told({}, [], [{ former: null, deed: "make" }]), [[shop, before, own]]);
+  const byTop = { directory: null, deed: "none", former: null, serving: after } as const;
+  deepEqual(told({}, [SSL], [byTop]), [[NAME, before, after], [shop, before, after]]);
+  deepEqual(told({}, [], [byTop]), []);
 });
