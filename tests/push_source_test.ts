@@ -196,6 +196,7 @@ Deno.test("auto passes over what is not trusted for the next that is, and says s
   await using scene = await pushScene();
   await using other = await authority("Other");
   await scene.npm.add(8, await other.issue({ names: [NAME], notBefore: ago(0.5) }));
+  await scene.npm.add(7, await other.issue({ names: [NAME], notBefore: ago(0.55) }));
   await scene.npm.add(9, await ca.issue({ names: [NAME], signedBy: "self" }));
   const result = await scene.push(["--json"]);
   const { outcome, source, warnings } = result.json();
