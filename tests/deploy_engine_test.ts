@@ -69,6 +69,21 @@ Deno.test("a service that could not be told has loaded nothing, though none of i
   );
 });
 
+Deno.test("a container of which docker does not say why it is down is not taken for one that ends by itself", async () => {
+  await using host = await renewal();
+  await host.services.stop("nginx");
+  host.docker.intercept = ({ argv }) => {
+    if (!argv.includes("nginx-mailcow")) return undefined;
+    if (argv.includes("ps")) return { code: 1, stderr: "context deadline exceeded\n" };
+    return { code: 1, stderr: 'service "nginx-mailcow" is not running\n' };
+  };
+  const result = await host.deploy(["--json"]);
+  const words = "nginx-mailcow is not running; it reads the certificate when it starts";
+  deepEqual([result.code, result.json().warnings], [0, [words]], result.stderr);
+  deepEqual(await host.loaded(), loadedBut("nginx"));
+  equal(host.calls().some((call) => call.startsWith("restart nginx")), false);
+});
+
 Deno.test("a port that fell silent is not laid at the leaf's door where the restart failed", async () => {
   await using host = await renewal();
   host.docker.intercept = ({ argv }) => {

@@ -9,6 +9,7 @@ import {
   type Probe,
   seenFor,
 } from "../lib/deploy/wire.ts";
+import { needsRestart } from "../lib/deploy/apply.ts";
 import { judgeOutcomes } from "../lib/deploy/report.ts";
 import { endpointsOf } from "../lib/chain/scene.ts";
 import { formatEndpoint, parseEndpoint } from "../lib/values/endpoint_url.ts";
@@ -124,6 +125,34 @@ Deno.test("a service is dumb where every endpoint that gave a certificate for a 
   }));
   equal(isDumb(waiting), false);
   equal(isSo(), false);
+});
+
+Deno.test("a restart is made where it could help: not of what is right, nor again in vain", () => {
+  const done = { kind: "done", stderr: "" } as const;
+  const failed = { kind: "failed", words: "no", isUnreachable: false } as const;
+  const [right, stale] = [question("imaps://h", NAME, "new"), question("imap://h", NAME, "old")];
+  const silent = question("imap://h", NAME, "");
+  const absent = { ...silent, answered: "never" as const };
+  const helpless = { ...stale, unhelped: "old" };
+  const cases: [what: string, ReturnType<typeof question>[], afterAll: boolean, failed: boolean][] =
+    [
+      ["all is right", [right], false, false],
+      ["an old leaf", [right, stale], true, true],
+      ["silence", [silent], true, true],
+      ["silence as ever", [absent], false, true],
+      ["right beside silence as ever", [right, absent], false, false],
+      ["nothing to look at", [], false, true],
+      ["no help before", [right, helpless], false, false],
+      ["no help before, and nothing right", [helpless], false, false],
+    ];
+  for (const [what, questions, afterAll, afterFailure] of cases) {
+    const checks = judgeAnswers(questions);
+    deepEqual(
+      [done, failed].map((end) => needsRestart(checks, end)),
+      [afterAll, afterFailure],
+      what,
+    );
+  }
 });
 
 Deno.test("what became of a service for one name is told by the questions for that name alone", () => {

@@ -107,8 +107,8 @@ async function tell(
   return outcome({ service, last, said, checks, ...restarted });
 }
 
-/** Not for what a restart did not help before. */
-function needsRestart(checks: readonly Check[], first: ComposeResult): boolean {
+/** Not for what a restart did not help before. Pure. */
+export function needsRestart(checks: readonly Check[], first: ComposeResult): boolean {
   if (checks.some(isBlamed)) return true;
   const isRight = isSettled(checks) && checks.some(({ verdict }) => verdict === "ok");
   return first.kind === "failed" && !isRight && !checks.some(isWrong);
