@@ -158,9 +158,9 @@ Deno.test("a fault is reported under the name that is meant, and takes no other 
   await using dir = await tempDir();
   const [config, output] = [`${dir.path}/config.yaml`, `${dir.path}/certsync.prom`];
   const verify = (...args: string[]) =>
-    certsync(["verify", ...args, "--format", "prometheus", "--output", output]);
+    certsync([...args, "--format", "prometheus", "--output", output]);
   const named = async (name: string, ...args: string[]) => {
-    equal((await verify(...args)).code, 3);
+    equal((await verify("verify", ...args)).code, 3);
     match(
       await Deno.readTextFile(output),
       new RegExp(`^certsync_status.domain="${name}". 3$`, "m"),
@@ -172,6 +172,16 @@ Deno.test("a fault is reported under the name that is meant, and takes no other 
     await named(NAME, "--config", config, "--wran", "5d");
   }
   await named("b.example", "--config", config, "--domain", "b.example");
+  await named("d.example", "-v", "d.example", "--config", config);
+  // Options may stand before the command.
+  equal((await verify("--config", config, "--verbose", "verify", "e.example")).code, 3);
+  match(await Deno.readTextFile(output), /^certsync_status\{domain="e\.example"\} 3$/m);
+  // What follows an unknown one may be its value.
+  match(
+    (await verify("-v", "verify", "f.example", "--x")).stdout,
+    /status\{domain="f\.example"\} 3$/m,
+  );
+  match((await verify("verify", "--x", "f.example")).stdout, /status\{domain=""\} 3$/m);
   await named("c.example", "c.example", "--config", config);
   await Deno.writeTextFile(config, "push:\n  domain: x.example\n");
   await named("c.example", "--config", config); // the older report stays as it was

@@ -58,11 +58,9 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
     if (rest.some((option) => option === "--version" || option === "-V")) {
       return { kind: "version" };
     }
-    const unknown = rest.find((word) => word.startsWith("-") && !isKnownOption(word));
-    if (unknown === undefined) {
-      throw new UsageFailure("no command given", { hint: "see certsync --help" });
-    }
-    throw new UsageFailure(`unknown option ${quote(unknown)}`, { hint: "see certsync --help" });
+    const unknown = rest.find(isUnknownOption);
+    const message = unknown === undefined ? "no command given" : `unknown option ${quote(unknown)}`;
+    throw new UsageFailure(message, { hint: "see certsync --help" });
   }
   if (!isCommandName(word)) {
     throw new UsageFailure(`unknown command ${quote(word)}`, {
@@ -79,10 +77,11 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
 
 const allOptions: readonly Option[] = Object.values(commands).flatMap(({ options }) => options);
 
-function isKnownOption(argument: string): boolean {
-  return allOptions.some(({ name, letter }) =>
-    argument.replace(/=.*/s, "") === `--${name}` || argument === `-${letter}`
-  );
+function isUnknownOption(argument: string): boolean {
+  return argument.startsWith("-") &&
+    !allOptions.some(({ name, letter }) =>
+      argument.replace(/=.*/s, "") === `--${name}` || argument === `-${letter}`
+    );
 }
 
 /** The command is the first word that is no option's value: options stand before or after it. */
@@ -180,6 +179,13 @@ export function valueIn(argv: readonly string[], option: string): string | undef
   const joined = words.find((word) => word.startsWith(`--${option}=`));
   return joined?.slice(`--${option}=`.length) ??
     words[words.indexOf(`--${option}`) + 1 || words.length];
+}
+
+/** The first operand, likewise; what follows an unknown option may be its value. */
+export function operandIn(argv: readonly string[]): string | undefined {
+  const { rest } = splitCommand(argv);
+  const end = rest.findIndex(isUnknownOption);
+  return splitCommand(end === -1 ? rest : rest.slice(0, end)).word;
 }
 
 function meant(word: string, known: readonly string[]): string | null {

@@ -1,6 +1,7 @@
 // What verify reports, to machines and to those who put it into words.
 
 import { hostnameIn } from "../chain/mailcow.ts";
+import { operandIn } from "../cli/command_line.ts";
 import { domainMeant } from "../config/domain_meant.ts";
 import type { LegName, VerifyConfig } from "../config/verify_config.ts";
 import type { Timer } from "../programs/systemctl.ts";
@@ -63,9 +64,8 @@ export function emptyVerifyReport(
   config: VerifyConfig | null,
   argv: readonly string[],
 ): VerifyReport {
-  const [, operand = ""] = argv;
   const domain = config === null
-    ? domainMeant(argv, operand.startsWith("-") ? undefined : operand)
+    ? domainMeant(argv, operandIn(argv))
     : config.only ?? config.domain ?? hostnameIn(config.deploy.mailcow);
   const names = config === null || config.only !== null ? [domain] : [domain, ...config.also];
   return {
