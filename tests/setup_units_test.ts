@@ -2,6 +2,7 @@
 
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { parse } from "@std/yaml/parse";
+import { formatSteps, type Step } from "../lib/verify/next_step.ts";
 import { hasNoOtherHost, isOneMachine, ofOneMachine } from "../lib/config/one_machine.ts";
 import { readConfigDocument } from "../lib/config/config_file.ts";
 import { certsync } from "./kit/certsync.ts";
@@ -372,5 +373,15 @@ Deno.test("on one machine no report sends anybody to another host", () => {
       when: null,
       count: 3,
     },
+  );
+  const steps: Step[] = [
+    { host: "file system of the mail host", command: "create the directory /a" },
+    { host: "SSL directory of the mail host", command: "mend the pair in /b" },
+    { host: "mail host", command: "certsync deploy" },
+  ];
+  equal(
+    formatSteps(ofOneMachine(steps)),
+    "in the file system of this machine: create the directory /a; " +
+      "then in the SSL directory of this machine: mend the pair in /b; then here: certsync deploy",
   );
 });

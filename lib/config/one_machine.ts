@@ -24,9 +24,12 @@ function withoutSlash(path: string): string {
 
 /** Pure. */
 export function ofOneMachine<Value>(value: Value): Value {
-  return mapTexts(value, (text) =>
-    // One config file names for both.
-    text.replace("name it in also on the NPM host too, and run there: ", "run here: ")
-      .replace(/\b(?:on|to|of) the (?:NPM|mail) host\b/g, "here")
-      .replace(/^(?:NPM|mail) host$/, "this machine"));
+  return mapTexts(
+    value,
+    (text) =>
+      // One config file names for both.
+      text.replace("name it in also on the NPM host too, and run there: ", "run here: ")
+        .replace(/^(?:(.+ of )the )?(?:NPM|mail) host$/, "$1this machine")
+        .replace(/\b(?:on|to|of) the (?:NPM|mail) host\b/g, "here"),
+  );
 }

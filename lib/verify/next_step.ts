@@ -10,17 +10,16 @@ import type { Subject } from "./subject.ts";
 import { adviseBeforehand } from "./tlsa_leg.ts";
 import type { LegVerdict, Verdict } from "./verdict.ts";
 
+/** The last is both of the others, where they are one. */
+type Machine = "the NPM host" | "the mail host" | "this machine";
+
 export interface Step {
   readonly host:
     | "Nginx Proxy Manager"
     | "NPM host"
-    | "config file of the NPM host"
-    | "config file of the mail host"
     | "mail host"
-    | "SSL directory of the mail host"
-    | "file system of the mail host"
-    /** Which is both of them, where it is one. */
     | "this machine"
+    | `${"config file" | "SSL directory" | "file system"} of ${Machine}`
     | "DNS"
     | "this host, as root";
   /** In words where no command does it: in Nginx Proxy Manager, in a file or directory, and in the DNS. */
@@ -267,35 +266,16 @@ function restart(
 /** `run on the NPM host: certsync push; then on the mail host: certsync deploy` */
 export function formatSteps(steps: readonly Step[]): string {
   return steps.map(({ host, command }, index) => {
-    const verb = index > 0 ? "then " : PLACES_OF_WORDS.includes(host) ? "" : "run ";
-    return `${verb}${describeHost(host)}: ${command}`;
+    const place = describeHost(host);
+    const verb = index > 0 ? "then " : place.startsWith("in ") ? "" : "run ";
+    return `${verb}${place}: ${command}`;
   }).join("; ");
 }
 
-const PLACES_OF_WORDS: readonly Step["host"][] = [
-  "Nginx Proxy Manager",
-  "config file of the NPM host",
-  "config file of the mail host",
-  "SSL directory of the mail host",
-  "file system of the mail host",
-  "DNS",
-];
-
+/** What is done in a place is said in words, what is done on a host is typed there. */
 function describeHost(host: Step["host"]): string {
-  switch (host) {
-    case "this machine":
-      return "here";
-    case "Nginx Proxy Manager":
-      return `in ${host}`;
-    case "config file of the NPM host":
-    case "config file of the mail host":
-    case "SSL directory of the mail host":
-    case "file system of the mail host":
-    case "DNS":
-      return `in the ${host}`;
-    case "this host, as root":
-      return `on ${host}`;
-    default:
-      return `on the ${host}`;
-  }
+  if (host === "this machine") return "here";
+  if (host === "this host, as root") return `on ${host}`;
+  if (host === "Nginx Proxy Manager") return `in ${host}`;
+  return host === "DNS" || host.includes(" of ") ? `in the ${host}` : `on the ${host}`;
 }
