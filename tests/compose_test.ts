@@ -1,6 +1,7 @@
 // What docker compose's words mean: only its own, not those of the command that it ran.
 
 import { deepEqual, equal, match } from "node:assert/strict";
+import { inDirectory } from "../lib/chain/in_directory.ts";
 import { composeCommand, explainCompose } from "../lib/programs/compose.ts";
 
 const explain = (stderr: string, stdout = "", code = 1) => explainCompose({ code, stdout, stderr });
@@ -71,4 +72,12 @@ Deno.test("where docker says nothing, its exit code is what there is", () => {
 Deno.test("the operator is shown the command that his mailcow has", () => {
   equal(composeCommand({ version: "native" }), "docker compose");
   equal(composeCommand({ version: "standalone" }), "docker-compose");
+  const advice = "then: docker compose restart a; rm -r /x && docker compose restart b";
+  const told = (compose: string) => inDirectory(advice, { directory: "/my mailcow", compose });
+  equal(
+    told("docker-compose"),
+    "then: cd '/my mailcow' && docker-compose restart a; " +
+      "rm -r /x && cd '/my mailcow' && docker-compose restart b",
+  );
+  equal(told("docker compose"), told("docker-compose").replaceAll("docker-", "docker "));
 });

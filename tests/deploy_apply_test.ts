@@ -594,7 +594,10 @@ Deno.test("deploy says which package is missing where docker is", async () => {
 
 Deno.test("deploy calls docker-compose where mailcow.conf says standalone", async () => {
   await using host = await renewal({ conf: { DOCKER_COMPOSE_VERSION: "standalone" } });
-  equal((await host.deploy()).code, 0);
+  host.docker.acme = "n";
+  const { code, stderr } = await host.deploy();
+  equal(code, 0);
+  match(stderr, /make it anew with: cd \S+ && docker-compose up -d acme-mailcow$/m);
   deepEqual(
     host.docker.calls.filter(([program]) => program !== "docker").map((argv) => argv.join(" "))
       .sort(),

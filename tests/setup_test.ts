@@ -446,6 +446,9 @@ Deno.test("what is to be typed for mailcow names its directory", async () => {
     await call(look),
     new RegExp(`^ +SKIP_LETS_ENCRYPT=y\n +then: cd ${mailcow.path} && docker compose up -d$`, "m"),
   );
+  const standalone = "SKIP_LETS_ENCRYPT=n\nDOCKER_COMPOSE_VERSION=standalone\n";
+  await Deno.writeTextFile(`${mailcow.path}/mailcow.conf`, standalone);
+  match(await call(look), /then: cd \S+ && docker-compose up -d$/m);
   await Deno.writeTextFile(`${mailcow.path}/mailcow.conf`, "SKIP_LETS_ENCRYPT=y\n");
   equal(await call(look), "");
 });

@@ -568,6 +568,15 @@ Deno.test("status on a mail host gives the way out, and it is one", async (t) =>
       arrange: ({ host }) => host.mailcow.configure({ SKIP_LETS_ENCRYPT: "n" }),
     },
     {
+      what: "the same where compose is docker-compose",
+      point: "mailcow",
+      state: "error",
+      words: /would overwrite the certificate.*is "n"$/,
+      mend: /^printf .* >>\S+; cd \S+ && docker-compose up -d$/,
+      arrange: ({ host }) =>
+        host.mailcow.configure({ SKIP_LETS_ENCRYPT: "n", DOCKER_COMPOSE_VERSION: "standalone" }),
+    },
+    {
       what: "no mailcow.conf",
       point: "mailcow",
       state: "error",

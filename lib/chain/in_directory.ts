@@ -1,13 +1,17 @@
-// docker compose goes by the directory it is called in: where an advice says to call it, it says where. Pure.
+// docker compose goes by the directory it is called in, and some hosts have docker-compose instead: where
+// an advice says to call it, it says where, and by which name. Pure.
 
 import { shellWord } from "../values/shell_word.ts";
 
 const COMMAND = /(?<![&]{2} )docker[ -]compose (?=up -d|restart |logs --tail)/g;
-const AFTER_ANOTHER = /(rm -r \S.*? && )(docker[ -]compose )/g;
+const AFTER_ANOTHER = /(rm -r \S.*? && )docker[ -]compose /g;
 
-/** `mailcow` is its directory. */
-export function inDirectory(words: string, mailcow: string): string {
-  const cd = `cd ${shellWord(mailcow)} && `;
-  return words.replace(COMMAND, (command) => cd + command)
-    .replace(AFTER_ANOTHER, (_, before, command) => before + cd + command);
+/** `directory` is mailcow's, and `compose` how it is called there. */
+export function inDirectory(
+  words: string,
+  { directory, compose }: { readonly directory: string; readonly compose: string },
+): string {
+  const call = `cd ${shellWord(directory)} && ${compose} `;
+  return words.replace(COMMAND, () => call)
+    .replace(AFTER_ANOTHER, (_, before) => before + call);
 }

@@ -11,6 +11,7 @@ import { checkPlaces } from "../config/places.ts";
 import { Failure } from "../failure.ts";
 import { isMissing } from "../files/read_file.ts";
 import { holdState } from "../files/state.ts";
+import { composeCommand } from "../programs/compose.ts";
 import type { RunContext } from "../run_context.ts";
 import { begin, type Beginning, placeWarnings, readCandidates } from "./beginning.ts";
 import { reportName, withOffers } from "./certificates.ts";
@@ -54,7 +55,7 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
   using _lock = state === null ? null : await holdState(state, context);
   if (state !== null) rememberStaged(config, context.now);
   return await recorded(
-    async () => inDirectory(withCertificates(await deployOnce(config, context)), config.mailcow),
+    () => deployOnce(config, context),
     {
       ...{ state, now: context.now, empty: emptyDeployReport(config) },
       changes: (report) => changesOf(report, config),
@@ -67,7 +68,10 @@ async function deployOnce(config: DeployConfig, context: RunContext): Promise<De
   const beginning = begin(config, context.now);
   const quiet = quietNames(config, beginning);
   const idle = quiet && await idleReport(quiet, beginning, config, context);
-  return idle ?? await deployAll(beginning, config, context);
+  const report = withCertificates(idle ?? await deployAll(beginning, config, context));
+  const { directory, conf: { composeVersion } } = beginning.mailcow;
+  const compose = composeCommand({ version: composeVersion ?? "native" });
+  return inDirectory(report, { directory, compose });
 }
 
 /** Where nothing is to be done for further names; null where something is to be done for the domain. */

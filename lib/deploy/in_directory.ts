@@ -12,7 +12,7 @@ export function inDirectory<
     readonly warnings: readonly string[];
     readonly certificates: readonly Advice[];
   },
->(report: R, mailcow: string): R {
+>(report: R, mailcow: Parameters<typeof saidInDirectory>[1]): R {
   const tell = (words: string) => saidInDirectory(words, mailcow);
   const advise = <A extends Advice>(one: A): A =>
     one.hint === undefined ? one : { ...one, hint: tell(one.hint) };

@@ -313,8 +313,10 @@ look_at_mailcow() {
     if [ ! -f "$conf" ]; then
         todo "mailcow belongs here; if it is elsewhere, certsync setup $1 has --mailcow DIR:" "$2"
     elif ! grep -Eiq '^SKIP_LETS_ENCRYPT=(y|yes)[[:space:]]*$' "$conf"; then
+        compose='docker compose'
+        ! grep -Eq '^DOCKER_COMPOSE_VERSION="?standalone' "$conf" || compose=docker-compose
         todo "leave the certificate to certsync: in $conf" SKIP_LETS_ENCRYPT=y \
-            "then: cd $2 && docker compose up -d"
+            "then: cd $2 && $compose up -d"
     fi
 }
 

@@ -71,9 +71,8 @@ function mailcowPoint({ directory, conf }: Mailcow, { domain }: DeployConfig): P
     `mailcow's own ACME client would overwrite the certificate: SKIP_LETS_ENCRYPT in ${
       quote(file)
     } is ${text === null ? "not set" : quote(text)}`,
-    `printf '\\nSKIP_LETS_ENCRYPT=y\\n' >>${shellWord(file)}; cd ${
-      shellWord(directory)
-    } && docker compose up -d`,
+    `printf '\\nSKIP_LETS_ENCRYPT=y\\n' >>${shellWord(file)}; cd ${shellWord(directory)} && ` +
+      `${composeCommand({ version: conf.composeVersion ?? "native" })} up -d`,
   );
 }
 

@@ -31,11 +31,14 @@ export function reportSight(
 ): VerifyReport {
   const report = reportAsSaid(config, sight, timers, known);
   const { mailcow } = known;
-  return mailcow === null ? report : followable(report, mailcow.directory);
+  return mailcow === null ? report : followable(report, mailcow);
 }
 
 /** From whatever directory somebody reads it in. */
-function followable(report: VerifyReport, mailcow: string): VerifyReport {
+function followable(
+  report: VerifyReport,
+  mailcow: NonNullable<Knowledge["mailcow"]>,
+): VerifyReport {
   const tell = (words: string) => inDirectory(words, mailcow);
   const advise = <A extends { readonly hint?: string }>(one: A): A =>
     one.hint === undefined ? one : { ...one, hint: tell(one.hint) };
