@@ -610,6 +610,12 @@ Deno.test("three legs are compared over ssh from a host that has neither side's 
     match(hint, /name one who may: root@host:\/path/);
     await server.force();
   });
+  await t.step("a command over there that ends as ssh does, without a word", async () => {
+    await server.force("exit 255");
+    const { json } = await verify(source, all.mailcow.certFile, "--json");
+    equal(json().legs[0].error, "ssh ended with code 255");
+    await server.force();
+  });
   await t.step("the reason fits its place", async () => {
     const { stdout } = await verify("unknown-host:/c.pem", all.mailcow.certFile);
     match(stdout, /^ {2}unknown-host:\/c\.pem: the host key is unknown: No /m);

@@ -47,8 +47,8 @@ async function readRemote(
   );
   if (code === 0) return parseFirst(new TextEncoder().encode(stdout), quote(`${peer}:${path}`));
   if (code === SSH_FAILED) {
-    const words = [causeOfDoor(stderr, peer), lastWords(stderr)];
-    throw new Failure(words.filter(Boolean).join(": "), {
+    const words = [causeOfDoor(stderr, peer), lastWords(stderr) || "ssh ended with code 255"];
+    throw new Failure(words.filter((each) => each !== null).join(": "), {
       hint: `this must work first, and ask nothing: ssh ${peer} true`,
     });
   }
