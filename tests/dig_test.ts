@@ -207,7 +207,7 @@ Deno.test("TLSA records and what they are worth", async (t) => {
         all,
         ["no-answer", "no-program", "no-program"],
         /^mailcow's resolver: .* is not running; this host's resolver: dig is not installed/,
-        /^set resolver .*, or have mailcow's own run: cd \/ && docker compose up -d unbound-mailcow$/,
+        /^set resolver .*, or have mailcow's own run: cd "\/" && docker compose up -d unbound-mailcow$/,
       ],
       [
         "a resolver that does not validate",

@@ -36,7 +36,7 @@ Deno.test("who has waited a minute for the lock gives up, names who to ask, and 
     await rejects(waiting, {
       name: "Failure",
       message: `another certsync has been at work for a minute: "${dir.path}"`,
-      hint: `see which one it is with: fuser -v ${dir.path}/lock`,
+      hint: `see which one it is with: fuser -v "${dir.path}/lock"`,
     });
   } finally {
     AbortSignal.timeout = timeout;

@@ -165,7 +165,7 @@ async function waitForLock(
     context.stop.throwIfAborted();
     if (!(error instanceof DOMException && error.name === "TimeoutError")) throw error;
     throw new Failure(`another certsync has been at work for a minute: ${quote(directory)}`, {
-      hint: `see which one it is with: fuser -v ${join(directory, "lock")}`,
+      hint: `see which one it is with: fuser -v ${shellWord(join(directory, "lock"))}`,
     });
   }
 }

@@ -4,6 +4,7 @@ import { Failure } from "../failure.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { formatAddress } from "../values/endpoint_url.ts";
 import type { Resolver } from "../values/resolver.ts";
+import { shellWord } from "../values/shell_word.ts";
 import { type Compose, composeCommand, explainCompose, runCompose } from "./compose.ts";
 import { type Completion, lastWords, MissingProgram, run } from "./run.ts";
 import { turns } from "./turns.ts";
@@ -77,7 +78,7 @@ export function explainUnasked(
   const other = resolver !== null
     ? tried.some(({ kind }) => kind === "no-answer") ? ", or see that this one runs" : ""
     : mailcow !== null
-    ? `, or have mailcow's own run: cd ${mailcow.directory} && ${
+    ? `, or have mailcow's own run: cd ${shellWord(mailcow.directory)} && ${
       composeCommand(mailcow)
     } up -d unbound-mailcow`
     : "";
