@@ -1,7 +1,13 @@
 // Reads argv, clock and environment, runs one command, prints what came of it, and exits.
 
 import { fstatSync } from "node:fs";
-import { type Flags, readCommandLine, valueIn, wantsJson } from "./lib/cli/command_line.ts";
+import {
+  type Flags,
+  noFlags,
+  readCommandLine,
+  valueIn,
+  wantsJson,
+} from "./lib/cli/command_line.ts";
 import { commandHelp, type CommandName, overview } from "./lib/cli/commands.ts";
 import { commandsHere, setupsHere, withNamedFile } from "./lib/config/named_file.ts";
 import { hasNoOtherHost, ofOneMachine } from "./lib/config/one_machine.ts";
@@ -46,8 +52,9 @@ interface Command<Config, R extends Report> {
 
 interface Call {
   readonly name: CommandName;
-  /** Or what is wrong with the command line. */
-  readonly flags: Flags | UsageFailure;
+  readonly flags: Flags;
+  /** What is wrong with the command line: then it has no flags. */
+  readonly misuse: UsageFailure | null;
 }
 
 /** Each loads what it needs and no more: to read all at every start would take longer than most runs. */
@@ -99,16 +106,10 @@ async function main(): Promise<number> {
       terminal.print(await (await import("./lib/cli/version.ts")).describeBuild());
       return exitCode("done", null);
     case "run":
-      return exitCode(
-        await commands[line.command]({ name: line.command, flags: line.flags }),
-        line.command,
-      );
+      return await run({ name: line.command, flags: line.flags, misuse: null });
     case "misuse":
       if (line.command !== null) {
-        return exitCode(
-          await commands[line.command]({ name: line.command, flags: line.why }),
-          line.command,
-        );
+        return await run({ name: line.command, flags: noFlags, misuse: line.why });
       }
       if (wantsJson(argv)) {
         terminal.print(jsonOf(null, failedReport({ warnings: [] }, line.why)));
@@ -116,6 +117,17 @@ async function main(): Promise<number> {
       terminal.diagnose(line.why);
       return exitCode("misused", null);
   }
+}
+
+async function run(call: Call): Promise<number> {
+  let ending: Ending;
+  try {
+    ending = await commands[call.name](call);
+  } catch (bug) {
+    tellStack(bug);
+    ending = "failed";
+  }
+  return exitCode(ending, call.name);
 }
 
 const codes = {
@@ -143,21 +155,19 @@ function exitCode(ending: Ending, command: CommandName | null): number {
 
 async function report<Config, R extends Report>(
   command: Command<Config, R>,
-  { name, flags }: Call,
+  { name, flags, misuse }: Call,
 ): Promise<Ending> {
   let config: Config | null = null;
+  let file: ConfigFile | null = null;
   let exposed: readonly string[] = [];
-  let isAlone = false;
-  let here = commandsHere(name, null);
   let outcome: R;
   let ending: Ending;
+  const named = flags.value("config");
   try {
-    if (flags instanceof UsageFailure) throw flags;
+    if (misuse !== null) throw misuse;
     const { configWarnings, readConfigFile } = await import("./lib/config/config_file.ts");
-    exposed = configWarnings(flags.value("config"));
-    const file = await readConfigFile(flags.value("config"));
-    isAlone = hasNoOtherHost(file);
-    here = commandsHere(name, file);
+    exposed = configWarnings(named);
+    file = await readConfigFile(named);
     config = command.config(file, flags);
     outcome = await command.run(config, makeRunContext(flags));
     ending = command.ending(outcome);
@@ -171,17 +181,15 @@ async function report<Config, R extends Report>(
     if (!(error instanceof Failure)) tellStack(error);
   }
   outcome = { ...outcome, warnings: [...exposed, ...outcome.warnings] };
-  if (isAlone) outcome = ofOneMachine(outcome);
-  const isMisused = flags instanceof UsageFailure;
-  const named = isMisused ? undefined : flags.value("config");
-  if (named !== undefined) outcome = withNamedFile(outcome, named, here);
-  const output = isMisused ? undefined : flags.value("output");
+  if (file !== null && hasNoOtherHost(file)) outcome = ofOneMachine(outcome);
+  if (named !== undefined) outcome = withNamedFile(outcome, named, commandsHere(name, file));
+  const output = flags.value("output");
   const isJson = wantsJson(argv);
-  const isSilent = !isMisused && flags.has("quiet") && (ending === "idle" || ending === "ok");
+  const isSilent = flags.has("quiet") && (ending === "idle" || ending === "ok");
   if (output !== undefined || isJson || !isSilent) {
     const lines = isJson ? [jsonOf(name, outcome)] : command.words(printable(outcome), config, {
       format: valueIn(argv, "format"),
-      all: !isMisused && flags.has("all"),
+      all: flags.has("all"),
       width: output === undefined ? widthOf(Deno.stdout) : STANDARD_COLUMNS,
       isTerminal: output === undefined && Deno.stdout.isTerminal(),
       now,
@@ -198,20 +206,19 @@ async function report<Config, R extends Report>(
 /** The commands whose output a shell is to run: nothing of it where something is wrong. */
 async function script(
   write: (flags: Flags, context: RunContext) => string | Promise<string>,
-  { flags }: Call,
+  { flags, misuse }: Call,
 ): Promise<Ending> {
   try {
-    if (flags instanceof UsageFailure) throw flags;
+    if (misuse !== null) throw misuse;
     terminal.print(await write(flags, makeRunContext(flags)));
     return "done";
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const { message, hint } = error;
-    const named = flags instanceof UsageFailure ? undefined : flags.value("config");
-    const here = flags instanceof UsageFailure ? [] : setupsHere(flags.operands);
+    const named = flags.value("config");
     terminal.diagnose({
       message,
-      hint: named === undefined ? hint : withNamedFile(hint, named, here),
+      hint: named === undefined ? hint : withNamedFile(hint, named, setupsHere(flags.operands)),
     });
     return error instanceof UsageFailure ? "misused" : "failed";
   }
@@ -279,10 +286,8 @@ async function writeOutput(path: string, lines: readonly string[]): Promise<bool
     replaceOutput(path, lines);
     return true;
   } catch (error) {
-    if (!(error instanceof Failure)) tellStack(error);
-    terminal.diagnose(
-      error instanceof Failure ? error : { message: messageOf(error), hint: undefined },
-    );
+    if (!(error instanceof Failure)) throw error;
+    terminal.diagnose(error);
     return false;
   }
 }

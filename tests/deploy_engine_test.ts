@@ -1,6 +1,7 @@
 // A docker that fails or hangs for one service: its trouble alone, and never mistaken for the leaf's.
 
 import { deepEqual, equal, match } from "node:assert/strict";
+import { noFlags } from "../lib/cli/command_line.ts";
 import { deployConfig } from "../lib/config/deploy_config.ts";
 import { readConfigFile } from "../lib/config/config_file.ts";
 import { deploy } from "../lib/deploy/deploy.ts";
@@ -102,8 +103,7 @@ Deno.test("a port that fell silent is not laid at the leaf's door where the rest
 
 /** In this process, whose timers are at hand. */
 async function deployHere(host: MailHost): Promise<DeployReport> {
-  const none = { has: () => false, value: () => undefined, values: () => undefined, operands: [] };
-  const config = deployConfig(await readConfigFile(host.config), none);
+  const config = deployConfig(await readConfigFile(host.config), noFlags);
   return await deploy(config, runContext({ bin: host.docker.bin }));
 }
 

@@ -43,6 +43,13 @@ export interface Flags {
   readonly operands: readonly string[];
 }
 
+export const noFlags: Flags = {
+  has: () => false,
+  value: () => undefined,
+  values: () => undefined,
+  operands: [],
+};
+
 /** Throws a UsageFailure with the nearest known word. */
 export function parseCommandLine(argv: readonly string[]): CommandLine {
   if (argv.length === 0) return { kind: "bare" };
