@@ -13,7 +13,7 @@ import {
   type PairPaths,
 } from "../certificate/pair.ts";
 import { asRoot, explain, Failure, quote } from "../failure.ts";
-import { FileProblem, MAX_PEM_BYTES, readFile } from "../files/read_file.ts";
+import { FileProblem, MAX_PEM_BYTES, readFile, textOrNothing } from "../files/read_file.ts";
 import type { Protocol } from "../values/endpoint_url.ts";
 import { hostnameOf, type MailcowConf, parseMailcowConf } from "./mailcow_conf.ts";
 import { wordsOf } from "./sni.ts";
@@ -139,13 +139,7 @@ function readMailcowConf(directory: string): MailcowConf {
 
 /** For whoever reports that nothing else could be read. */
 export function hostnameIn(directory: string): string | null {
-  try {
-    const { bytes } = readFile(join(directory, "mailcow.conf"), { follow: true });
-    return hostnameOf(new TextDecoder().decode(bytes));
-  } catch (error) {
-    if (error instanceof FileProblem) return null;
-    throw error;
-  }
+  return hostnameOf(textOrNothing(join(directory, "mailcow.conf")));
 }
 
 function confHint({ kind }: FileProblem): string {

@@ -3,7 +3,7 @@
 import { valueIn } from "../cli/command_line.ts";
 import { STANDARD_FILE } from "./config_file.ts";
 import { Failure } from "../failure.ts";
-import { FileProblem, readFileIfAny } from "../files/read_file.ts";
+import { textOrNothing } from "../files/read_file.ts";
 import { parseHostName } from "../values/host_name.ts";
 
 /**
@@ -12,7 +12,7 @@ import { parseHostName } from "../values/host_name.ts";
  */
 export function domainMeant(argv: readonly string[], operand?: string): string | null {
   return hostNameIn(valueIn(argv, "domain")) ?? hostNameIn(operand) ??
-    hostNameIn(domainLine.exec(textOf(valueIn(argv, "config") ?? STANDARD_FILE))?.[1]);
+    hostNameIn(domainLine.exec(textOrNothing(valueIn(argv, "config") ?? STANDARD_FILE))?.[1]);
 }
 
 /** At the top level, in YAML as in JSON. */
@@ -23,15 +23,6 @@ function hostNameIn(text: string | undefined): string | null {
     return text === undefined ? null : parseHostName(text, "domain");
   } catch (error) {
     if (error instanceof Failure) return null;
-    throw error;
-  }
-}
-
-function textOf(path: string): string {
-  try {
-    return new TextDecoder().decode(readFileIfAny(path, { follow: true })?.bytes);
-  } catch (error) {
-    if (error instanceof FileProblem) return ""; // which is what the report is about
     throw error;
   }
 }

@@ -112,6 +112,16 @@ export function readFileIfAny(path: string, options: ReadOptions): FileFacts | n
   }
 }
 
+/** The text of a file that need not be there, nor be one that can be read: it is as good as empty then. */
+export function textOrNothing(path: string): string {
+  try {
+    return new TextDecoder().decode(readFile(path, { follow: true }).bytes);
+  } catch (error) {
+    if (error instanceof FileProblem) return "";
+    throw error;
+  }
+}
+
 function readAll(fd: number, size: number): Uint8Array<ArrayBuffer> {
   const buffer = new Uint8Array(size + 1);
   let length = 0;

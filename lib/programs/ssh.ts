@@ -1,6 +1,6 @@
 // How ssh is called: nothing in the operator's own ssh config may change what comes of it.
 
-import { FileProblem, readFile } from "../files/read_file.ts";
+import { textOrNothing } from "../files/read_file.ts";
 import type { RunContext } from "../run_context.ts";
 import type { SshOptions } from "../values/push_target.ts";
 import { shellWord } from "../values/shell_word.ts";
@@ -54,18 +54,11 @@ export function sshOptions(
 /** Our own list takes the place of the one in the operator's config, which may need it. */
 function ignoredByOperator({ environment: { HOME = "/root" } }: RunContext): string[] {
   return [`${HOME}/.ssh/config`, "/etc/ssh/ssh_config"].flatMap((path) => {
-    const lines = textOf(path).matchAll(/^[ \t]*IgnoreUnknown(?:[ \t]*=|[ \t])[ \t]*(.+)$/gim);
+    const lines = textOrNothing(path).matchAll(
+      /^[ \t]*IgnoreUnknown(?:[ \t]*=|[ \t])[ \t]*(.+)$/gim,
+    );
     return Array.from(lines, ([, list = ""]) => list.replaceAll('"', "").trim());
   }).filter((list) => /^[\w*?,]+$/.test(list));
-}
-
-function textOf(path: string): string {
-  try {
-    return new TextDecoder().decode(readFile(path, { follow: true }).bytes);
-  } catch (error) {
-    if (error instanceof FileProblem) return "";
-    throw error;
-  }
 }
 
 function quoteSetting(path: string): string {

@@ -3,7 +3,7 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { asRoot, quote } from "../failure.ts";
-import { FileProblem, readFile, readFileIfAny } from "../files/read_file.ts";
+import { FileProblem, readFile, textOrNothing } from "../files/read_file.ts";
 import type { RunContext } from "../run_context.ts";
 import { shellWord } from "../values/shell_word.ts";
 import { lastWords, MissingProgram, run, TimedOut } from "./run.ts";
@@ -12,6 +12,8 @@ import type { SshView } from "./ssh_view.ts";
 export interface KeyTrouble {
   readonly cause: string;
   readonly hint: string;
+  /** Where the file itself is at fault. */
+  readonly file?: FileProblem["kind"];
 }
 
 export interface KeyJudgement {
@@ -50,6 +52,7 @@ export async function judgeKey(path: string, context: RunContext): Promise<KeyTr
     if (!(error instanceof FileProblem)) throw error;
     return {
       cause: `the key file ${name} ${error.detail}`,
+      file: error.kind,
       hint: error.kind === "unreadable"
         ? asRoot("look at the disk, and at lsattr: dmesg tells more")
         : error.kind === "not-regular"
@@ -184,7 +187,7 @@ function fingerprintOf(path: string): string | null {
 /** The public half: it lies beside the key, or in it. */
 function publicBlob(path: string): Buffer | null {
   for (const file of [path, `${path}.pub`]) {
-    const text = textOf(file);
+    const text = textOrNothing(file);
     const [, base64] = /^(?:ssh|ecdsa|sk)-\S+ ([A-Za-z0-9+/=]+)/.exec(text) ?? [];
     const blob = base64 === undefined ? opensshKey(text)?.blob : Buffer.from(base64, "base64");
     if (blob !== undefined) return blob;
@@ -202,16 +205,6 @@ export function keyType(path: string): string | null {
 
 /** A line of `<identity>.pub` that can be shown to anybody; null where that is not what is there. */
 export function publicKeyLine(path: string): string | null {
-  const text = textOf(path).trim();
+  const text = textOrNothing(path).trim();
   return /^(ssh|ecdsa|sk)-[\w@.-]+ AAAA[A-Za-z0-9+/=]+( [^\r\n]*)?$/.test(text) ? text : null;
-}
-
-function textOf(path: string): string {
-  try {
-    const file = readFileIfAny(path, { follow: true });
-    return file === null ? "" : new TextDecoder("latin1").decode(file.bytes);
-  } catch (error) {
-    if (error instanceof FileProblem) return "";
-    throw error;
-  }
 }

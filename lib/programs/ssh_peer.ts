@@ -35,7 +35,7 @@ export async function readPeer(
     jumps,
     // Of ssh's own list most are never there.
     keys: keys.filter(({ trouble, path }) =>
-      trouble === null || !/ does not exist$/.test(trouble.cause) || path === options.identity
+      trouble?.file !== "missing" || path === options.identity
     ),
     commonAlgorithms: await commonAlgorithms(stderr, context),
     configFile: `${context.environment.HOME ?? "/root"}/.ssh/config`,

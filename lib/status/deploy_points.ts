@@ -10,7 +10,7 @@ import type { DeployConfig } from "../config/deploy_config.ts";
 import { checkPlaces } from "../config/places.ts";
 import { STAGING } from "../config/standard.ts";
 import { Failure, quote } from "../failure.ts";
-import { isMissing } from "../files/read_file.ts";
+import { isMissing, textOrNothing } from "../files/read_file.ts";
 import { composeCommand, explainCompose, runCompose } from "../programs/compose.ts";
 import {
   type Container,
@@ -169,10 +169,10 @@ function stagingPoints({ staging, also }: DeployConfig, setup: string): Point[] 
 
 /** Where nobody could push into it, a directory alone is no cure. */
 function stagingMend(staging: string, setup: string): string {
-  const user = hasPushUser();
-  const isSetUp = user && !isMissing(join(dirname(STAGING), ".ssh/authorized_keys"));
+  const hasUser = /^certsync:/m.test(textOrNothing("/etc/passwd"));
+  const isSetUp = hasUser && !isMissing(join(dirname(STAGING), ".ssh/authorized_keys"));
   if (staging === STAGING && !isSetUp) return setup;
-  return `install -d -m 700${user ? " -o certsync" : ""} ${shellWord(staging)}`;
+  return `install -d -m 700${hasUser ? " -o certsync" : ""} ${shellWord(staging)}`;
 }
 
 function unaskedPoints(
@@ -215,12 +215,4 @@ function removal(staging: string, names: readonly string[]): string {
       ? []
       : [`see what else is there: ls -lib ${shellWord(staging)}`]),
   ].join("; ");
-}
-
-function hasPushUser(): boolean {
-  try {
-    return /^certsync:/m.test(fs.readFileSync("/etc/passwd", "utf8"));
-  } catch {
-    return false; // without it nobody can tell
-  }
 }

@@ -160,8 +160,8 @@ async function keyPoints(targets: readonly Destination[], context: RunContext): 
     if (identity === null) return point("ssh key", "ok", "ssh's own choice");
     const trouble = await judgeIdentity(target, target.ssh, context);
     if (trouble === null) return point("ssh key", "ok", identity);
-    const isClosed = trouble.cause.endsWith("may not be read by this user");
-    return point("ssh key", isClosed ? "unknown" : "error", trouble.cause, trouble.hint);
+    const state = trouble.file === "unreadable" ? "unknown" : "error";
+    return point("ssh key", state, trouble.cause, trouble.hint);
   }));
 }
 

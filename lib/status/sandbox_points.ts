@@ -1,6 +1,6 @@
 // Whether the units run without their sandbox: where a machine refuses it in silence, or setup took it off.
 
-import * as fs from "node:fs";
+import { textOrNothing } from "../files/read_file.ts";
 import { readSandbox } from "../files/sandbox.ts";
 import { type Point, point } from "./point.ts";
 import type { Duty } from "./unit_points.ts";
@@ -27,10 +27,5 @@ export function sandboxPoints(
 
 /** As setup does where it found that this machine refuses the mounts. */
 function isTakenOff(path: string): boolean {
-  try {
-    return /^PrivateMounts=no$/m.test(fs.readFileSync(path, "utf8"));
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return false;
-    throw error;
-  }
+  return /^PrivateMounts=no$/m.test(textOrNothing(path));
 }

@@ -1,9 +1,9 @@
 // Where the report goes that --output names: a file that is replaced, so a regular one.
 
-import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { Failure, quote } from "../failure.ts";
 import { lookThrough } from "../files/look_at.ts";
+import { textOrNothing } from "../files/read_file.ts";
 import { replaceFile } from "../files/write_file.ts";
 
 /** Throws a Failure that names the file. */
@@ -17,17 +17,9 @@ export function replaceOutput(path: string, lines: readonly string[]): void {
     });
   }
   // Nobody is told of a fault without a name in the place of a report that has one.
-  if (lines.some((line) => NAMELESS.test(line)) && NAMED.test(textOf(path))) return;
+  if (lines.some((line) => NAMELESS.test(line)) && NAMED.test(textOrNothing(path))) return;
   replaceFile(path, lines.map((line) => `${line}\n`).join(""), 0o644);
 }
 
 const NAMELESS = /^certsync_status\{domain=""\} 3$/;
 const NAMED = /^certsync_status\{domain="[^"]/m;
-
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return ""; // there is nothing to lose
-  }
-}
