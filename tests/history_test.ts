@@ -104,7 +104,7 @@ Deno.test("hundreds of names of one run leave room for the runs before it, and s
     line.flags,
   );
   const push = new Failure("none here");
-  const { points } = lookBack({ path: "/etc/certsync/config.yaml", push, deploy }, ["deploy"]);
+  const { points } = lookBack({ push, deploy }, ["deploy"]);
   deepEqual(points.map(({ point }) => point), [
     ...names.slice(0, 5).map((name) => `last deploy of ${name}`),
     "last deploy",

@@ -2,25 +2,22 @@
 
 import { faults, type HistoryEntry, readHistory } from "../chain/history.ts";
 import { readMailcow } from "../chain/mailcow.ts";
-import { STANDARD_FILE } from "../config/config_file.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import type { PushConfig } from "../config/push_config.ts";
 import { Failure, orFailure } from "../failure.ts";
-import { shellWord } from "../values/shell_word.ts";
 import { type Point, point } from "./point.ts";
 import type { Role, RoleEntry, StatusReport } from "./report.ts";
 
 const SHOWN = 5;
 
 interface Places {
-  readonly path: string;
   readonly push: PushConfig | Failure;
   readonly deploy: DeployConfig | Failure;
 }
 
 /** The newest of all, and a point for each name whose last run did not come to a good end. */
 export function lookBack(
-  { path, push, deploy }: Places,
+  { push, deploy }: Places,
   roles: readonly Role[],
 ): Pick<StatusReport, "history" | "points" | "warnings"> {
   const places = ([["push", push], ["deploy", deploy]] as const).filter(([role]) =>
@@ -28,7 +25,6 @@ export function lookBack(
   );
   const warnings: string[] = [];
   const points: Point[] = [];
-  const told = path === STANDARD_FILE ? "" : ` --config ${shellWord(path)}`;
   const entries = places.flatMap(([command, config]): RoleEntry[] => {
     if (config instanceof Failure) return [];
     const read = orFailure(() => readHistory(config.state));
@@ -40,7 +36,7 @@ export function lookBack(
     const open = faults(read).filter(({ name }) =>
       name === null || names === null || names.includes(name)
     );
-    points.push(...faultPoints(open, `certsync ${command}${told}`));
+    points.push(...faultPoints(open, command));
     return read.map((entry) => ({ command, ...entry }));
   });
   const latest = ({ time, last }: RoleEntry) => last ?? time;
@@ -58,27 +54,22 @@ function namesOf(config: PushConfig | DeployConfig): readonly string[] | null {
 }
 
 /** The first few, and how many more there are: the run itself tells of each. */
-function faultPoints(open: readonly HistoryEntry[], command: string): Point[] {
+function faultPoints(open: readonly HistoryEntry[], command: RoleEntry["command"]): Point[] {
   const shown = open.slice(0, SHOWN);
-  const names = open.reduce((sum, { others = 0 }) => sum + 1 + others, 0) - shown.length;
+  const more = open.reduce((sum, { others = 0 }) => sum + 1 + others, 0) - shown.length;
+  const fault = (words: string, name: string | null) =>
+    point(
+      name === null ? `last ${command}` : `last ${command} of ${name}`,
+      "error",
+      words,
+      `run it again, and do what it says: certsync ${command}`,
+    );
   return [
-    ...shown.map((entry) => faultPoint(entry, command)),
-    ...(names === 0 ? [] : [
-      point(
-        `last ${command.split(" ")[1]}`,
-        "error",
-        `came to no good end for ${names === 1 ? "1 more name" : `${names} more names`}`,
-        `run it again, and do what it says: ${command}`,
-      ),
-    ]),
+    ...shown.map(({ name, time, last, outcome, error }) =>
+      fault(`${outcome} at ${last ?? time}: ${error}`, name)
+    ),
+    ...(more === 0
+      ? []
+      : [fault(`came to no good end for ${more} more name${more === 1 ? "" : "s"}`, null)]),
   ];
-}
-
-function faultPoint({ name, time, last, outcome, error }: HistoryEntry, command: string): Point {
-  return point(
-    name === null ? `last ${command.split(" ")[1]}` : `last ${command.split(" ")[1]} of ${name}`,
-    "error",
-    `${outcome} at ${last ?? time}: ${error}`,
-    `run it again, and do what it says: ${command}`,
-  );
 }
