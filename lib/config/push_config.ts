@@ -51,8 +51,7 @@ export interface CommandsToTell {
 
 function commandsToTell(flags: Flags): CommandsToTell {
   const told = (name: string, inFull: (text: string) => string = (text) => text) =>
-    (flags.values(name) ?? [flags.value(name)].flatMap((text) => text ?? []))
-      .map((text) => ` --${name} ${shellWord(inFull(text))}`).join("");
+    (flags.values(name) ?? []).map((text) => ` --${name} ${shellWord(inFull(text))}`).join("");
   const push = `certsync push${told("domain")}${told("also")}${told("to")}`;
   const source = told("source", (text) => text.includes("/") ? resolve(text) : text);
   return {

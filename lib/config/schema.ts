@@ -130,7 +130,7 @@ export const schema = {
       standard: "/var/lib/mailcow-cert-deploy",
     }),
     trust: trust("deploy"),
-    apply: key(text(parseApply), {
+    apply: key(text(oneOf("reload", "restart")), {
       argument: "reload|restart",
       help: "How the services take a new certificate. One that a reload leaves on the old one is " +
         "restarted anyway.",
@@ -155,7 +155,7 @@ export const schema = {
       example: "[imaps://127.0.0.1:993]",
       otherwise: "all that docker publishes of the three services",
     }),
-    dane: key(text(parseDane), {
+    dane: key(text(oneOf("warn", "off")), {
       argument: "warn|off",
       help:
         "Whether the TLSA records of port 25 are looked up when a name gets another certificate.",
@@ -271,12 +271,10 @@ function parseTrust(value: string, what: string): Trust {
   throw new UsageFailure(`${what} is not system, none or a CA file's path: ${quote(value)}`);
 }
 
-function parseApply(value: string, what: string): "reload" | "restart" {
-  if (value === "reload" || value === "restart") return value;
-  throw new UsageFailure(`${what} is not reload or restart: ${quote(value)}`);
-}
-
-function parseDane(value: string, what: string): "warn" | "off" {
-  if (value === "warn" || value === "off") return value;
-  throw new UsageFailure(`${what} is not warn or off: ${quote(value)}`);
+function oneOf<Word extends string>(...words: readonly Word[]) {
+  return (value: string, what: string): Word => {
+    const word = words.find((each) => each === value);
+    if (word !== undefined) return word;
+    throw new UsageFailure(`${what} is not ${words.join(" or ")}: ${quote(value)}`);
+  };
 }

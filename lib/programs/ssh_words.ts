@@ -109,10 +109,8 @@ export function hintAtFirewalls(peer: Peer, host?: string, port?: string): strin
 }
 
 /** Sets back all that can end an account or its password. chage(1) */
-export function unexpire({ view }: Pick<Peer, "view">): string {
-  return `on ${view.hostName}, as root: chage -E -1 -I -1 -M -1 -d "$(date +%F)" ${
-    view.user || "that user"
-  }`;
+export function unexpire(peer: Pick<Peer, "view">): string {
+  return `on ${hostOf(peer)}, as root: chage -E -1 -I -1 -M -1 -d "$(date +%F)" ${userOf(peer)}`;
 }
 
 /** The same before the target itself has let ssh in: any host on the way may have said so. */
