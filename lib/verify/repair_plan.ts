@@ -41,34 +41,60 @@ export interface NameKnowledge extends Subject {
   readonly now: Date;
 }
 
+/** The copies of one name, by the legs that they are. */
+type Copies = ReturnType<typeof copiesOf>;
+
+function copiesOf(legs: readonly LegVerdict[], reference: Leg, known: NameKnowledge) {
+  const of = (...names: LegName[]) => legs.filter(({ leg }) => names.includes(leg.leg));
+  return {
+    ...{ legs, reference, known, of },
+    isBad: (...names: LegName[]) => of(...names).some((each) => needsRepair(each, known)),
+    isSeen: (...names: LegName[]) =>
+      of(...names).some(({ leg }) => leg.fingerprint !== null || isReplaceable(leg)),
+  };
+}
+
+/** What is the matter with the reference, so that it is not simply brought along the chain. */
+interface Fate {
+  /** A good newer one is not to give way: a newer one yet is what ends it. */
+  readonly isOlderSource: boolean;
+  readonly isOlderStaged: boolean;
+  /** deploy refuses what is staged for what it is. */
+  readonly isUnfit: boolean;
+  readonly renews: boolean;
+}
+
+function fateOf(copies: Copies): Fate {
+  const { legs, reference, known: { now }, of, isBad } = copies;
+  const isFromSource = reference.leg === "source";
+  const isStaged = reference.leg === "staged";
+  const isOlder = (isFromSource || isStaged) && replacesGood(copies);
+  const [isOlderSource, isOlderStaged] = [isOlder && isFromSource, isOlder && isStaged];
+  // What lies at the end is not what is to be brought there, where nothing was staged.
+  const isLast = isBad("staged") && !isFromSource && !isStaged;
+  const isUnfit = isStaged && !of("deployed").some(({ match }) => match) &&
+    isUnfitToServe(legs, reference, now);
+  // What was served before was pushed once: Nginx Proxy Manager has it, or a newer one.
+  const isSpoilt = isUnfit && of("deployed").some((each) => isWell(each, now));
+  const renews = !isSpoilt &&
+    (isOlderStaged || (!isLast && (isOlderSource || isFaulty(legs, reference))));
+  return { isOlderSource, isOlderStaged, isUnfit, renews };
+}
+
 /** Null where nothing along the chain needs repair, or where deploy would refuse it. */
 export function planRepair({ legs, reference }: Verdict, known: NameKnowledge): RepairPlan | null {
   if (reference === null || legs.some(({ leg }) => leg.obstacle === "unclear")) return null;
   if (legs.some(({ leg, isStale }) => leg.isRefused && isStale)) return null;
   if (has(legs, "passed-over")) return null;
-  const of = (...names: LegName[]) => legs.filter(({ leg }) => names.includes(leg.leg));
-  const isBad = (...names: LegName[]) => of(...names).some((each) => needsRepair(each, known));
-  const isSeen = (...names: LegName[]) =>
-    of(...names).some(({ leg }) => leg.fingerprint !== null || isReplaceable(leg));
-  const isFromSource = reference.leg === "source";
-
-  const isOlderStaged = reference.leg === "staged" && replacesGood();
-  // What lies at the end is not what is to be brought there, where nothing was staged.
-  const isLast = isBad("staged") && !isFromSource && reference.leg !== "staged";
-  // A good newer one is not to give way: a newer one yet is what ends it.
-  const isOlderSource = isFromSource && replacesGood();
-  const isUnfit = reference.leg === "staged" && !of("deployed").some(({ match }) => match) &&
-    isUnfitToServe(legs, reference, known.now);
-  // What was served before was pushed once: Nginx Proxy Manager has it, or a newer one.
-  const isSpoilt = isUnfit && of("deployed").some((each) => isWell(each, known.now));
-  const renews = !isSpoilt &&
-    (isOlderStaged || (!isLast && (isOlderSource || isFaulty(legs, reference))));
-  const isServedWrong = isBad("deployed", "sni", "served");
-  const push = planPush();
-  const deploys = isServedWrong || (isBad("staged") && !isFromSource) ||
-    (renews && isSeen("staged", "deployed", "sni", "served"));
+  const copies = copiesOf(legs, reference, known);
+  const { of, isBad, isSeen } = copies;
+  const fate = fateOf(copies);
+  const push = planPush(copies, fate);
+  const deploys = isBad("deployed", "sni", "served") ||
+    (isBad("staged") && reference.leg !== "source") ||
+    (fate.renews && isSeen("staged", "deployed", "sni", "served"));
   const plan: RepairPlan = {
-    renew: renews ? renewal(legs, reference, { ...known, isOlderSource, isOlderStaged }) : null,
+    renew: fate.renews ? renewal(copies, fate) : null,
     isUnasked: push !== null && of("staged").some(({ leg }) => leg.obstacle === "unasked"),
     isUntaken: deploys && known.isFurther && !known.isMailHost &&
       of("served").some(({ leg: { fingerprint }, isStale }) =>
@@ -79,70 +105,68 @@ export function planRepair({ legs, reference }: Verdict, known: NameKnowledge): 
       obstacle === "lost" ? [directory] : []
     ),
     push,
-    deploy: deploys ? planDeploy() : null,
+    deploy: deploys ? planDeploy(copies, fate) : null,
   };
-  return renews || push !== null || deploys || plan.blocked.length > 0 ? plan : null;
+  return fate.renews || push !== null || deploys || plan.blocked.length > 0 ? plan : null;
+}
 
-  function planPush(): Deed | null {
-    if (isOlderStaged || isUnfit) return "force"; // what is there may be pushed already
-    if (renews) return "plain";
-    if (isBad("pushed")) {
-      const isHalf = isBad("staged") && of("pushed").some((each) => each.match === true);
-      return isHalf ? "force" : "plain";
-    }
-    if (isBad("staged")) {
-      // An older one was probably not pushed yet; whatever else is there was, and got lost.
-      const isOlder = of("staged").every(({ leg }) => leg.certificate !== null) &&
-        !has(of("staged"), "chain", "key");
-      return isFromSource && !isSeen("pushed") && isOlder ? "plain" : "force";
-    }
-    if (isSeen("staged")) return null;
-    // What mailcow made for itself was not pushed: deploy takes the place of it.
-    const pushed = of("deployed", "sni", "served").filter(({ leg: { certificate } }) =>
-      certificate?.subject !== certificate?.issuer
-    );
-    if (isServedWrong && has(pushed, "chain") && !isStaleAnywhere()) {
-      return "force"; // push looks at the leaf alone
-    }
-    const hasArrived = isSeen("pushed") ||
-      of("deployed", "sni", "served").some(({ match }) => match === true);
-    return isServedWrong && isFromSource && !hasArrived ? "plain" : null;
+function planPush(
+  { legs, reference, of, isBad, isSeen }: Copies,
+  { isOlderStaged, isUnfit, renews }: Fate,
+): Deed | null {
+  const isFromSource = reference.leg === "source";
+  if (isOlderStaged || isUnfit) return "force"; // what is there may be pushed already
+  if (renews) return "plain";
+  if (isBad("pushed")) {
+    const isHalf = isBad("staged") && of("pushed").some((each) => each.match === true);
+    return isHalf ? "force" : "plain";
   }
+  if (isBad("staged")) {
+    // An older one was probably not pushed yet; whatever else is there was, and got lost.
+    const isOlder = of("staged").every(({ leg }) => leg.certificate !== null) &&
+      !has(of("staged"), "chain", "key");
+    return isFromSource && !isSeen("pushed") && isOlder ? "plain" : "force";
+  }
+  if (isSeen("staged") || !isBad("deployed", "sni", "served")) return null;
+  const served = of("deployed", "sni", "served");
+  // What mailcow made for itself was not pushed: deploy takes the place of it.
+  const pushed = served.filter(({ leg: { certificate } }) =>
+    certificate?.subject !== certificate?.issuer
+  );
+  // push looks at the leaf alone
+  if (has(pushed, "chain") && !legs.some(({ isStale }) => isStale)) return "force";
+  const hasArrived = isSeen("pushed") || served.some(({ match }) => match === true);
+  return isFromSource && !hasArrived ? "plain" : null;
+}
 
-  function planDeploy(): Deed {
-    if (renews || reference === null) return "plain";
-    const { loaded, rejected } = known;
-    const fingerprint = reference.fingerprint ?? "";
-    const isLoaded = of("served").some((each) =>
-      needsRepair(each, known) && each.leg.service !== undefined &&
-      loaded.get(each.leg.service) === fingerprint
-    );
-    const isOwed = isBad("staged", "deployed", "sni");
-    return rejected.has(fingerprint) || (isLoaded && !isOwed) ? "force" : "plain";
-  }
+function planDeploy({ reference, known, of, isBad }: Copies, { renews }: Fate): Deed {
+  if (renews) return "plain";
+  const { loaded, rejected } = known;
+  const fingerprint = reference.fingerprint ?? "";
+  const isLoaded = of("served").some((each) =>
+    needsRepair(each, known) && each.leg.service !== undefined &&
+    loaded.get(each.leg.service) === fingerprint
+  );
+  const isOwed = isBad("staged", "deployed", "sni");
+  return rejected.has(fingerprint) || (isLoaded && !isOwed) ? "force" : "plain";
+}
 
-  /** deploy does not put an older certificate in the place of a newer one of ours that is good. */
-  function replacesGood(): boolean {
-    const ends = (leg: Leg) => leg.certificate?.notAfter.getTime() ?? 0;
-    return of("deployed", "served").some(({ leg, findings }) =>
-      findings.some(({ kind }) => kind === "newer") &&
-      !findings.some(({ kind }) => kind === "chain" || kind === "key" || kind === "wrong-name") &&
-      isOurs(leg) && leg.certificate !== null &&
-      leg.certificate.issuer !== leg.certificate.subject &&
-      timeState(leg.certificate, known.now) === "valid" &&
-      !(isOverdue(leg.certificate, known.now) && reference !== null && ends(leg) < ends(reference))
-    );
-  }
+/** deploy does not put an older certificate in the place of a newer one of ours that is good. */
+function replacesGood({ reference, known, of }: Copies): boolean {
+  const ends = (leg: Leg) => leg.certificate?.notAfter.getTime() ?? 0;
+  return of("deployed", "served").some(({ leg, findings }) =>
+    findings.some(({ kind }) => kind === "newer") &&
+    !findings.some(({ kind }) => kind === "chain" || kind === "key" || kind === "wrong-name") &&
+    isOurs(leg, known) && leg.certificate !== null &&
+    leg.certificate.issuer !== leg.certificate.subject &&
+    timeState(leg.certificate, known.now) === "valid" &&
+    !(isOverdue(leg.certificate, known.now) && ends(leg) < ends(reference))
+  );
+}
 
-  /** Whether deploy brought it there, as far as anybody can tell from here. */
-  function isOurs({ fingerprint }: Leg): boolean {
-    return !known.isMailHost || fingerprint === null ||
-      [...known.loaded.values()].includes(fingerprint);
-  }
-
-  function isStaleAnywhere(): boolean {
-    return legs.some(({ isStale }) => isStale);
-  }
+/** Whether deploy brought it there, as far as anybody can tell from here. */
+function isOurs({ fingerprint }: Leg, { isMailHost, loaded }: NameKnowledge): boolean {
+  return !isMailHost || fingerprint === null || [...loaded.values()].includes(fingerprint);
 }
 
 function needsRepair(
@@ -189,13 +213,8 @@ function isFaulty(legs: readonly LegVerdict[], reference: Leg): boolean {
 }
 
 function renewal(
-  legs: readonly LegVerdict[],
-  reference: Leg,
-  { name, isOlderSource, isOlderStaged }: {
-    readonly name: string | null;
-    readonly isOlderSource: boolean;
-    readonly isOlderStaged: boolean;
-  },
+  { legs, reference, known: { name } }: Copies,
+  { isOlderSource, isOlderStaged }: Fate,
 ): string {
   const kinds = legs.flatMap(({ findings }) => findings);
   const lacking = kinds.flatMap(({ lacking = [] }) => lacking);
