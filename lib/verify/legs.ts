@@ -1,27 +1,18 @@
 // The legs of each name's chain that can be seen from this host, each with what it holds.
 
-import { join } from "node:path";
-import type { DeployMemory } from "../chain/deploy_memory.ts";
-import { readMemory } from "../chain/deploy_memory.ts";
+import { type DeployMemory, readMemory } from "../chain/deploy_memory.ts";
 import type { Mailcow } from "../chain/mailcow.ts";
 import { readScene, type Scene } from "../chain/scene.ts";
 import { type LegName, legNames, type VerifyConfig } from "../config/verify_config.ts";
 import { Failure, orFailure } from "../failure.ts";
-import { lookAt } from "../files/look_at.ts";
 import type { Compose } from "../programs/compose.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { judgeChains } from "./chains.ts";
 import { absences, lacksProgram, unaskedEndpoints } from "./doubt.ts";
+import { filedLegs } from "./filed_legs.ts";
 import type { Leg } from "./leg.ts";
-import {
-  deployedLegs,
-  directoriesOf,
-  readMailcowIfAny,
-  sniLegs,
-  stagedLegs,
-} from "./mailcow_legs.ts";
+import { directoriesOf, readMailcowIfAny } from "./mailcow_legs.ts";
 import { servedLegs } from "./served_legs.ts";
-import { lineagesOnce, pushedLegs, sourceLegs } from "./source_legs.ts";
 import { type Subject, subjectsOf } from "./subject.ts";
 import { daneName, tlsaLegs } from "./tlsa_leg.ts";
 
@@ -51,49 +42,22 @@ export interface Sight {
 /** Reads all legs that are wanted at once; none waits for another. */
 export async function readLegs(config: VerifyConfig, context: RunContext): Promise<Sight> {
   const mailcow = readMailcowIfAny(config);
-  const ours = mailcow instanceof Failure ? null : mailcow;
+  const ours = orNull(mailcow);
   const domain = config.domain ?? ours?.conf.hostname ?? null;
   const subjects = subjectsOf(domain, config);
-  const lineages = lineagesOnce(config.push, context.now);
-  const memory = orFailure(() => readMemory(config.deploy.state));
-  const made = memory instanceof Failure ? null : memory.made;
+  const wanted = config.legs ?? legNames;
+  const memory = orNull(orFailure(() => readMemory(config.deploy.state)));
   let read: Promise<Scene> | null = null;
   const sceneOf = (mailcow: Mailcow) => read ??= readScene(mailcow, { endpoints: null }, context);
-  // What cannot be seen may be there.
-  const wasReplaced = (name: string) =>
-    made === null || lookAt(join(config.deploy.state, "previous-names", name)) !== null;
   const isAcmeBehind = async () => ours && (await sceneOf(ours)).isAcmeBehind;
-  const readers = {
-    source: (subject: Subject) => sourceLegs(subject, config, lineages, context),
-    pushed: (subject: Subject) => pushedLegs(subject, config),
-    staged: (subject: Subject) => stagedLegs(subject, config, context),
-    deployed: (subject: Subject) =>
-      deployedLegs(subject, config, mailcow, { made, wasReplaced, isAcmeBehind }, context),
-    sni: (subject: Subject) => sniLegs(subject, config.also, mailcow, context),
-  };
-  const wanted = config.legs ?? legNames;
-  const filed = new Map(subjects.map((subject) => {
-    const legs = Promise.all(
-      wanted.map((name) => name === "served" || name === "tlsa" ? [] : readers[name](subject)),
-    ).then((legs) => legs.flat());
-    legs.catch(() => {}); // whoever waits for it is told
-    return [subject, legs] as const;
-  }));
-  const filedOf = async (subject: Subject) => await filed.get(subject) ?? [];
-  const readFiled = (subject: Subject) => async (name: "deployed" | "sni") => {
-    // A further name's directory is what is deployed for it.
-    const leg = subject.isFurther ? "deployed" : name;
-    return wanted.includes(leg)
-      ? (await filedOf(subject)).filter((each) => each.leg === leg)
-      : await readers[leg](subject);
-  };
+  const filed = filedLegs(subjects, { config, mailcow, memory, isAcmeBehind }, context);
   const isAsked = (config.endpoints ?? config.deploy.endpoints) === null;
   const scene = ours !== null && isAsked && wanted.includes("served") ? await sceneOf(ours) : null;
   const compose = scene?.compose.version ?? ours?.conf.composeVersion ?? "native";
   const [served, tlsa] = await allEnded([
     wanted.includes("served")
       ? servedLegs({
-        ...{ config, own: scene?.endpoints ?? null, domain, subjects, filed: filedOf },
+        ...{ config, own: scene?.endpoints ?? null, domain, subjects, filed: filed.of },
         published: scene?.published ?? ours?.conf.endpoints ?? [],
       }, context)
       : new Map<Subject, readonly Leg[]>(),
@@ -101,7 +65,9 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
       ? tlsaLegs({
         config,
         names: subjects.flatMap((subject) =>
-          subject.name === null ? [] : [daneName(subject.name, ours, readFiled(subject))]
+          subject.name === null
+            ? []
+            : [daneName(subject.name, ours, (leg) => filed.servedFrom(subject, leg))]
         ),
         mailcow: ours && { directory: ours.directory, version: compose },
         ports: async () =>
@@ -113,7 +79,7 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
   const seen = await Promise.all(subjects.map(async (subject): Promise<Strand> => ({
     ...subject,
     legs: inOrder(wanted, [
-      ...await filedOf(subject),
+      ...await filed.of(subject),
       ...served.get(subject) ?? [],
       ...tlsa.get(subject.name ?? "") ?? [],
     ]),
@@ -128,7 +94,7 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
     mailcow: ours,
     furtherDirectories: ours === null ? new Set() : directoriesOf(config.also, ours),
     compose,
-    memory: memory instanceof Failure ? null : memory,
+    memory,
     warnings: failures.filter((failure) => !lacksProgram(failure)).map(({ message }) => message),
     doubts: [
       ...absences(config.legs, all, { domain: domain ?? config.only, mailcow }),
@@ -140,6 +106,10 @@ export async function readLegs(config: VerifyConfig, context: RunContext): Promi
       deploy: deploy.isConfigured || mailcow !== null,
     },
   };
+}
+
+function orNull<T>(read: T | Failure): T | null {
+  return read instanceof Failure ? null : read;
 }
 
 function inOrder(wanted: readonly LegName[], legs: readonly Leg[]): Leg[] {
