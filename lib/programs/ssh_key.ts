@@ -29,12 +29,19 @@ export const AS_SETUP = 'with the command="…",restrict that certsync setup pus
 
 /** What is wrong with the key, or null. A key of OpenSSH's own form costs no process. */
 export async function judgeKey(path: string, context: RunContext): Promise<KeyTrouble | null> {
+  const text = readKey(path);
+  if (typeof text !== "string") return text;
+  if (isPlainOpensshKey(text)) return null;
+  const words = await refusal(path, context);
+  return words === null ? null : explainRefusal(path, text, words);
+}
+
+/** Its text, or what keeps ssh from reading it. */
+function readKey(path: string): string | KeyTrouble {
   const name = quote(path);
-  const word = shellWord(path);
-  let text: string;
   try {
     const { bytes, mode, uid } = readFile(path, { follow: true });
-    text = new TextDecoder("latin1").decode(bytes);
+    const text = new TextDecoder("latin1").decode(bytes);
     if (/^(ssh|ecdsa|sk)-\S+ AAAA/.test(text)) {
       return {
         cause: `the key file is the public half: ${name}`,
@@ -42,12 +49,11 @@ export async function judgeKey(path: string, context: RunContext): Promise<KeyTr
       };
     }
     // ssh leaves it at that where the file is somebody else's.
-    if (uid === Deno.uid() && (mode & 0o077) !== 0) {
-      return {
-        cause: `ssh refuses the private key, because others can read it: ${name}`,
-        hint: `chmod 600 ${word}`,
-      };
-    }
+    if (uid !== Deno.uid() || (mode & 0o077) === 0) return text;
+    return {
+      cause: `ssh refuses the private key, because others can read it: ${name}`,
+      hint: `chmod 600 ${shellWord(path)}`,
+    };
   } catch (error) {
     if (!(error instanceof FileProblem)) throw error;
     return {
@@ -57,14 +63,14 @@ export async function judgeKey(path: string, context: RunContext): Promise<KeyTr
         ? asRoot("look at the disk, and at lsattr: dmesg tells more")
         : error.kind === "not-regular"
         ? "name the file of the private key with push.identity"
-        : `make one with: ssh-keygen -t ed25519 -N '' -f ${word}; and put ${
-          quote(`${path}.pub`)
-        } into authorized_keys over there, ${AS_SETUP}; or name the right one with push.identity`,
+        : `make one with: ${makeKey(path)}; or name the right one with push.identity`,
     };
   }
-  if (isPlainOpensshKey(text)) return null;
-  const words = await refusal(path, context);
-  if (words === null) return null;
+}
+
+function explainRefusal(path: string, text: string, words: string): KeyTrouble {
+  const name = quote(path);
+  const word = shellWord(path);
   if (/passphrase/.test(words) || isEncrypted(text)) {
     return {
       cause: `the private key is encrypted, and nobody is there to type its passphrase: ${name}`,
@@ -77,9 +83,15 @@ export async function judgeKey(path: string, context: RunContext): Promise<KeyTr
       ? `take the carriage returns out of it: sed -i 's/\\r$//' ${word}`
       : /-----END [A-Z ]*PRIVATE KEY-----$/.test(text)
       ? `it lacks its last line end: echo >>${word}`
-      : `it is damaged: remove it and make a new one with: ssh-keygen -t ed25519 -N '' -f ${word}; ` +
-        `and put ${quote(`${path}.pub`)} into authorized_keys over there, ${AS_SETUP}`,
+      : `it is damaged: remove it and make a new one with: ${makeKey(path)}`,
   };
+}
+
+function makeKey(path: string): string {
+  return `ssh-keygen -t ed25519 -N '' -f ${shellWord(path)}; and put ${
+    quote(`${path}.pub`)
+  } into ` +
+    `authorized_keys over there, ${AS_SETUP}`;
 }
 
 const MAGIC = "openssh-key-v1\0";
