@@ -645,6 +645,27 @@ Deno.test("a host key is for the name that ssh looks for, with a port in bracket
   );
 });
 
+Deno.test("a host key is for the name that ssh's own config has for the target", async () => {
+  await using dir = await tempDir();
+  const config = "Host mail\n HostName mail.example.org\n Port 2222\nHost b\n HostKeyAlias mx\n";
+  await Deno.writeTextFile(`${dir.path}/config`, config);
+  const ssh = `#!/bin/sh\nexec ${need("ssh")} -F ${dir.path}/config "$@"\n`;
+  await Deno.writeTextFile(`${dir.path}/ssh`, ssh, { mode: 0o755 });
+  const known = async (...args: string[]) => {
+    const targets = ["--to", "certsync@mail:/in/", "--to", "b:/in/"].slice(
+      0,
+      args.length > 1 ? 4 : 2,
+    );
+    const all = ["push", "--domain", "a.b", ...targets, "--host-key", args.join(" ")];
+    const { text } = await setup(all, { path: dir.path });
+    match(text, /tell_mail_hosts certsync@mail:\/in\/ '\[mail\.example\.org\]:2222'/);
+    return /^ *known_host (\S+) /m.exec(text)?.[1];
+  };
+  equal(await known(KEY), "'[mail.example.org]:2222'");
+  equal(await known("mx", KEY), "mx");
+  equal(await known("b", KEY), "mx");
+});
+
 Deno.test("of several targets the host key's name tells which it is of", async () => {
   const args = [...PUSH, "--to", "certsync@second.example.org:/in/"];
   const { code, stderr } = await certsync(["setup", ...args, "--host-key", KEY]);

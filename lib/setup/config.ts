@@ -33,6 +33,14 @@ import {
 export type SetupConfig = PushSetup | DeploySetup | LocalSetup | MonitorSetup;
 export type Role = SetupConfig["role"];
 
+/** What is not in the config file, but to be seen on this host. */
+export interface HostFacts {
+  /** Live directories of containers that run here. */
+  readonly volumes: readonly string[];
+  /** By the target's text, the name by which ssh looks up its host's key. */
+  readonly knownAs: ReadonlyMap<string, string>;
+}
+
 interface CommonSetup {
   /** The config file; the units name it where it is not the standard one. */
   readonly file: string;
@@ -103,8 +111,7 @@ const roles: Readonly<Record<Role, readonly string[]>> = {
 export function setupConfig(
   file: ConfigFile,
   flags: Flags,
-  /** Live directories of containers that run here. */
-  volumes: readonly string[],
+  facts: HostFacts,
 ): SetupConfig {
   const role = parseRole(flags.operands[0]);
   const foreign = Object.values(roles).flat()
@@ -118,7 +125,7 @@ export function setupConfig(
     });
   }
   const read = { push: pushSetup, deploy: deploySetup, local: localSetup, monitor: monitorSetup };
-  const config = read[role](file, flags, volumes);
+  const config = read[role](file, flags, facts);
   checkPaths(config);
   return config;
 }
@@ -150,7 +157,11 @@ function isRole(text: string): text is Role {
   return Object.hasOwn(roles, text);
 }
 
-function pushSetup(config: ConfigFile, flags: Flags, volumes: readonly string[]): PushSetup {
+function pushSetup(
+  config: ConfigFile,
+  flags: Flags,
+  { volumes, knownAs }: HostFacts,
+): PushSetup {
   const { push = {} } = config;
   const domain = flagDomain(flags) ?? config.domain;
   const to = pushTargets(config, flags);
@@ -164,7 +175,8 @@ function pushSetup(config: ConfigFile, flags: Flags, volumes: readonly string[])
         `--to certsync@mail.example.org:${STAGING}/`,
     });
   }
-  const remote = to.filter((target) => target.kind === "ssh");
+  const remote = to.filter((target) => target.kind === "ssh")
+    .map((target) => ({ ...target, knownAs: knownAs.get(target.text) ?? target.host }));
   if (remote.length === 0) {
     const texts = to.map(({ text }) => quote(text)).join(", ");
     throw new UsageFailure(`certsync setup push is for a mail host, not ${texts}`, {
@@ -199,9 +211,7 @@ function pushSetup(config: ConfigFile, flags: Flags, volumes: readonly string[])
     identity,
     knownHosts: push.known_hosts ?? STANDARD_KNOWN_HOSTS,
     state: push.state ?? PUSH_STATE,
-    hostKey: text === undefined
-      ? null
-      : nameHostKey(parseHostKey(text, "--host-key"), remote, port),
+    hostKey: text === undefined ? null : nameHostKey(parseHostKey(text, "--host-key"), remote),
   };
 }
 
@@ -261,7 +271,7 @@ function mailcowDirectory({ deploy = {} }: ConfigFile, flags: Flags): string {
   return flag === undefined ? deploy.mailcow ?? MAILCOW : resolve(flag);
 }
 
-function localSetup(config: ConfigFile, flags: Flags, volumes: readonly string[]): LocalSetup {
+function localSetup(config: ConfigFile, flags: Flags, { volumes }: HostFacts): LocalSetup {
   const { push = {}, deploy = {} } = config;
   const domain = flagDomain(flags) ?? config.domain;
   if (domain === undefined) {

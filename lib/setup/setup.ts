@@ -10,6 +10,7 @@ import {
 } from "../config/standard.ts";
 import { readConfigFile, STANDARD_FILE } from "../config/config_file.ts";
 import { commentedExampleOf, meaningOf } from "../config/example.ts";
+import { pushTargets } from "../config/push_config.ts";
 import type { Key } from "../config/reader.ts";
 import { schema } from "../config/schema.ts";
 import {
@@ -24,14 +25,19 @@ import { findVolumes, liveList } from "../programs/npm_container.ts";
 import type { RunContext } from "../run_context.ts";
 import { alsoLine } from "./missing.ts";
 import { keptLines } from "./ssh_public_key.ts";
-import { knownHostName } from "./targets.ts";
+import { readKnownNames } from "./targets.ts";
 
 /** What certsync setup prints. */
 export async function setUp(flags: Flags, context: RunContext): Promise<string> {
   const file = await readConfigFile(flags.value("config"));
-  const isAsked = file.push?.live === undefined &&
-    ["push", "local"].includes(flags.operands[0] ?? "");
-  const config = setupConfig(file, flags, isAsked ? await findVolumes(context) : []);
+  const [role = ""] = flags.operands;
+  const isAsked = file.push?.live === undefined && ["push", "local"].includes(role);
+  const config = setupConfig(file, flags, {
+    volumes: isAsked ? await findVolumes(context) : [],
+    knownAs: role === "push"
+      ? await readKnownNames(pushTargets(file, flags) ?? [], file.push?.port ?? null, context)
+      : new Map(),
+  });
   return setupScript(config, await readParts(config.role));
 }
 
@@ -157,10 +163,7 @@ function pushValues(config: PushSetup): Values {
       host_key: hostKey === null
         ? []
         : [hostKey.name, `${hostKey.key.type} ${hostKey.key.blob}`, knownHosts],
-      targets: to.flatMap((target) => [
-        target.text,
-        knownHostName(target.host, target.port ?? port),
-      ]),
+      targets: to.flatMap(({ text, knownAs }) => [text, knownAs]),
     },
     texts: {
       yaml_domain: yaml(domain),

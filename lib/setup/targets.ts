@@ -3,11 +3,14 @@
 import { resolve } from "node:path";
 import type { TargetEntry } from "../config/schema.ts";
 import { quote, UsageFailure } from "../failure.ts";
+import { MissingProgram } from "../programs/run.ts";
+import { plainView, readSshView } from "../programs/ssh_view.ts";
+import { allEnded, type RunContext } from "../run_context.ts";
 import type { PushTarget } from "../values/push_target.ts";
 import type { HostKey } from "./ssh_public_key.ts";
 
-/** On another host. */
-export type RemoteEntry = Extract<TargetEntry, { kind: "ssh" }>;
+/** On another host, whose key ssh looks up by that name. */
+export type RemoteEntry = Extract<TargetEntry, { kind: "ssh" }> & { readonly knownAs: string };
 
 /** A mail host's ssh key, and by what name push knows it. */
 export interface NamedHostKey {
@@ -29,22 +32,30 @@ export function targetsText(to: readonly PushTarget[]): string {
   return `[${texts.map((text) => JSON.stringify(text)).join(", ")}]`;
 }
 
-/** As known_hosts names a host: in brackets where the port is not ssh's own. */
-export function knownHostName(host: string, port: number): string {
-  return port === 22 ? host : `[${host}]:${port}`;
+/** By a target's text, not its own name where ssh's own config has another one for it. */
+export async function readKnownNames(
+  targets: readonly TargetEntry[],
+  standardPort: number | null,
+  context: RunContext,
+): Promise<ReadonlyMap<string, string>> {
+  const remote = targets.filter((target) => target.kind === "ssh");
+  const named = remote.map(async ({ text, login, port = standardPort }) => {
+    const options = { port, identity: null, knownHosts: null };
+    const view = await readSshView(login, options, context).catch((error) => {
+      if (error instanceof MissingProgram) return plainView(login, options); // as the script says
+      throw error;
+    });
+    return [text, view.knownAs] as const;
+  });
+  return new Map(await allEnded(named));
 }
 
-export function nameHostKey(
-  key: HostKey,
-  to: readonly RemoteEntry[],
-  standardPort: number,
-): NamedHostKey {
-  const names = [
-    ...new Set(to.map(({ host, port }) => knownHostName(host, port ?? standardPort))),
-  ];
+export function nameHostKey(key: HostKey, to: readonly RemoteEntry[]): NamedHostKey {
+  const names = [...new Set(to.map(({ knownAs }) => knownAs))];
   const named = key.names.length === 0 && names.length === 1
     ? names[0]
-    : names.find((name) => key.names.includes(name));
+    : to.find(({ knownAs, host }) => [knownAs, host].some((name) => key.names.includes(name)))
+      ?.knownAs;
   if (named !== undefined) return { name: named, key };
   throw new UsageFailure(
     key.names.length === 0
