@@ -46,7 +46,7 @@ export interface Candidate {
 }
 
 /** What is reported of a run that came to nothing. */
-export function emptyFindReport(config: FindConfig | null): FindReport {
+function emptyFindReport(config: FindConfig | null): FindReport {
   const matches = (config?.hostNames ?? []).map((hostname) => ({ hostname, match: null }));
   return { ...firstOf(matches), matches, candidates: [], warnings: [] };
 }
@@ -83,7 +83,6 @@ export function findNpmDir(
       ),
     ],
   };
-  const noneThere = lineages.length === 0 ? misplaced(directories, liveKey) : undefined;
   const without = matches.filter(({ match }) => match === null);
   if (without.length === 0) return report;
   const names = quoteAll(without.map(({ hostname }) => hostname));
@@ -99,7 +98,9 @@ export function findNpmDir(
   return {
     ...report,
     error: `no certificate for ${names} among ${lineages.length} directories`,
-    hint: noneThere ?? `see what they hold with: ${commands.find}`,
+    hint: lineages.length === 0
+      ? misplaced(directories, liveKey)
+      : `see what they hold with: ${commands.find}`,
   };
 }
 
@@ -138,7 +139,7 @@ function describeCandidate(lineage: Lineage, hostNames: readonly string[]): Cand
  * With a hostname the directory alone, for `cd "$(…)"`, with several each behind its name; otherwise,
  * or for all, a list.
  */
-export function describeFind(
+function describeFind(
   { matches, candidates }: FindReport,
   { all }: Pick<Presentation, "all">,
 ): string[] {
@@ -164,12 +165,12 @@ export function describeFind(
 /** How main runs it. */
 export const findCommand = {
   config: findConfig,
-  run: (config: FindConfig, context: RunContext) => {
+  run: async (config: FindConfig, context: RunContext) => {
     try {
       return findNpmDir(config, context);
     } catch (error) {
       const where = config.liveKey.startsWith("--") ? "flags" : "config";
-      return hintAtVolumes(error, context, where).then((hinted) => Promise.reject(hinted));
+      throw await hintAtVolumes(error, context, where);
     }
   },
   empty: emptyFindReport,

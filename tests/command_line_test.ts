@@ -8,7 +8,6 @@ import {
   type CommandName,
   commands,
   overview,
-  type ReportingCommand,
 } from "../lib/cli/commands.ts";
 import { explain, Failure, UsageFailure } from "../lib/failure.ts";
 import { authority } from "./kit/authority.ts";
@@ -311,6 +310,9 @@ Deno.test("wrong usage is one error on stderr, nothing on stdout, no stack, and 
     match(result.stderr, /^ERROR: [^\n]+\n(hint: [^\n]+\n)?$/);
   }));
 });
+
+/** The others print a script. */
+type ReportingCommand = Exclude<CommandName, "setup" | "completion">;
 
 const keys: Record<ReportingCommand, string[]> = {
   push: ["outcome", "domain", "source", "fingerprint", "notAfter", "tlsa", "targets", "warnings"],

@@ -111,18 +111,10 @@ function splitCommand(
 function parseFlags(name: string, command: Command, argv: readonly string[]): Flags {
   const switches = command.options.filter(({ argument }) => argument === undefined);
   const valued = command.options.filter(({ argument }) => argument !== undefined);
-  const known = command.options.map((option) => `--${option.name}`);
-  const unknownOption = (argument: string) => {
-    const isFormat = /^--format(=json)?$/.test(argument) && valueIn(argv, "format") === "json";
-    return new UsageFailure(`unknown option ${quote(argument)} for certsync ${name}`, {
-      hint: isFormat && known.includes("--json")
-        ? "did you mean --json?"
-        : meant(argument.replace(/=.*/s, ""), known) ?? `see certsync ${name} --help`,
-    });
-  };
+  const refuse = (argument: string) => unknownOption(argument, name, command, argv);
   for (const argument of beforeOperands(argv)) {
     const [, given = "", value] = /^--?([^=]*)(=)?/.exec(argument) ?? [];
-    if (given.includes("_")) throw unknownOption(argument); // parseArgs keeps operands under `_`
+    if (given.includes("_")) throw refuse(argument); // parseArgs keeps operands under `_`
     const isSwitch = switches.some(({ name, letter }) => name === given || letter === given);
     if (value !== undefined && isSwitch) {
       throw new UsageFailure(`${argument.replace(/=.*/s, "")} takes no value`);
@@ -136,23 +128,12 @@ function parseFlags(name: string, command: Command, argv: readonly string[]): Fl
       switches.flatMap(({ name, letter }) => letter ? [[name, letter]] : []),
     ),
     unknown(argument, key) {
-      if (key === undefined) return; // an operand
-      throw unknownOption(argument);
+      if (key !== undefined) throw refuse(argument); // else it is an operand
     },
   });
-
-  const values = new Map<string, string[]>();
-  for (const { name: option, argument, repeatable } of valued) {
-    const given = args[option];
-    if (!Array.isArray(given) || given.length === 0) continue;
-    if (given.some((value) => value === "")) {
-      throw new UsageFailure(`--${option} needs a value: --${option} ${argument}`);
-    }
-    if (given.length > 1 && !repeatable) {
-      throw new UsageFailure(`--${option} was given ${given.length} times`);
-    }
-    values.set(option, given.map(String));
-  }
+  const values = new Map(
+    valued.map((option) => [option.name, valuesOf(option, args[option.name])]),
+  );
   const operands = args._.map(String);
   const most = command.operand === undefined ? 0 : command.operand.endsWith("...") ? Infinity : 1;
   const surplus = operands[most];
@@ -167,6 +148,33 @@ function parseFlags(name: string, command: Command, argv: readonly string[]): Fl
     values: (option) => values.get(option),
     operands,
   };
+}
+
+function unknownOption(
+  argument: string,
+  name: string,
+  { options }: Command,
+  argv: readonly string[],
+): UsageFailure {
+  const known = options.map((option) => `--${option.name}`);
+  const isFormat = /^--format(=json)?$/.test(argument) && valueIn(argv, "format") === "json";
+  return new UsageFailure(`unknown option ${quote(argument)} for certsync ${name}`, {
+    hint: isFormat && known.includes("--json")
+      ? "did you mean --json?"
+      : meant(argument.replace(/=.*/s, ""), known) ?? `see certsync ${name} --help`,
+  });
+}
+
+/** As they were given; undefined where the option was not. */
+function valuesOf({ name, argument, repeatable }: Option, given: unknown): string[] | undefined {
+  if (!Array.isArray(given) || given.length === 0) return undefined;
+  if (given.some((value) => value === "")) {
+    throw new UsageFailure(`--${name} needs a value: --${name} ${argument}`);
+  }
+  if (given.length > 1 && !repeatable) {
+    throw new UsageFailure(`--${name} was given ${given.length} times`);
+  }
+  return given.map(String);
 }
 
 /** What comes before `--`, if anything does. */

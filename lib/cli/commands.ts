@@ -269,9 +269,6 @@ export function isCommandName(text: string): text is CommandName {
   return Object.hasOwn(commands, text);
 }
 
-/** Those that report what they did, in words or with --json; the others print a script. */
-export type ReportingCommand = Exclude<CommandName, "setup" | "completion">;
-
 /** What somebody types who has used other tools, and what does it here. */
 export const synonyms: Readonly<Record<string, CommandName>> = {
   list: "find-npm-dir",

@@ -4,14 +4,14 @@ import { quote, UsageFailure } from "../failure.ts";
 import type { Flags } from "./command_line.ts";
 import { type Command, type CommandName, commands, type Option } from "./commands.ts";
 
-export type Shell = "bash" | "zsh";
+type Shell = "bash" | "zsh";
 
 /** What certsync completion prints. */
 export function complete(flags: Flags): string {
   return completionScript(parseShell(flags.operands[0]));
 }
 
-export function parseShell(text: string | undefined): Shell {
+function parseShell(text: string | undefined): Shell {
   if (text === "bash" || text === "zsh") return text;
   throw new UsageFailure(
     text === undefined

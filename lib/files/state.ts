@@ -102,7 +102,7 @@ export function checkOwn(directory: string, names: readonly string[]): void {
 }
 
 /** Somebody put it where certsync keeps its own: it is neither read nor removed. */
-export class InTheWay extends Failure {
+class InTheWay extends Failure {
   constructor(path: string, stat?: fs.Stats, detail = "") {
     const whose = stat === undefined || isOurs(stat)
       ? ""
