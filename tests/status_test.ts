@@ -862,7 +862,7 @@ Deno.test("what this user may not see is unknown, with why, and neither well nor
   for (const path of [dir.path, host.scene.path, mail.host.root]) await Deno.chmod(path, 0o755);
   const binary = `${dir.path}/certsync`;
   await Deno.copyFile(new URL("../dist/certsync", import.meta.url), binary);
-  const look = async (expected: string[]) => {
+  const look = async (expected: string[], cure = "run this as root") => {
     const { stdout, stderr } = await new Deno.Command("setpriv", {
       args: [
         ...["--reuid=65534", "--regid=65534", "--clear-groups", binary],
@@ -872,7 +872,7 @@ Deno.test("what this user may not see is unknown, with why, and neither well nor
     const report: Report = JSON.parse(new TextDecoder().decode(stdout));
     const dark = report.points.filter(({ state }) => state === "unknown");
     deepEqual(dark.map(({ point }) => point), expected);
-    ok(dark.every(({ mend }) => mend === "run this as root"), JSON.stringify(dark));
+    ok(dark.every(({ mend }) => mend === cure), JSON.stringify(dark));
     deepEqual(report.points.filter(({ state }) => state === "error"), []);
     doesNotMatch(new TextDecoder().decode(stderr), /bug|\bat /);
   };
@@ -881,4 +881,10 @@ Deno.test("what this user may not see is unknown, with why, and neither well nor
   const beyond = { ...deploy, staging: `${closed}/incoming` };
   await Deno.writeTextFile(config, JSON.stringify({ domain: NAME, push: local, deploy: beyond }));
   await look(["source", `target ${closed}/in`, "mailcow", "staging"]);
+  const live = `${dir.path}/live`;
+  await Deno.mkdir(`${live}/npm-5`, { recursive: true });
+  await Deno.writeTextFile(`${live}/npm-5/fullchain.pem`, fresh.fullchainPem, { mode: 0o600 });
+  const named = { live, source: "npm-5", to: `${dir.path}/`, state: `${dir.path}/state` };
+  await Deno.writeTextFile(config, JSON.stringify({ domain: NAME, push: named }));
+  await look([`source of ${NAME}`], "live/ and archive/ are 0700: run this as root");
 });

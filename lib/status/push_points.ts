@@ -54,13 +54,15 @@ export async function lookAtPush(
   };
 }
 
-/** What there is for a name; the lineage is null where none covers it. */
+/** What there is for a name; `unreadable` where that cannot be told by this user. */
 interface Source {
   readonly name: string;
-  readonly lineage: Pick<Lineage, "directory" | "fingerprint" | "notAfter" | "lifeLeft"> | null;
-  readonly state: Lineage["state"] | "unreadable";
-  readonly problem: string | null;
+  readonly found: Found | "none" | "unreadable";
 }
+
+type Found = Pick<Lineage, "directory" | "fingerprint" | "notAfter" | "lifeLeft" | "problem"> & {
+  readonly state: Lineage["state"] | "unreadable";
+};
 
 async function readSources(
   { domain, also, live, source }: PushConfig,
@@ -70,16 +72,19 @@ async function readSources(
     const lineages = source.kind === "directory" && also.length === 0
       ? []
       : readLineages(liveDirectories(live), context.now);
-    return [domain, ...also].map((name) => {
+    return [domain, ...also].map((name): Source => {
       if (name === domain && source.kind === "directory") {
-        return readDirectory(name, source.name, context.now);
+        return { name, found: readDirectory(source.name, context.now) };
       }
       const lineage = name === domain && source.kind === "lineage"
         ? namedLineage(lineages, source.name, name)
         : chooseLineage(lineages, name).best;
-      if (lineage !== null) return { name, lineage, ...lineage };
-      const isUnreadable = lineages.some(({ isUnreadable }) => isUnreadable);
-      return { name, lineage, problem: null, state: isUnreadable ? "unreadable" : "broken" };
+      if (lineage === null) {
+        const isHidden = lineages.some(({ isUnreadable }) => isUnreadable);
+        return { name, found: isHidden ? "unreadable" : "none" };
+      }
+      const state = lineage.isUnreadable ? "unreadable" : lineage.state;
+      return { name, found: { ...lineage, state } };
     });
   } catch (error) {
     const hinted = await hintAtVolumes(error, context);
@@ -88,49 +93,46 @@ async function readSources(
   }
 }
 
-function readDirectory(name: string, directory: string, now: Date): Source {
+function readDirectory(directory: string, now: Date): Found {
   const path = deliveredPaths(directory).chain;
-  const found = { directory, fingerprint: null, notAfter: null, lifeLeft: 0 };
+  const unknown = { directory, fingerprint: null, notAfter: null, lifeLeft: 0 };
   try {
     const [leaf] = parseChain(readLineageFile(path).bytes, quote(path));
     const { fingerprint, notAfter } = leaf;
+    const state = timeState(leaf, now);
     return {
-      name,
-      lineage: { directory, fingerprint, notAfter, lifeLeft: lifeLeft(leaf, now) },
-      state: timeState(leaf, now),
+      directory,
+      fingerprint,
+      notAfter,
+      lifeLeft: lifeLeft(leaf, now),
+      state,
       problem: null,
     };
   } catch (error) {
     if (error instanceof FileProblem) {
       const state = error.kind === "unreadable" ? "unreadable" : "broken";
-      return { name, lineage: found, state, problem: `${quote(path)} ${error.detail}` };
+      return { ...unknown, state, problem: `${quote(path)} ${error.detail}` };
     }
     if (!(error instanceof Failure)) throw error;
-    return { name, lineage: found, state: "broken", problem: error.message };
+    return { ...unknown, state: "broken", problem: error.message };
   }
 }
 
-function sourcePoint({ name, lineage, state, problem }: Source, { commands }: PushConfig): Point {
+function sourcePoint({ name, found }: Source, { commands }: PushConfig): Point {
   const what = `source of ${name}`;
   const see = `see what is there with: ${commands.find} --all`;
-  if (state === "unreadable") {
-    return point(
-      what,
-      "unknown",
-      problem ?? "no directory may be read by this user",
-      readableHint(),
-    );
+  if (found === "none") return point(what, "error", "no certificate covers it", see);
+  if (found === "unreadable") {
+    return point(what, "unknown", "no directory may be read by this user", readableHint());
   }
-  if (lineage === null) return point(what, "error", "no certificate covers it", see);
-  const where = quote(lineage.directory);
-  const told = headline(`${where}:`, {
-    fingerprint: lineage.fingerprint,
-    notAfter: lineage.notAfter && formatTime(lineage.notAfter),
-  });
+  const { directory, fingerprint, notAfter, state, problem } = found;
+  const where = quote(directory);
+  if (state === "unreadable") return point(what, "unknown", problem ?? where, readableHint());
+  const told = headline(`${where}:`, { fingerprint, notAfter: notAfter && formatTime(notAfter) });
   const renew = "renew it in Nginx Proxy Manager, and see its log for why it did not";
   if (state === "broken") return point(what, "error", problem ?? `${where} is broken`, see);
   if (state !== "valid") return point(what, "error", `${told}, which is ${state}`, renew);
-  if (lineage.lifeLeft < OVERDUE) {
+  if (found.lifeLeft < OVERDUE) {
     return point(what, "warning", `${told}, whose renewal is overdue`, renew);
   }
   return point(what, "ok", told);
@@ -139,7 +141,7 @@ function sourcePoint({ name, lineage, state, problem }: Source, { commands }: Pu
 /** As setup has it watched: certbot's own record of renewals, or where uploads are written in place. */
 function watchedFor(sources: readonly Source[], { live, source }: PushConfig): string[] {
   const all = source.kind === "auto" ? liveDirectories(live) : [];
-  const used = sources.flatMap(({ lineage }) => lineage === null ? [] : [lineage.directory]);
+  const used = sources.flatMap(({ found }) => typeof found === "string" ? [] : [found.directory]);
   return [
     ...new Set([
       ...all.flatMap((directory) => renewalBeside(directory) ?? []),
