@@ -113,9 +113,9 @@ function parseBlock({ der }: PemBlock, where: string): Certificate {
 }
 
 /**
- * Throws where it is none. node:crypto judges the encoding. Dates and names are read here (RFC 5280, 4.1 and 4.2.1.6), because
- * it takes years that openssl reads differently, and joins the names to one string in which one can
- * pass for several.
+ * Throws where it is none. node:crypto judges the encoding. Dates and names are read here (RFC 5280, 4.1
+ * and 4.2.1.6), because it takes years that openssl reads differently, and joins the names to one string
+ * in which one can pass for several.
  */
 export function parseDer(der: Uint8Array<ArrayBuffer>): Certificate {
   const [tbs] = readElements(readElement(der).content);

@@ -1,7 +1,9 @@
 // One thing that is right on this host, or is not: then with the command that mends it.
 
 import { Failure } from "../failure.ts";
+import { exposure } from "../files/exposure.ts";
 import { FileProblem } from "../files/read_file.ts";
+import { shellWord } from "../values/shell_word.ts";
 
 /** `unknown`: it could not be looked at. */
 export type State = "ok" | "note" | "warning" | "error" | "unknown";
@@ -27,6 +29,15 @@ function isForbidden(error: unknown): boolean {
   if (error instanceof FileProblem) return error.kind === "unreadable";
   const isRefused = "code" in error && (error.code === "EACCES" || error.code === "EPERM");
   return isRefused || isForbidden(error.cause);
+}
+
+/** That others can write to it, and the mode that ends that. */
+export function exposurePoints(name: string, path: string, mode: "700" | "go-w"): Point[] {
+  const exposed = exposure(path);
+  const word = shellWord(path);
+  return exposed === null
+    ? []
+    : [point(name, "warning", exposed, `chown root ${word}; chmod ${mode} ${word}`)];
 }
 
 /** The points, or that which the first Failure makes of them. */

@@ -16,14 +16,12 @@ import {
 import { hintAtVolumes } from "../chain/npm_volume.ts";
 import type { Destination, PushConfig } from "../config/push_config.ts";
 import { Failure, quote } from "../failure.ts";
-import { exposure } from "../files/exposure.ts";
 import { FileProblem, isMissing } from "../files/read_file.ts";
 import { tryState } from "../files/state.ts";
 import { judgeIdentity } from "../programs/ssh_peer.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
-import { shellWord } from "../values/shell_word.ts";
 import { formatTime } from "../values/time.ts";
-import { failedPoint, type Point, point, pointsOf } from "./point.ts";
+import { exposurePoints, failedPoint, type Point, point, pointsOf } from "./point.ts";
 import { targetPoint } from "./target.ts";
 
 /** What a path unit is to watch for it is told beside the points. */
@@ -44,7 +42,7 @@ export async function lookAtPush(
         ? [failedPoint("source", sources)]
         : sources.map((source) => sourcePoint(source, config))),
       ...await keyPoints(config.to, context),
-      ...statePoints("push state", config.state),
+      ...exposurePoints("push state", config.state, "700"),
       ...await allEnded(
         config.to.filter(({ kind }) => kind === "local").map((one) => targetPoint(one, context)),
       ),
@@ -165,20 +163,6 @@ async function keyPoints(targets: readonly Destination[], context: RunContext): 
     const state = trouble.file === "unreadable" ? "unknown" : "error";
     return point("ssh key", state, trouble.cause, trouble.hint);
   }));
-}
-
-/** Others who can write to it. */
-export function statePoints(name: string, state: string): Point[] {
-  const exposed = exposure(state);
-  if (exposed === null) return [];
-  return [
-    point(
-      name,
-      "warning",
-      exposed,
-      `chown root ${shellWord(state)}; chmod 700 ${shellWord(state)}`,
-    ),
-  ];
 }
 
 /** Under push's lock: rrsync takes one at a time, and a push must not find it taken. */

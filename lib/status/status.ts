@@ -1,6 +1,6 @@
 // certsync status: says whether this host is set up rightly, and what happened last.
 
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { Flags } from "../cli/command_line.ts";
 import { isOneMachine } from "../config/one_machine.ts";
 import type { Presentation } from "../cli/terminal.ts";
@@ -8,7 +8,6 @@ import { type ConfigFile, STANDARD_FILE } from "../config/config_file.ts";
 import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
 import { type PushConfig, pushConfig } from "../config/push_config.ts";
 import { Failure, orFailure, quote } from "../failure.ts";
-import { exposure } from "../files/exposure.ts";
 import { lookThrough } from "../files/look_at.ts";
 import { isMissing } from "../files/read_file.ts";
 import { isPathWithin } from "../files/real_path.ts";
@@ -19,8 +18,8 @@ import { allEnded, type RunContext } from "../run_context.ts";
 import { shellWord } from "../values/shell_word.ts";
 import { lookAtDeploy } from "./deploy_points.ts";
 import { lookBack } from "./history_points.ts";
-import { failedPoint, type Point, point } from "./point.ts";
-import { lookAtPush, statePoints } from "./push_points.ts";
+import { exposurePoints, failedPoint, type Point, point } from "./point.ts";
+import { lookAtPush } from "./push_points.ts";
 import {
   describeStatus,
   emptyStatusReport,
@@ -76,7 +75,7 @@ async function status(config: StatusConfig, context: RunContext): Promise<Status
         offline: config.offline,
         setup: withKey(dutyOf("deploy", config).setup),
       }),
-      ...statePoints("deploy state", config.deploy.state),
+      ...exposurePoints("deploy state", config.deploy.state, "700"),
     ]
     : [];
   const seen = duties.filter(({ role }) => isOf(role)).map((duty) => ({
@@ -160,15 +159,15 @@ function otherConfig(
 }
 
 function noRole(config: StatusConfig): Point {
+  const [push, deploy] = [dutyOf("push", config), dutyOf("deploy", config)];
   return point(
     "role",
     "error",
     "this host has no part in the chain yet",
-    `on the NPM host: ${dutyOf("push", config).setup}; on the mail host: ` +
-      `${
-        withKey(dutyOf("deploy", config).setup)
-      }; where both are on this machine: certsync setup ` +
-      `local --domain ${domainOf(config)} | sh`,
+    `on the NPM host: ${push.setup}; on the mail host: ${
+      withKey(deploy.setup)
+    }; where both are on ` +
+      `this machine: certsync setup local --domain ${domainOf(config)} | sh`,
   );
 }
 
@@ -242,17 +241,8 @@ function configPoints(config: StatusConfig, roles: readonly Role[]): Point[] {
       point("config", "error", message, hint?.replace(/[,;] or give --.*$/, ""))
     );
   }
-  const exposed = [path, join(path, "..")].filter((place) => exposure(place) !== null);
-  if (exposed.length > 0) {
-    return exposed.map((place) =>
-      point(
-        "config",
-        "warning",
-        exposure(place) ?? "",
-        `chown root ${shellWord(place)}; chmod go-w ${shellWord(place)}`,
-      )
-    );
-  }
+  const exposed = [path, dirname(path)].flatMap((one) => exposurePoints("config", one, "go-w"));
+  if (exposed.length > 0) return exposed;
   return [
     point("config", "ok", isMissing(path) ? `no ${path}: the defaults hold` : quote(path)),
   ];

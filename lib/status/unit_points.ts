@@ -124,7 +124,7 @@ function pathPoint(name: string, path: Seen, duty: Duty): Point {
     return point(
       name,
       "warning",
-      `does not watch ${missing.join(", ")}, but ${path.watched.join(", ")}`,
+      `does not watch ${missing.join(", ")}, but ${path.watched.join(", ") || "nothing"}`,
       cure(path.dropIns, duty.setup),
     );
   }

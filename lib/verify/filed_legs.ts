@@ -15,7 +15,7 @@ import type { Subject } from "./subject.ts";
 export interface FiledLegs {
   /** Those of the name that are wanted. */
   of(subject: Subject): Promise<readonly Leg[]>;
-  /** What is deployed for the name, or lies ahead of that in an SNI directory; also where nobody wants to see it. */
+  /** What is deployed for the name, or is served ahead of that; also where nobody wants to see it. */
   servedFrom(subject: Subject, leg: "deployed" | "sni"): Promise<readonly Leg[]>;
 }
 

@@ -12,10 +12,10 @@ import type { RunContext } from "../run_context.ts";
 
 /**
  * What keeps a leg from being read. `empty`: nothing has come this far yet; `lost`: nor is there a place for
- * it; `unasked`: it was never sent, which it may not be; `spoilt`: what stands there is no certificate; `blocked`: nor can it be
- * replaced; `unclear`: the services do not serve it alike; `forbidden`: this user may not read it;
- * `unknown`: nobody can tell from here. On the wire: `refused`, `silent`, and `no-route` where this
- * host has no way to such addresses.
+ * it; `unasked`: it was never sent, which it may not be; `spoilt`: what stands there is no certificate;
+ * `blocked`: nor can it be replaced; `unclear`: the services do not serve it alike; `forbidden`: this user
+ * may not read it; `unknown`: nobody can tell from here. On the wire: `refused`, `silent`, and `no-route`
+ * where this host has no way to such addresses.
  */
 export type Obstacle =
   | "empty"

@@ -139,7 +139,7 @@ function holdsItsOwn(leg: Leg, around: Around): boolean {
   return rightLeaves({ service: leg.service, name: leg.sni }, places, now).includes(fingerprint);
 }
 
-/** Another directory that answers for the name is as right as its own: deploy cannot change which one is given. */
+/** Another directory that answers for the name is as right as its own: deploy cannot change which is given. */
 function ofAnotherDirectory(leg: Leg, around: Around): Omit<Kept, "leg"> | null {
   const { legs, reference, sniDirectories, name, now } = around;
   const { fingerprint, service } = leg;

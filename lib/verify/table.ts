@@ -130,7 +130,10 @@ function nameRow(name: string, legs: readonly LegReport[]): Row {
   };
 }
 
-/** Endpoints that are alike and well, or all have one fault, and well directories of other names, are one row each. */
+/**
+ * Endpoints that are alike and well, or all have one fault, and well directories of other names, are one row
+ * each.
+ */
 function alike(legs: readonly LegReport[], isOne: boolean): LegReport[][] {
   const served = legs.filter(({ leg, noted }) => leg === "served" && !noted);
   const faults = new Set(

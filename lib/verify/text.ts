@@ -95,7 +95,10 @@ function describeNames({ certificates, legs }: VerifyReport): string {
   return firstFew(words).join(", ");
 }
 
-/** Of those that are compared at all, or should be: where all is well, what is right although it is another is not. */
+/**
+ * Of those that are compared at all, or should be: where all is well, what is right although it is another
+ * is not.
+ */
 function describeCount(legs: readonly LegReport[], isWell: boolean): string {
   const isCompared = legs.some(({ match }) => match !== null);
   const matching = legs.filter(({ match }) => match).length;

@@ -161,7 +161,10 @@ function isUnusable({ kind, words }: Finding): boolean {
   return kind === "wrong-name" || kind === "not-yet-valid" || words === "expired";
 }
 
-/** What another takes the place of need not be issued anew, and what is staged need not be what was issued. */
+/**
+ * What another takes the place of need not be issued anew, and what is staged need not be what was
+ * issued.
+ */
 function adviseAt(
   { leg }: Leg,
   finding: Finding,
@@ -199,7 +202,10 @@ function passedOver(leg: Leg, chain: Chain): string | null {
   return isAnother ? "another site, without SNI" : null;
 }
 
-/** nginx has nothing else to give, and deploy cannot change that: it matters where it does not cover the name. */
+/**
+ * nginx has nothing else to give, and deploy cannot change that: it matters where it does not cover the
+ * name.
+ */
 function judgePassedOver(leg: Leg, { name, legs }: Chain): LegVerdict {
   const words = "that of the domain: nginx passes over the directory";
   const isCovered = leg.certificate === null || foreignName(leg.certificate, name) === null;
