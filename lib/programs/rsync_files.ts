@@ -27,8 +27,10 @@ export function explainFiles(
   return explainTraceback(lines, target, peer) ?? explainSilence(code, target, peer);
 }
 
+export const NO_SPACE = /No space left on device|Disk quota exceeded/;
+
 function explainSpace(line: string, { directory }: SshTarget, peer: Peer): Trouble | null {
-  if (/No space left on device|Disk quota exceeded/.test(line)) {
+  if (NO_SPACE.test(line)) {
     return {
       cause: "no space left on the mail host",
       hint: `free some space in ${directory} on ${hostOf(peer)}`,
@@ -44,17 +46,22 @@ function explainSpace(line: string, { directory }: SshTarget, peer: Peer): Troub
   return null;
 }
 
-function explainBlocked(line: string, { directory }: SshTarget, peer: Peer): Trouble | null {
-  const blocked =
+/** With what to type on the host of that directory. */
+export function explainBlockedFile(line: string, directory: string): Trouble | null {
+  const [, name] =
     /^(?:rsync: .*)?(?:could not make way for [\w ]+|cannot delete non-empty directory): (.+)$/
-      .exec(line)?.[1];
-  if (blocked !== undefined) {
-    const path = `${directory.replace(/\/?$/, "/")}${blocked.replaceAll('"', "")}`;
-    return {
-      cause: "a directory lies where a file belongs",
-      hint: `on ${hostOf(peer)}: rm -r ${shellWord(path)}, if nothing in it is needed`,
-    };
-  }
+      .exec(line) ?? [];
+  if (name === undefined) return null;
+  const path = `${directory.replace(/\/?$/, "/")}${name.replaceAll('"', "")}`;
+  return {
+    cause: "a directory lies where a file belongs",
+    hint: `rm -r ${shellWord(path)}, if nothing in it is needed`,
+  };
+}
+
+function explainBlocked(line: string, { directory }: SshTarget, peer: Peer): Trouble | null {
+  const blocked = explainBlockedFile(line, directory);
+  if (blocked !== null) return { ...blocked, hint: `on ${hostOf(peer)}: ${blocked.hint}` };
   if (!/^(?:rsync: .*)?ERROR: destination must be a directory/.test(line)) return null;
   return { cause: "the other side cannot write there", hint: mustBeDirectory(directory, peer) };
 }

@@ -4,6 +4,7 @@ import { asRoot, quote } from "../failure.ts";
 import type { LocalTarget } from "../values/push_target.ts";
 import { shellWord } from "../values/shell_word.ts";
 import type { Ending } from "./rsync.ts";
+import { explainBlockedFile, NO_SPACE } from "./rsync_files.ts";
 import { spokenLines, type Trouble, wordsAround } from "./ssh_words.ts";
 
 /** Pure. */
@@ -30,18 +31,11 @@ export function explainCopy(
 }
 
 function explainLine(line: string, { directory }: LocalTarget): Trouble | null {
-  if (/No space left on device|Disk quota exceeded/.test(line)) {
+  if (NO_SPACE.test(line)) {
     return { cause: "no space left", hint: `free some space in ${directory}` };
   }
-  const blocked = /(?:could not make way for [\w ]+|cannot delete non-empty directory): (.+)$/
-    .exec(line)?.[1];
-  if (blocked !== undefined) {
-    const path = `${directory.replace(/\/?$/, "/")}${blocked.replaceAll('"', "")}`;
-    return {
-      cause: "a directory lies where a file belongs",
-      hint: `rm -r ${shellWord(path)}, if nothing in it is needed`,
-    };
-  }
+  const blocked = explainBlockedFile(line, directory);
+  if (blocked !== null) return blocked;
   if (/Read-only file system/.test(line)) {
     return {
       cause: "the file system is read-only",

@@ -7,6 +7,7 @@ import { hostKeyDoors } from "./ssh_host_key.ts";
 import { AS_SETUP, type KeyJudgement } from "./ssh_key.ts";
 import { plainView, type SshView } from "./ssh_view.ts";
 import {
+  askedFor,
   type Door,
   hintAtFirewalls,
   hostOf,
@@ -63,7 +64,7 @@ function closed(trouble: Trouble, peer: Peer): Trouble {
   if (view.proxyCommand === null) return trouble;
   return {
     cause: "the ProxyCommand of ssh's config here ended, or leads nowhere",
-    hint: `look at ProxyCommand for ${peer.login.replace(/^.*@/, "")} in ssh's config, ` +
+    hint: `look at ProxyCommand for ${askedFor(peer)} in ssh's config, ` +
       `${quote(configFile)} or /etc/ssh/ssh_config: it is ${quote(view.proxyCommand)}, and must ` +
       `lead to sshd of ${hostOf(peer)}; see what it says with: ${
         sshByHand(peer.login, peer.options)
@@ -145,14 +146,14 @@ const doors: readonly Door[] = [
       hint: algorithm === undefined
         ? "ssh here knows none that is offered: bring the older of the two OpenSSH up to date"
         : `put these three lines at the top of ${quote(configFile)}: ` +
-          `Host ${login.replace(/^.*@/, "")}, and: ${keywordOf(what)} +${algorithm}, and: Host *`,
+          `Host ${askedFor({ login })}, and: ${keywordOf(what)} +${algorithm}, and: Host *`,
     }),
   },
   {
     words: /^(?:bind(?: \S+)?|getifaddrs|getaddrinfo): /,
     explain: (_, { login, configFile }) => ({
       cause: "this host has not the address that ssh's config tells it to use",
-      hint: `take BindAddress or BindInterface for ${login.replace(/^.*@/, "")} out of ssh's ` +
+      hint: `take BindAddress or BindInterface for ${askedFor({ login })} out of ssh's ` +
         `config, ${quote(configFile)} or /etc/ssh/ssh_config`,
     }),
   },
@@ -236,7 +237,7 @@ function denied(login: string, peer: Peer): Trouble {
         `${quote(peer.configFile)} or /etc/ssh/ssh_config, leaves out ${
           unused[0]?.type
         }: take it ` +
-        `out for ${peer.login.replace(/^.*@/, "")}`,
+        `out for ${askedFor(peer)}`,
     };
   }
   const { identity } = peer.options;

@@ -49,24 +49,28 @@ export async function readSshView(
   options: SshOptions,
   context: RunContext,
 ): Promise<SshView> {
-  const args = ["-G", ...sshOptions(options, context), "--", login];
-  const limits = { timeoutMs: 10_000, environment: sshEnvironment(context) };
-  const { code, stdout } = await run("ssh", args, limits, context);
-  return code === 0
-    ? parseSshView(stdout, options, context.environment.HOME ?? "/root")
-    : plainView(login, options);
+  return await askSsh(login, sshOptions(options, context), options, context) ??
+    plainView(login, options);
 }
 
 /** The same for each host on the way there, which get none of our options. */
 export async function readJumpViews({ jumps }: SshView, context: RunContext): Promise<SshView[]> {
-  const views = await Promise.all(jumps.map(async ({ login, port }) => {
-    const args = ["-G", ...(port === null ? [] : ["-p", String(port)]), "--", login];
-    const limits = { timeoutMs: 10_000, environment: sshEnvironment(context) };
-    const { code, stdout } = await run("ssh", args, limits, context);
-    const ownFiles = { knownHosts: null };
-    return code === 0 ? [parseSshView(stdout, ownFiles, context.environment.HOME ?? "/root")] : [];
+  const views = await Promise.all(jumps.map(({ login, port }) => {
+    const args = port === null ? [] : ["-p", String(port)];
+    return askSsh(login, args, { knownHosts: null }, context);
   }));
-  return views.flat();
+  return views.filter((view) => view !== null);
+}
+
+async function askSsh(
+  login: string,
+  options: readonly string[],
+  ownFiles: Pick<SshOptions, "knownHosts">,
+  context: RunContext,
+): Promise<SshView | null> {
+  const limits = { timeoutMs: 10_000, environment: sshEnvironment(context) };
+  const { code, stdout } = await run("ssh", ["-G", ...options, "--", login], limits, context);
+  return code === 0 ? parseSshView(stdout, ownFiles, context.environment.HOME ?? "/root") : null;
 }
 
 /** Pure. */

@@ -92,6 +92,11 @@ export function hostOf({ view }: Pick<Peer, "view">): string {
   return view.hostName;
 }
 
+/** The host as the operator calls it, which ssh's config may hold. */
+export function askedFor({ login }: Pick<Peer, "login">): string {
+  return login.replace(/^.*@/, "");
+}
+
 export function userOf({ view }: Pick<Peer, "view">): string {
   return view.user || "that user";
 }
