@@ -392,6 +392,11 @@ Deno.test("with a domain alone, imaps at that name is what is looked at", async 
   deepEqual([code, status], [3, "unknown"]);
   deepEqual(legs.map(({ where }: { where: string }) => where), [`imaps://${NAME}:993`]);
   match(error, /^nothing could be compared/);
+  // Of two that cannot be read, the one is told for which there is a hint.
+  const args = ["verify", "--json", "--domain", NAME, "--source", "/nonexistent.pem"];
+  const both = (await certsync(args, { path: dir.path })).json();
+  match(both.error, /^nothing could be compared: imaps:\S+: \S+ has no address, and 1 more$/);
+  match(both.hint, /^correct the name of the endpoint/);
 });
 
 Deno.test("where nothing can be compared the status is unknown and the exit code 3", async () => {

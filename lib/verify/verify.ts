@@ -187,19 +187,17 @@ function nothingSeen(
   { legs }: Verdict,
   deed: "compared" | "seen",
 ): Pick<VerifyReport, "error" | "hint"> {
-  const [first, ...others] = legs.flatMap(({ leg: { where, error } }) =>
-    error === null ? [] : [`${where}: ${error}`]
-  );
-  if (first === undefined) {
+  const unread = legs.flatMap(({ leg }) => leg.error === null ? [] : [leg]);
+  const told = unread.find(({ hint }) => hint !== null) ?? unread[0];
+  if (told === undefined) {
     return {
       error: "nothing could be compared: no copy of the certificate can be read from here",
       hint: "run it as root on the NPM or the mail host, or name --domain, --source and --endpoint",
     };
   }
-  const more = others.length === 0 ? "" : `, and ${others.length} more`;
-  const hint = legs.find(({ leg }) => leg.hint !== null)?.leg.hint;
+  const more = unread.length === 1 ? "" : `, and ${unread.length - 1} more`;
   return {
-    error: `nothing could be ${deed}: ${first}${more}`,
-    ...(hint && { hint }),
+    error: `nothing could be ${deed}: ${told.where}: ${told.error}${more}`,
+    ...(told.hint && { hint: told.hint }),
   };
 }
