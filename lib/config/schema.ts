@@ -1,6 +1,7 @@
 // Every key of the config file: what it is called, how it is read, what it means, what else holds.
 
 import { quote, UsageFailure } from "../failure.ts";
+import { holdsControl } from "../values/control_characters.ts";
 import { parseEndpoint, parsePort } from "../values/endpoint_url.ts";
 import { parseFurtherName, parseHostName } from "../values/host_name.ts";
 import { type Location, parseLocation } from "../values/location.ts";
@@ -238,8 +239,7 @@ function targetEntry(value: unknown, place: Place): TargetEntry {
 }
 
 export function parsePath(path: string, what: string): string {
-  // deno-lint-ignore no-control-regex -- control characters are what this refuses
-  if (/[\x00-\x1f\x7f]/.test(path)) {
+  if (holdsControl(path)) {
     throw new UsageFailure(`${what} holds a control character: ${quote(path)}`);
   }
   if (path.startsWith("/")) return path;

@@ -19,6 +19,7 @@ import {
   readDetails,
 } from "../programs/containers.ts";
 import type { RunContext } from "../run_context.ts";
+import { holdsControl } from "../values/control_characters.ts";
 import { shellWord } from "../values/shell_word.ts";
 import { danePoint } from "./dane_point.ts";
 import { failedPoint, type Point, point, pointsOf } from "./point.ts";
@@ -200,8 +201,7 @@ function unaskedPoints(
 
 /** What no line can hold, or is no text, is found by its inode. */
 function removal(staging: string, names: readonly string[]): string {
-  // deno-lint-ignore no-control-regex -- control characters are what cannot be typed
-  const isTyped = (name: string) => !/[\x00-\x1f\x7f-\x9f\ufffd]/.test(name);
+  const isTyped = (name: string) => !holdsControl(name) && !name.includes("\ufffd");
   const typed = names.filter(isTyped).map((name) => shellWord(join(staging, name)));
   const others = names.filter((name) => !isTyped(name));
   const inodes = others.flatMap((name) =>

@@ -1,6 +1,7 @@
 // Where a certificate file lies: here, or on another host that ssh reaches.
 
 import { quote, UsageFailure } from "../failure.ts";
+import { holdsControl } from "./control_characters.ts";
 
 export type Location =
   | { readonly kind: "local"; readonly path: string }
@@ -10,8 +11,7 @@ export type Location =
 export function parseLocation(text: string, what: string): Location {
   const colon = text.indexOf(":");
   const slash = text.indexOf("/");
-  // deno-lint-ignore no-control-regex -- control characters are what this refuses
-  if (/[\x00-\x1f\x7f]/.test(text) || text.startsWith("-")) throw refusal(text, what);
+  if (holdsControl(text) || text.startsWith("-")) throw refusal(text, what);
   if (colon === -1 || (slash !== -1 && slash < colon)) return { kind: "local", path: text };
 
   const [, host, ipv6, path] =

@@ -2,6 +2,7 @@
 
 import { normalize } from "node:path";
 import { quote, UsageFailure } from "../failure.ts";
+import { holdsControl } from "./control_characters.ts";
 
 interface AnyTarget {
   /** As the operator wrote it: its name in `last_fp` and in reports, and rsync's argument. */
@@ -41,8 +42,7 @@ export function parsePushTarget(text: string, what: string): PushTarget {
         "write user@host:/dir/, such as certsync@mail.example.org:/home/certsync/incoming/; or " +
         "where NPM and mailcow are on one machine, a directory's path from the root on",
     });
-  // deno-lint-ignore no-control-regex -- control characters are what this refuses
-  if (/[\x00-\x1f\x7f-\x9f]/.test(text)) throw refuse("holds a control character");
+  if (holdsControl(text)) throw refuse("holds a control character");
   if (text.startsWith("-")) throw refuse("begins with a hyphen");
   if (/^\/[./]*$/.test(text)) throw refuse("is the root of this host");
   if (text.startsWith("/")) return { kind: "local", text, directory: normalize(text) };
