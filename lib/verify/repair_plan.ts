@@ -55,7 +55,7 @@ function copiesOf(legs: readonly LegVerdict[], reference: Leg, known: NameKnowle
 }
 
 /** What is the matter with the reference, so that it is not simply brought along the chain. */
-interface Fate {
+interface Condition {
   /** A good newer one is not to give way: a newer one yet is what ends it. */
   readonly isOlderSource: boolean;
   readonly isOlderStaged: boolean;
@@ -64,7 +64,7 @@ interface Fate {
   readonly renews: boolean;
 }
 
-function fateOf(copies: Copies): Fate {
+function conditionOf(copies: Copies): Condition {
   const { legs, reference, known: { now }, of, isBad } = copies;
   const isFromSource = reference.leg === "source";
   const isStaged = reference.leg === "staged";
@@ -88,13 +88,13 @@ export function planRepair({ legs, reference }: Verdict, known: NameKnowledge): 
   if (has(legs, "passed-over")) return null;
   const copies = copiesOf(legs, reference, known);
   const { of, isBad, isSeen } = copies;
-  const fate = fateOf(copies);
-  const push = planPush(copies, fate);
+  const condition = conditionOf(copies);
+  const push = planPush(copies, condition);
   const deploys = isBad("deployed", "sni", "served") ||
     (isBad("staged") && reference.leg !== "source") ||
-    (fate.renews && isSeen("staged", "deployed", "sni", "served"));
+    (condition.renews && isSeen("staged", "deployed", "sni", "served"));
   const plan: RepairPlan = {
-    renew: fate.renews ? renewal(copies, fate) : null,
+    renew: condition.renews ? renewal(copies, condition) : null,
     isUnasked: push !== null && of("staged").some(({ leg }) => leg.obstacle === "unasked"),
     isUntaken: deploys && known.isFurther && !known.isMailHost &&
       of("served").some(({ leg: { fingerprint }, isStale }) =>
@@ -105,14 +105,14 @@ export function planRepair({ legs, reference }: Verdict, known: NameKnowledge): 
       obstacle === "lost" ? [directory] : []
     ),
     push,
-    deploy: deploys ? planDeploy(copies, fate) : null,
+    deploy: deploys ? planDeploy(copies, condition) : null,
   };
-  return fate.renews || push !== null || deploys || plan.blocked.length > 0 ? plan : null;
+  return condition.renews || push !== null || deploys || plan.blocked.length > 0 ? plan : null;
 }
 
 function planPush(
   { legs, reference, of, isBad, isSeen }: Copies,
-  { isOlderStaged, isUnfit, renews }: Fate,
+  { isOlderStaged, isUnfit, renews }: Condition,
 ): Deed | null {
   const isFromSource = reference.leg === "source";
   if (isOlderStaged || isUnfit) return "force"; // what is there may be pushed already
@@ -139,7 +139,7 @@ function planPush(
   return isFromSource && !hasArrived ? "plain" : null;
 }
 
-function planDeploy({ reference, known, of, isBad }: Copies, { renews }: Fate): Deed {
+function planDeploy({ reference, known, of, isBad }: Copies, { renews }: Condition): Deed {
   if (renews) return "plain";
   const { loaded, rejected } = known;
   const fingerprint = reference.fingerprint ?? "";
@@ -214,7 +214,7 @@ function isFaulty(legs: readonly LegVerdict[], reference: Leg): boolean {
 
 function renewal(
   { legs, reference, known: { name } }: Copies,
-  { isOlderSource, isOlderStaged }: Fate,
+  { isOlderSource, isOlderStaged }: Condition,
 ): string {
   const kinds = legs.flatMap(({ findings }) => findings);
   const lacking = kinds.flatMap(({ lacking = [] }) => lacking);
