@@ -170,12 +170,12 @@ async function printsScript(mend: string): Promise<void> {
     line.matchAll(/"([^"]*)"|(\S+)/g),
     ([, quoted, bare]) => String(quoted ?? bare),
   );
-  // A unit's /tmp is its own, so that setup refuses the live directory of a test.
+  // A unit's /tmp is its own, so that setup refuses the directories of a test.
   const config = words[words.indexOf("--config") + 1] ?? "";
   const { push, ...rest } = JSON.parse(await Deno.readTextFile(config));
   await Deno.writeTextFile(
     `${config}.srv`,
-    JSON.stringify({ ...rest, push: { ...push, live: "/srv" } }),
+    JSON.stringify({ ...rest, push: { ...push, live: "/srv", state: undefined } }),
   );
   const argv = words.map((word) => word === config ? `${config}.srv` : word);
   const { code, stdout, stderr } = await certsync(argv);
