@@ -5,6 +5,7 @@ import { deepEqual, equal, match } from "node:assert/strict";
 import { unitPoints } from "../lib/status/unit_points.ts";
 import { certsync } from "./kit/certsync.ts";
 import { fakeSystemctl, type Properties } from "./kit/fake_systemctl.ts";
+import { run } from "./kit/run.ts";
 import { setup } from "./kit/setup_script.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 
@@ -189,6 +190,26 @@ Deno.test("asked without the config file that the units run with, status says wh
   );
   const [, line = ""] = /^certsync status (.*)$/.exec(told?.mend ?? "") ?? [];
   deepEqual(await host.told(line.replaceAll('"', "").split(" ")), []);
+});
+
+Deno.test("where the alert itself failed, status says that nobody was told, until that is over", async () => {
+  await using host = await oneMachine();
+  const unit = "mailcow-cert-alert@mailcow-cert-push.service.service";
+  await host.systemctl.set(unit, { ActiveState: "failed", Result: "exit-code" });
+  const ask = async () => {
+    const { json } = await certsync(
+      ["status", "--offline", "--json", "--config", host.config],
+      { path: host.systemctl.bin },
+    );
+    const points: Point[] = json().points;
+    return points.filter(({ point, state }) => point === "alert" && state === "warning");
+  };
+  const [told, ...more] = await ask();
+  deepEqual(more, []);
+  equal(told?.words, `nobody was told of a failure: ${unit} failed itself`);
+  const [line = "false"] = /systemctl reset-failed \S+$/.exec(told?.mend ?? "") ?? [];
+  await run("sh", ["-c", `${host.systemctl.bin}/${line}`]);
+  deepEqual(await ask(), []);
 });
 
 Deno.test("a path unit that is enabled and not active is a warning, one that nobody enabled a note", () => {

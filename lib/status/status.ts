@@ -8,7 +8,6 @@ import { type ConfigFile, STANDARD_FILE } from "../config/config_file.ts";
 import { type DeployConfig, deployConfig } from "../config/deploy_config.ts";
 import { type PushConfig, pushConfig } from "../config/push_config.ts";
 import { Failure, orFailure, quote } from "../failure.ts";
-import { lookThrough } from "../files/look_at.ts";
 import { isMissing } from "../files/read_file.ts";
 import { isPathWithin } from "../files/real_path.ts";
 import { readSandbox } from "../files/sandbox.ts";
@@ -16,6 +15,7 @@ import { readUnits, type UnitState } from "../programs/systemctl.ts";
 import { readVersion, type VersionedProgram } from "../programs/version.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { shellWord } from "../values/shell_word.ts";
+import { alertPoints, alertUnit } from "./alert_points.ts";
 import { lookAtDeploy } from "./deploy_points.ts";
 import { lookBack } from "./history_points.ts";
 import { exposurePoints, failedPoint, type Point, point } from "./point.ts";
@@ -60,7 +60,8 @@ const roleNames: readonly Role[] = ["push", "deploy", "verify"];
 
 async function status(config: StatusConfig, context: RunContext): Promise<StatusReport> {
   const duties = roleNames.map((role) => dutyOf(role, config));
-  const units = await readUnits(duties.flatMap(unitNames), context);
+  const names = duties.flatMap(unitNames);
+  const units = await readUnits([...names, ...names.flatMap(alertUnit)], context);
   const roles = rolesOf(config, units);
   if (roles.length === 0) return { ...emptyStatusReport(), points: [noRole(config)] };
   const other = otherConfig(config, units);
@@ -95,7 +96,7 @@ async function status(config: StatusConfig, context: RunContext): Promise<Status
       ...seen.filter((duty) => hasService(duty, units))
         .flatMap((duty) => sandboxPoints(duty, stateOf(duty.role, config), dropInsOf(duty, units))),
       ...points,
-      ...(units === null ? [] : [alertPoint()]),
+      ...(units === null ? [] : alertPoints(units)),
     ]),
     history,
     warnings,
@@ -270,24 +271,6 @@ async function programPoints(
       throw error;
     }
   }));
-}
-
-const ALERT = "/etc/certsync/alert";
-
-function alertPoint(): Point {
-  const stat = lookThrough(ALERT);
-  if (stat?.isFile() && (stat.mode & 0o111) !== 0) {
-    return point("alert", "ok", `${ALERT} is told of failures`);
-  }
-  return stat === null
-    ? point(
-      "alert",
-      "note",
-      `no ${ALERT}: failures are told to the journal alone`,
-      "put a program there that sends you what it reads on standard input, and: " +
-        `chmod 755 ${ALERT}`,
-    )
-    : point("alert", "note", `${ALERT} cannot be executed`, `chmod 755 ${ALERT}`);
 }
 
 /** How main runs it. */
