@@ -217,15 +217,20 @@ Deno.test("a directory of another's that lacks its pair is no name's own, and is
   deepEqual([after.code, after.json().warnings, after.json().result], [0, [], "unchanged"]);
 });
 
-Deno.test("what was loaded for a name is not taken for loaded once services were started with a domains that hides it", async () => {
-  await using host = await namesHost({ [SHOP]: shop });
-  equal((await host.deploy()).code, 0);
-  const domains = `${host.mailcow.ssl}/${SHOP}/domains`;
-  await Deno.writeTextFile(domains, `${SHOP}.\n`);
-  await host.restartAll();
-  match(refusalOf((await host.deploy(["--json"])).json(), SHOP), /do not read .* alike/);
-  await Deno.writeTextFile(domains, `${SHOP}\n`); // and the restart of the hint is forgotten
-  const result = await host.deploy(["--json"]);
-  deepEqual([result.code, outcomes(result.json())[SHOP]], [0, "repaired"]);
-  assertGives(host, SHOP, shop);
+Deno.test("what was loaded for a name is not taken for loaded once services were started with a domains that hides it", async (t) => {
+  for (const [what, top] of Object.entries({ "alone": fresh, "beside a renewal": newTop })) {
+    await t.step(what, async () => {
+      await using host = await namesHost({ [SHOP]: shop });
+      equal((await host.deploy()).code, 0);
+      const domains = `${host.mailcow.ssl}/${SHOP}/domains`;
+      await Deno.writeTextFile(domains, `${SHOP}.\n`);
+      await host.restartAll();
+      await host.stage(top);
+      match(refusalOf((await host.deploy(["--json"])).json(), SHOP), /do not read .* alike/);
+      await Deno.writeTextFile(domains, `${SHOP}\n`); // and the restart of the hint is forgotten
+      const result = await host.deploy(["--json"]);
+      deepEqual([result.code, outcomes(result.json())[SHOP]], [0, "repaired"]);
+      assertGives(host, SHOP, shop);
+    });
+  }
 });

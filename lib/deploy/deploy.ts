@@ -1,5 +1,6 @@
 // certsync deploy: installs what push delivered into mailcow, and proves that it is served.
 
+import type { DeployMemory } from "../chain/deploy_memory.ts";
 import { recorded } from "../chain/history.ts";
 import { hostnameIn, readMailcow } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
@@ -99,12 +100,10 @@ async function deployAll(
 ): Promise<DeployReport> {
   const staged = await readCandidates(config, beginning.domain, context);
   const found = readNames(staged.further, beginning, config);
-  const situation: Situation = {
-    ...beginning,
-    claimed: claimedDirectories(found.map(({ own }) => own)),
-  };
+  const memory = forgetLoaded(unloadedNames(found, beginning.memory), beginning.memory, config);
+  const claimed = claimedDirectories(found.map(({ own }) => own));
+  const situation: Situation = { ...beginning, memory, claimed };
   const readScene = sceneReader(situation, config, context);
-  if (!config.dryRun) forgetLoaded(unloadedNames(found, situation.memory), situation, config);
 
   const warnings = placeWarnings(config, beginning);
   const first = await decideDomain(situation, staged.top, warnings, config, context);
@@ -158,12 +157,13 @@ async function deployAll(
 
 function forgetLoaded(
   names: readonly string[],
-  { memory }: Situation,
-  { state }: DeployConfig,
-): void {
-  if (names.length === 0) return;
+  memory: DeployMemory,
+  { state, dryRun }: DeployConfig,
+): DeployMemory {
+  if (names.length === 0) return memory;
   const loadedFor = new Map([...memory.loadedFor].filter(([name]) => !names.includes(name)));
-  writeLoaded(state, { loaded: memory.loaded, loadedFor });
+  if (!dryRun) writeLoaded(state, { loaded: memory.loaded, loadedFor });
+  return { ...memory, loadedFor };
 }
 
 /** What is decided is foreseen, told, or done. */
