@@ -377,7 +377,12 @@ Deno.test("a rollback that is cut off is completed by the next run", async (t) =
         const run = host.start();
         await until(() => hasCome(host));
         run.kill(signal);
-        await run.result;
+        const { stderr } = await run.result;
+        equal(/it is installed/.test(stderr), false, stderr);
+        if (signal === "SIGTERM") {
+          match(stderr, /; what was there before is put back, and not seen .*: stopped by SIGTERM/);
+          match(stderr, /^hint: run certsync deploy .*again$/m);
+        }
         const next = await host.deploy(["--json"]);
         equal(next.code, 1);
         equal(next.json().outcome, "refused");
@@ -653,6 +658,20 @@ Deno.test("a service without a pidof that can be asked is not taken for one that
       ? { code: 127, stderr: 'OCI runtime exec failed: exec: "pidof": executable file not found' }
       : undefined;
   equal((await host.deploy(["--json"])).json().outcome, "rolled-back");
+});
+
+Deno.test("a service of which docker tells nothing any more is not rolled back for its silence", async () => {
+  await using host = await renewal();
+  host.services.temper("dovecot", { cannotLoad: [fresh.fingerprint] });
+  let hasRestarted = false;
+  host.docker.intercept = ({ argv }) => {
+    if (hasRestarted) host.docker.trouble = "engine-down";
+    hasRestarted ||= argv.includes("restart");
+    return undefined;
+  };
+  equal((await host.deploy(["--json"])).json().outcome, "stale");
+  await host.assertInstalled(fresh);
+  deepEqual(await rejected(host), []);
 });
 
 Deno.test("what was rolled back stays so where that cannot be read, and nothing is touched", async () => {

@@ -8,7 +8,7 @@ import { processNames, type Service } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { type Compose, composeExec } from "../programs/compose.ts";
 import { readContainerState } from "../programs/containers.ts";
-import { TimedOut } from "../programs/run.ts";
+import { ProgramFailure } from "../programs/run.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import type { DeployFacts } from "./facts.ts";
 import { hasFilled } from "./fill.ts";
@@ -79,11 +79,11 @@ async function isStillStarting(
         if (found.kind === "done") return false;
         if (await readContainerState(compose, service, context) === "broken") return false;
         // pidof(1): 1 where there is no such process. Where there is no pidof, docker says 126 or 127.
-        return found.kind !== "failed" || found.code === 1;
+        return found.kind !== "failed" || found.code === 1 || found.isUnreachable === true;
       }
     }
   } catch (error) {
-    if (error instanceof TimedOut) return true; // the engine is too busy to tell
+    if (error instanceof ProgramFailure) return true; // docker does not tell
     throw error;
   }
 }

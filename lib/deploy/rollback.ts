@@ -63,7 +63,10 @@ export async function rollBack(
       return [service, mode] as const;
     }),
   );
-  const returned = await applyAll(modes, current, answered, scene, config, context);
+  const returned = await applyAll(modes, current, answered, scene, config, context)
+    .catch((error) => {
+      throw error instanceof Failure ? cutShort(error) : error;
+    });
   // What is as silent with the former certificate is not owed one any more.
   const isBack = hindrance === null && failures.size === 0;
   const wrongs: Verdict[] = isBack ? ["stale", "unhelped"] : ["stale", "unhelped", "silent"];
@@ -106,6 +109,12 @@ export async function rollBack(
       return { ...before, outcome: "rolled-back", ...withTrouble(tell(fallen), seen) };
     }),
   };
+}
+
+/** Why nobody has seen what came of it. */
+function cutShort({ message, hint }: Failure): Failure {
+  const what = `what was there before is put back, and not seen to be served yet: ${message}`;
+  return new Failure(what, { hint: hint ?? "run certsync deploy again" });
 }
 
 function describeFormer({ former }: Return, { domain }: DeployReport): string[] {
@@ -176,7 +185,7 @@ function putBack(
   const hindrance = put instanceof Failure ? put : null;
   if (hindrance !== null && returning.length === 0) throw hindrance;
   const { owed: before } = readMemory(config.state);
-  const owing = owe(further, facts.memory.owed, config.state);
+  const owing = owe(returning, before, config.state);
   const { failures } = installNames(returning, config.state);
   const failed = new Set(failures.keys());
   const owed = oweWhatIs(returning, { owed: owing, before, failed }, facts, config.state);
