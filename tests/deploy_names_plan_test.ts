@@ -8,7 +8,7 @@ import { NothingStaged } from "../lib/chain/staging.ts";
 import { Failure } from "../lib/failure.ts";
 import { modesFor, type NamePlan } from "../lib/deploy/name_plan.ts";
 import { type NameFacts, planNames } from "../lib/deploy/names.ts";
-import { wishFor } from "../lib/deploy/further.ts";
+import { wishFor } from "../lib/deploy/wish.ts";
 import { OlderThanDeployed } from "../lib/deploy/plan.ts";
 import { NAME, NOW, pair, sni, SSL } from "./deploy_facts.ts";
 

@@ -10,7 +10,7 @@ import {
   seenFor,
 } from "../lib/deploy/wire.ts";
 import { needsRestart } from "../lib/deploy/apply.ts";
-import { judgeOutcomes } from "../lib/deploy/report.ts";
+import { judgeOutcomes } from "../lib/deploy/trouble.ts";
 import { endpointsOf } from "../lib/chain/scene.ts";
 import { formatEndpoint, parseEndpoint } from "../lib/values/endpoint_url.ts";
 import { parseMailcowConf } from "../lib/chain/mailcow_conf.ts";

@@ -15,7 +15,6 @@ import { isMissing } from "../files/read_file.ts";
 import { isTemporary, removeLeftovers } from "../files/write_file.ts";
 import type { RunContext } from "../run_context.ts";
 import { describeUnclear } from "./broken.ts";
-import { wishFor } from "./further.ts";
 import { writeMade } from "./memory.ts";
 import {
   noPrevious,
@@ -25,6 +24,7 @@ import {
   readPrevious,
 } from "./previous.ts";
 import { whyUnclear } from "./whole_mailcow.ts";
+import { wishFor } from "./wish.ts";
 
 /** What there is before anything is known of what is staged. */
 export interface Beginning {

@@ -10,7 +10,7 @@ import type { DeployFacts } from "./facts.ts";
 import { leafOfPlan, type NamePlan } from "./name_plan.ts";
 import { isOwed } from "./owed.ts";
 import { outcomesFor } from "./questions.ts";
-import { judgeOutcomes } from "./report.ts";
+import { judgeOutcomes } from "./trouble.ts";
 import type { ServiceOutcome } from "./wire.ts";
 
 /** From the best to the worst. */

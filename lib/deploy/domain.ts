@@ -9,7 +9,6 @@ import { Failure, quote } from "../failure.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
 import { formatTime } from "../values/time.ts";
 import type { DeployFacts, Situation } from "./facts.ts";
-import { wishFor } from "./further.ts";
 import { planHealing, planRecovery } from "./healing.ts";
 import { judge } from "./judge.ts";
 import { changeRejected } from "./memory.ts";
@@ -18,6 +17,7 @@ import { readPrevious } from "./previous.ts";
 import { describeHealing } from "./plan_words.ts";
 import { type DeployReport, emptyDeployReport, failed, replacedBy } from "./report.ts";
 import { standingWarnings } from "./warnings.ts";
+import { wishFor } from "./wish.ts";
 
 /** What there is to do for the domain. */
 export interface Decided {

@@ -4,10 +4,10 @@ import type { Pair } from "../certificate/pair.ts";
 import type { Rejected } from "../chain/deploy_memory.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import type { DeployFacts } from "./facts.ts";
-import { wishFor } from "./further.ts";
 import { changeRejected } from "./memory.ts";
 import type { Plan } from "./plan.ts";
 import { readPreviousOfName } from "./previous.ts";
+import { wishFor } from "./wish.ts";
 
 /**
  * What is forced is tried whatever was said of it; what is gone back from is not taken again: for what was

@@ -20,21 +20,7 @@ import type { NamePlan } from "./name_plan.ts";
 import { isPair, type NameCircumstances, type NameFacts, planNames } from "./names.ts";
 import { ageRefusal, type Plan, rejectedRefusal } from "./plan.ts";
 import { noPreviousOfName, previousNames, readPreviousOfName } from "./previous.ts";
-
-/** What the run is to do about a name: as ever, whatever speaks against it, or back to what it had. */
-export type Wish = "take" | "force" | "rollback";
-
-/** Null is the domain. Pure. */
-export function wishFor(
-  name: string | null,
-  { force, rollback, only }: Pick<DeployConfig, "force" | "rollback" | "only">,
-  domain: string,
-): Wish {
-  const isMeant = only === "all" ||
-    (only.length === 0 ? name === null : only.includes(name ?? domain));
-  if (!isMeant) return "take";
-  return rollback ? "rollback" : force ? "force" : "take";
-}
+import { wishFor } from "./wish.ts";
 
 /** Looks at each name; no outside program is asked. */
 export function readNames(

@@ -8,7 +8,6 @@ import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure, orFailure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import type { DeployFacts } from "./facts.ts";
-import { wishFor } from "./further.ts";
 import { installAll, type Installed, installNames } from "./install.ts";
 import { prepareKeeping, replacedByDomain, replacedByName } from "./keep.ts";
 import { writeAnswered, writeLoaded } from "./memory.ts";
@@ -16,6 +15,7 @@ import { owe, oweWhatIs } from "./owed.ts";
 import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import type { LastAnswers } from "./questions.ts";
+import { wishFor } from "./wish.ts";
 
 /** The leaves that must not be kept or put back: when the run began, and since it was decided. */
 export type Rejections = Readonly<Record<"before" | "now", Rejected>>;

@@ -2,11 +2,11 @@
 
 import { daysLeft } from "../certificate/headline.ts";
 import type { Change } from "../chain/history.ts";
+import { inDirectory } from "../chain/in_directory.ts";
 import type { Installed, Service } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import type { Failure } from "../failure.ts";
-import { composeCommand } from "../programs/compose.ts";
 import { formatEndpoint } from "../values/endpoint_url.ts";
 import {
   type CertificateReport,
@@ -14,16 +14,10 @@ import {
   type Outcome,
   worstOutcome,
 } from "./certificates.ts";
-import { wishFor } from "./further.ts";
 import type { Plan } from "./plan.ts";
-import {
-  type Check,
-  describeChecks,
-  isWrong,
-  leafOf,
-  NO_LEAF,
-  type ServiceOutcome,
-} from "./wire.ts";
+import { judgeOutcomes } from "./trouble.ts";
+import type { Check, ServiceOutcome } from "./wire.ts";
+import { wishFor } from "./wish.ts";
 
 export interface DeployReport {
   readonly outcome: Outcome;
@@ -68,6 +62,20 @@ export function withCertificates(report: DeployReport): DeployReport {
   };
   const all = [own, ...certificates];
   return { ...report, result: worstOutcome(all), certificates: all };
+}
+
+/** What it advises can be followed from wherever somebody reads it. Pure. */
+export function advisedIn(
+  mailcow: Parameters<typeof inDirectory>[1],
+  report: DeployReport,
+): DeployReport {
+  const advise = <A extends { readonly hint?: string }>(one: A): A =>
+    one.hint === undefined ? one : { ...one, hint: inDirectory(one.hint, mailcow) };
+  return {
+    ...advise(report),
+    certificates: report.certificates.map(advise),
+    warnings: report.warnings.map((words) => inDirectory(words, mailcow)),
+  };
 }
 
 /** What is reported of a run that came to nothing. */
@@ -175,85 +183,6 @@ export function summarize(
   return { ...summary, outcome: changesLeaf ? "deployed" : isMended ? "repaired" : "unchanged" };
 }
 
-/** What went wrong; null where nothing did. Pure. */
-export function judgeOutcomes(
-  outcomes: readonly ServiceOutcome[],
-  scene: Pick<Scene, "compose" | "foreignMounts">,
-  which: "new" | "former",
-): { outcome: "failed" | "stale"; error: string; hint?: string } | null {
-  const compose = composeCommand(scene.compose);
-  const unfinished = outcomes.filter(({ isConfirmed }) => !isConfirmed);
-  const troubled = unfinished.filter(({ trouble }) => trouble !== null);
-  const stale = unfinished.filter(({ trouble, obstacle, checks }) =>
-    trouble === null && (obstacle !== null || checks.some(isWrong))
-  );
-  const error = [...describeTroubles(troubled, compose), ...describeStale(stale, which)].join("; ");
-  if (troubled.length > 0) {
-    const hint = troubled.find(({ trouble }) => trouble?.hint !== undefined)?.trouble?.hint;
-    return { outcome: "failed", error, ...(hint && { hint }) };
-  }
-  return stale.length === 0 ? null : { outcome: "stale", error, hint: adviseStale(stale, scene) };
-}
-
 function isServedRight({ verdict }: Check): boolean {
   return verdict === "ok";
-}
-
-/** A line for each thing that docker said, with the services of which it said it. */
-function describeTroubles(troubled: readonly ServiceOutcome[], compose: string): string[] {
-  const said = Map.groupBy(troubled, ({ trouble }) => trouble?.words ?? "");
-  return Array.from(said, ([words, outcomes]) => {
-    const names = outcomes.map(({ service }) => service).join(", ");
-    return `${compose} could not reload or restart ${names}: ${words}`;
-  });
-}
-
-function describeStale(stale: readonly ServiceOutcome[], which: "new" | "former"): string[] {
-  if (stale.length === 0) return [];
-  const wrong = stale.flatMap(({ checks }) => checks).filter(isWrong);
-  const services = stale.map(({ service }) => service).join(", ");
-  const found = wrong.length > 0 ? describeChecks(wrong).join("; ") : services;
-  const unhelped = stale.filter(({ checks }) =>
-    checks.some(({ verdict }) => verdict === "unhelped")
-  ).map(({ service, checks }) =>
-    checks.every((check) => leafOf(check) === NO_LEAF)
-      ? `${service} gave none after its last start either, and is not restarted for that`
-      : `a restart of ${service} did not help before, and is not tried again`
-  );
-  const obstacles = stale.flatMap(({ service, obstacle }) =>
-    obstacle === null
-      ? []
-      : [`${service} was not restarted, for it might not come up: ${obstacle.words}`]
-  );
-  return [[`not serving the ${which} certificate: ${found}`, ...unhelped, ...obstacles].join("; ")];
-}
-
-/** Where what is served may come from, as far as it can be seen from here. */
-function adviseStale(
-  stale: readonly ServiceOutcome[],
-  { compose, foreignMounts }: Pick<Scene, "compose" | "foreignMounts">,
-): string {
-  const command = composeCommand(compose);
-  const advice = stale.map(({ service, obstacle, checks }) => {
-    if (obstacle !== null) return `${obstacle.hint}, then run certsync deploy again`;
-    const mounts = foreignMounts.get(service) ?? [];
-    if (mounts.length > 0) {
-      return `the container of ${service} has ${mounts.join(", ")}: take that out of ` +
-        `docker-compose.override.yml, then: ${command} up -d ${service}`;
-    }
-    const isElsewhere = ({ probe, served }: Check) =>
-      probe.endpoint.protocol === "https" && served.kind === "certificate";
-    return checks.filter(isWrong).some(isElsewhere)
-      ? "another proxy or site may answer there: see which with ss -ltnp; where that is as it " +
-        "shall be, name the endpoints that are mailcow's in deploy.endpoints"
-      : `see the log of the service: ${command} logs --tail=50 ${service}`;
-  });
-  return `the next run looks again; ${[...new Set(advice)].join("; ")}`;
-}
-
-/** Which handshakes give no certificate any more. */
-export function describeSilence(outcomes: readonly ServiceOutcome[]): string {
-  const silent = outcomes.flatMap(({ checks }) => checks)
-    .filter((check) => isWrong(check) && leafOf(check) === NO_LEAF);
-  return `no certificate any more with the new one: ${describeChecks(silent).join("; ")}`;
 }

@@ -3,8 +3,8 @@
 import { headline } from "../certificate/headline.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { describeCertificates } from "./certificates.ts";
-import { wishFor } from "./further.ts";
 import type { DeployReport } from "./report.ts";
+import { wishFor } from "./wish.ts";
 
 /**
  * The report, a line each. What changed comes first, with what was done for it; where that is nothing of

@@ -23,7 +23,8 @@ import { type Plan, planInstallations } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import { outcomesFor } from "./questions.ts";
 import { remember } from "./remember.ts";
-import { type DeployReport, describeSilence, failed, summarize } from "./report.ts";
+import { type DeployReport, failed, summarize } from "./report.ts";
+import { describeSilence } from "./trouble.ts";
 import type { Verdict } from "./wire.ts";
 import { readWholeMailcow } from "./whole_mailcow.ts";
 
