@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { type DeployMemory, readMemory } from "../chain/deploy_memory.ts";
 import { type Mailcow, readMailcow } from "../chain/mailcow.ts";
 import { describeHalf, describeLeft } from "../chain/name_refusals.ts";
+import { ownDirectory } from "../chain/sni.ts";
 import { awaitStaged, lookAtStaged, type Staged, stagingWarnings } from "../chain/staging.ts";
 import { unclearDirectories } from "../chain/unclear.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
@@ -15,7 +16,8 @@ import { isMissing } from "../files/read_file.ts";
 import { isTemporary, removeLeftovers } from "../files/write_file.ts";
 import type { RunContext } from "../run_context.ts";
 import { describeUnclear } from "./broken.ts";
-import { writeMade } from "./memory.ts";
+import { unloadedNames } from "./further.ts";
+import { writeLoaded, writeMade } from "./memory.ts";
 import {
   noPrevious,
   previousDirectories,
@@ -44,7 +46,7 @@ export function begin(config: DeployConfig, now: Date): Beginning {
   const domain = domainOf(config, mailcow);
   checkDistinct(domain, config.also);
   checkOnly(config.only, domain, config.also);
-  const memory = memoryFor(config);
+  const memory = withoutUnread(mailcow, config, memoryFor(config));
   const taken = new Set(previousSniDirectories(config.state));
   if (!config.dryRun) {
     sweep(mailcow, config, memory);
@@ -57,6 +59,23 @@ export function begin(config: DeployConfig, now: Date): Beginning {
 function memoryFor(config: DeployConfig): DeployMemory {
   const memory = readMemory(config.state);
   return config.force || config.rollback ? { ...memory, unhelped: new Map() } : memory;
+}
+
+/**
+ * Without what was loaded for names whose directories no service, or not each, reads as it was meant: who
+ * was started since knows nothing of them once that is mended.
+ */
+function withoutUnread(
+  { sniDirectories }: Mailcow,
+  { also, state, dryRun }: DeployConfig,
+  memory: DeployMemory,
+): DeployMemory {
+  const owns = also.map((name) => ({ name, own: ownDirectory(name, sniDirectories) }));
+  const unread = unloadedNames(owns, memory);
+  if (unread.length === 0) return memory;
+  const loadedFor = new Map([...memory.loadedFor].filter(([name]) => !unread.includes(name)));
+  if (!dryRun) writeLoaded(state, { loaded: memory.loaded, loadedFor });
+  return { ...memory, loadedFor };
 }
 
 function sweep(

@@ -1,8 +1,7 @@
 // certsync deploy: installs what push delivered into mailcow, and proves that it is served.
 
-import type { DeployMemory } from "../chain/deploy_memory.ts";
 import { recorded } from "../chain/history.ts";
-import { hostnameIn, readMailcow } from "../chain/mailcow.ts";
+import { hostnameIn, type Mailcow, readMailcow } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { claimedDirectories, ownDirectory } from "../chain/sni.ts";
 import { lookAtStaged } from "../chain/staging.ts";
@@ -14,29 +13,21 @@ import { isMissing } from "../files/read_file.ts";
 import { holdState } from "../files/state.ts";
 import { composeCommand } from "../programs/compose.ts";
 import type { RunContext } from "../run_context.ts";
-import { begin, type Beginning, placeWarnings, readCandidates } from "./beginning.ts";
+import { begin, type Beginning, placeWarnings } from "./beginning.ts";
 import { reportName, withOffers } from "./certificates.ts";
+import { decide, type Decision } from "./decide.ts";
 import { type Decided, decideDomain } from "./domain.ts";
 import type { DeployFacts, Situation } from "./facts.ts";
-import {
-  areQuiet,
-  decideNames,
-  readNames,
-  refuseReturned,
-  servicesLacking,
-  servicesToTell,
-  unloadedNames,
-} from "./further.ts";
 import { clearForced } from "./forced.ts";
-import { goneDirectories } from "./owed.ts";
-import { writeAcme, writeLoaded } from "./memory.ts";
-import { changesDirectories, modesFor, type NamePlan } from "./name_plan.ts";
+import { areQuiet, servicesToTell } from "./further.ts";
+import { changeRejected, writeAcme } from "./memory.ts";
+import { modesFor } from "./name_plan.ts";
 import { isPair } from "./names.ts";
-import { acmeRefusal, isSettled, lostNames } from "./plan.ts";
-import { quietNames, rememberQuiet } from "./quiet.ts";
-import { inDirectory } from "./in_directory.ts";
+import { isSettled } from "./plan.ts";
 import { describeKey, describeKeys, describePlan } from "./plan_words.ts";
+import { quietNames, rememberQuiet } from "./quiet.ts";
 import {
+  advisedIn,
   changesOf,
   type DeployReport,
   emptyDeployReport,
@@ -46,7 +37,6 @@ import {
 } from "./report.ts";
 import { describeDeploy } from "./report_words.ts";
 import { deployStarted, rememberStaged } from "./started.ts";
-import { turnOf } from "./turn.ts";
 
 /** Throws a Failure where it does not come to a decision. */
 export async function deploy(config: DeployConfig, context: RunContext): Promise<DeployReport> {
@@ -64,21 +54,50 @@ export async function deploy(config: DeployConfig, context: RunContext): Promise
   );
 }
 
-/** The domain first, which all else leans on; then each further name, whatever became of the others. */
 async function deployOnce(config: DeployConfig, context: RunContext): Promise<DeployReport> {
   const beginning = begin(config, context.now);
-  const quiet = quietNames(config, beginning);
-  const idle = quiet && await idleReport(quiet, beginning, config, context);
-  const report = withCertificates(idle ?? await deployAll(beginning, config, context));
+  const report = withCertificates(await deployFrom(beginning, config, context));
   const { directory, conf: { composeVersion } } = beginning.mailcow;
   const compose = composeCommand({ version: composeVersion ?? "native" });
-  return inDirectory(report, { directory, compose });
+  return advisedIn({ directory, compose }, report);
+}
+
+/** By what there is: what is to be done, that, and what came of it. */
+async function deployFrom(
+  beginning: Beginning,
+  config: DeployConfig,
+  context: RunContext,
+): Promise<DeployReport> {
+  const readScene = sceneReader(beginning.mailcow, config, context);
+  const quiet = quietNames(config, beginning);
+  const idle = quiet && await idleReport(quiet, beginning, readScene, config, context);
+  if (idle !== null) return idle;
+
+  const decision = await decide(beginning, readScene, config, context);
+  const { facts, domain, names } = decision;
+  if (domain.forgiven && !config.dryRun) {
+    const change = { add: null, remove: domain.forgiven };
+    changeRejected(beginning.memory.rejected, change, context.now, config.state);
+  }
+  if (facts === null) {
+    const told = await withAcmeWarning(decision.report, beginning, readScene, config);
+    return { ...told, certificates: withOffers(told.certificates, names) };
+  }
+  const dane = config.dane === "off"
+    ? null
+    : await lookAtDane({ facts, plan: domain.plan }, readScene, config, context);
+  const end = config.dryRun
+    ? foresee(facts, decision, dane, config)
+    : await carryThrough(facts, decision, dane, config, context);
+  const done = { ...end, certificates: withOffers(end.certificates, names) };
+  return config.dryRun || config.rollback ? done : noteQuiet(done, decision, config, context.now);
 }
 
 /** Where nothing is to be done for further names; null where something is to be done for the domain. */
 async function idleReport(
   certificates: DeployReport["certificates"],
   beginning: Beginning,
+  readScene: () => Promise<Scene>,
   config: DeployConfig,
   context: RunContext,
 ): Promise<DeployReport | null> {
@@ -89,127 +108,48 @@ async function idleReport(
   if (!isPair(top) || !isSettled({ ...situation, candidate: top, further: [] })) return null;
   const warnings = placeWarnings(config, beginning);
   const { report } = await decideDomain(situation, top, warnings, config, context);
-  const readScene = sceneReader(situation, config, context);
-  return await withAcmeWarning({ ...report, certificates }, situation, readScene, config);
+  return await withAcmeWarning({ ...report, certificates }, beginning, readScene, config);
 }
 
-async function deployAll(
-  beginning: Beginning,
+type Dane = Awaited<ReturnType<typeof lookAtDane>>;
+
+function foresee(
+  facts: DeployFacts,
+  { domain: { plan, refusal }, report }: Decision,
+  dane: Dane,
   config: DeployConfig,
-  context: RunContext,
-): Promise<DeployReport> {
-  const staged = await readCandidates(config, beginning.domain, context);
-  const found = readNames(staged.further, beginning, config);
-  const memory = forgetLoaded(unloadedNames(found, beginning.memory), beginning.memory, config);
-  const claimed = claimedDirectories(found.map(({ own }) => own));
-  const situation: Situation = { ...beginning, memory, claimed };
-  const readScene = sceneReader(situation, config, context);
-
-  const warnings = placeWarnings(config, beginning);
-  const first = await decideDomain(situation, staged.top, warnings, config, context);
-  const top = first.facts?.candidate ?? situation.mailcow.deployed.pair;
-  const blocked = acmeRefusal(situation.mailcow) ?? (first.facts === null ? first.refusal : null);
-  const decide = async (turn: string | null) => {
-    const names = refuseReturned(found, situation, turn);
-    return blocked === null
-      ? await decideNames(names, top, situation, readScene, config, context)
-      : names.map(({ name }) => refusedAll(name, blocked));
-  };
-  const draft = await decide(null);
-  const turn = turnOf(first, draft, situation);
-  const plans = turn === null ? draft : await decide(turn);
-  const report: DeployReport = {
-    ...first.report,
-    certificates: plans.map((plan) => reportName(plan, context.now)),
-    warnings: [
-      ...first.report.warnings,
-      ...plans.flatMap(({ warnings }) => warnings),
-      ...plans.flatMap(({ serving, former: pair, deed }) =>
-        deed === "install" && serving !== null ? lostNames(serving, { pair }) : []
-      ),
-    ],
-  };
-
-  const further = namesAtStake(plans, situation);
-  const isIdle = first.plan === null && further.length === 0 &&
-    situation.memory.owed.size === 0 && goneDirectories(situation, config.also).length === 0;
-  if (first.facts === null || isIdle) {
-    const told = await withAcmeWarning(report, situation, readScene, config);
-    return { ...told, certificates: withOffers(told.certificates, found) };
-  }
-  const facts: DeployFacts = { ...first.facts, further };
-  const end = await act({ ...first, facts }, plans, report, readScene, config, context);
-  const done = { ...end, certificates: withOffers(end.certificates, found) };
-  const isWell = plans.every(({ refusal, warnings }) => refusal === null && warnings.length === 0);
-  const hasFault = [done, ...done.certificates].some(({ error }) => error !== undefined);
-  if (!config.dryRun && !config.rollback && isWell && !hasFault) {
-    try {
-      const now = begin(config, context.now);
-      const { further } = lookAtStaged(config.staging, config.also);
-      if (areQuiet(further, top, now, config)) rememberQuiet(config, now, done.certificates);
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error;
-      return { ...done, error: error.message, ...(error.hint && { hint: error.hint }) };
-    }
-  }
-  return done;
-}
-
-function forgetLoaded(
-  names: readonly string[],
-  memory: DeployMemory,
-  { state, dryRun }: DeployConfig,
-): DeployMemory {
-  if (names.length === 0) return memory;
-  const loadedFor = new Map([...memory.loadedFor].filter(([name]) => !names.includes(name)));
-  if (!dryRun) writeLoaded(state, { loaded: memory.loaded, loadedFor });
-  return { ...memory, loadedFor };
-}
-
-/** What is decided is foreseen, told, or done. */
-async function act(
-  { plan, facts, refusal }: Decided & { readonly facts: DeployFacts },
-  plans: readonly NamePlan[],
-  report: DeployReport,
-  readScene: () => Promise<Scene>,
-  config: DeployConfig,
-  context: RunContext,
-): Promise<DeployReport> {
-  const { further, domain, memory } = facts;
-  const dane = config.dane === "off"
-    ? null
-    : await lookAtDane({ facts, plan }, readScene, config, context);
-  if (config.dryRun) {
-    const words = [
-      ...describePlan(
-        plan,
-        further,
-        modesFor(
-          servicesToTell(plan ?? { directories: [], services: [] }, facts),
-          further,
-          config.apply,
-          memory.owed,
-        ),
-      ),
+): DeployReport {
+  const { further, memory } = facts;
+  const services = servicesToTell(plan ?? { directories: [], services: [] }, facts);
+  const modes = modesFor(services, further, config.apply, memory.owed);
+  const planning: DeployReport = {
+    ...report,
+    outcome: plan === null ? report.outcome : "would-deploy",
+    certificates: report.certificates.map((one) =>
+      one.error === undefined &&
+        further.some(({ name, deed }) => name === one.name && deed !== "none")
+        ? { ...one, outcome: "would-deploy" }
+        : one
+    ),
+    notes: [
+      ...describePlan(plan, further, modes),
       ...(plan === null || refusal !== null ? [] : describeKey(facts, "will be")),
       ...describeKeys(further, "will be"),
-    ];
-    const planning: DeployReport = {
-      ...report,
-      outcome: plan === null ? report.outcome : "would-deploy",
-      certificates: report.certificates.map((one) =>
-        one.error === undefined &&
-          further.some(({ name, deed }) => name === one.name && deed !== "none")
-          ? { ...one, outcome: "would-deploy" }
-          : one
-      ),
-      notes: words,
-    };
-    const told = dane?.beforehand(planning) ?? planning;
-    return refusal === null ? told : failed(told, "refused", refusal);
-  }
+    ],
+  };
+  const told = dane?.beforehand(planning) ?? planning;
+  return refusal === null ? told : failed(told, "refused", refusal);
+}
+
+async function carryThrough(
+  facts: DeployFacts,
+  { domain: { plan, refusal }, plans, report }: Decision,
+  dane: Dane,
+  config: DeployConfig,
+  context: RunContext,
+): Promise<DeployReport> {
   const { carryOut } = await import("./carry_out.ts");
-  const before = memory.rejected;
+  const before = facts.memory.rejected;
   const now = clearForced(facts, refusal === null ? plan : null, config);
   const deed = { plan, facts, rejected: { before, now }, scene: dane?.scene };
   const { error: _, hint: __, ...open } = report;
@@ -219,33 +159,36 @@ async function act(
     certificates: plans.map((one) =>
       done.certificates.find(({ name }) => name === one.name) ?? reportName(one, context.now)
     ),
-    domain,
+    domain: facts.domain,
   };
   const told = dane?.afterwards(all) ?? all;
   return refusal === null ? told : refusedAfter(told, refusal);
 }
 
-function refusedAll(name: string, refusal: Failure): NamePlan {
-  const nothing = { serving: null, directory: null, deed: "none", former: null } as const;
-  return { ...nothing, name, refusal, warnings: [] };
-}
-
-/**
- * The names that there is something to do for; all of them where services are restarted, since these
- * read every directory anew.
- */
-function namesAtStake(plans: readonly NamePlan[], { memory }: Situation): NamePlan[] {
-  const isRestart = changesDirectories(plans);
-  return plans.filter((plan) =>
-    plan.deed !== "none" || servicesLacking(plan, memory).length > 0 ||
-    (isRestart && plan.serving !== null && plan.refusal === null)
-  );
+/** Where all is well, the next run need not look at each name again. */
+function noteQuiet(
+  done: DeployReport,
+  { plans, top }: Decision,
+  config: DeployConfig,
+  now: Date,
+): DeployReport {
+  const isWell = plans.every(({ refusal, warnings }) => refusal === null && warnings.length === 0);
+  if (!isWell || [done, ...done.certificates].some(({ error }) => error !== undefined)) return done;
+  try {
+    const after = begin(config, now);
+    const { further } = lookAtStaged(config.staging, config.also);
+    if (areQuiet(further, top, after, config)) rememberQuiet(config, after, done.certificates);
+    return done;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return { ...done, error: error.message, ...(error.hint && { hint: error.hint }) };
+  }
 }
 
 /** Looked at again once it was told of, so that who followed the hint hears no more of it. */
 async function withAcmeWarning(
   report: DeployReport,
-  { memory }: Situation,
+  { memory }: Beginning,
   readScene: () => Promise<Scene>,
   config: DeployConfig,
 ): Promise<DeployReport> {
@@ -259,7 +202,7 @@ async function withAcmeWarning(
 
 /** Docker is asked once, and only where somebody wants to know. */
 function sceneReader(
-  { mailcow }: Situation,
+  mailcow: Mailcow,
   config: DeployConfig,
   context: RunContext,
 ): () => Promise<Scene> {

@@ -11,7 +11,6 @@ import { formatTime } from "../values/time.ts";
 import type { DeployFacts, Situation } from "./facts.ts";
 import { planHealing, planRecovery } from "./healing.ts";
 import { judge } from "./judge.ts";
-import { changeRejected } from "./memory.ts";
 import { isSettled, type Plan, planDeploy } from "./plan.ts";
 import { readPrevious } from "./previous.ts";
 import { describeHealing } from "./plan_words.ts";
@@ -27,6 +26,8 @@ export interface Decided {
   readonly plan: Plan | null;
   /** Why its new pair is not taken. */
   readonly refusal: Failure | null;
+  /** It is deployed well, whatever was said of it before. */
+  readonly forgiven?: Pair;
   /** As far as it can be told before anything is done. */
   readonly report: DeployReport;
 }
@@ -70,11 +71,7 @@ export async function decideDomain(
   }
   // Keys of kinds that node:crypto does not know are seen to fit only now.
   if (decision.directories.length === 0 && decision.services.length === 0) {
-    if (!config.dryRun) {
-      const change = { add: null, remove: candidate }; // it is deployed well
-      changeRejected(memory.rejected, change, context.now, config.state);
-    }
-    return unchanged;
+    return { ...unchanged, forgiven: candidate };
   }
   return {
     ...{ facts, plan: decision, refusal: null },
