@@ -10,6 +10,7 @@ import { installEverything } from "../lib/deploy/install_everything.ts";
 import { planReturns } from "../lib/deploy/fall.ts";
 import { writeLoaded, writeMade } from "../lib/deploy/memory.ts";
 import type { NamePlan } from "../lib/deploy/name_plan.ts";
+import { putBack } from "../lib/deploy/rollback.ts";
 import {
   preparePrevious,
   previousDirectory,
@@ -240,4 +241,21 @@ Deno.test("a directory goes out of service where certsync made it and nothing wa
   deepEqual(await back(expired), []); // there was one before, though none to go back to
   await Deno.writeTextFile(`${directory}/domains`, `${SHOP} www.${SHOP}\n`);
   deepEqual(await back(null), []); // somebody has it served for more
+});
+
+Deno.test("what goes back has no service restarted anew for a directory that stays", async () => {
+  await using all = await scene();
+  const [back] = all.facts([SHOP]).further;
+  const [stays] =
+    all.facts([CLUB], { deed: "make", directory: `${all.mailcow.ssl}/${CLUB}` }).further;
+  if (back === undefined || stays === undefined) throw new Error("two were asked for");
+  const found = { ...all.facts([]), further: [back, stays] };
+  // Each service owed it when the run began to install, and has been restarted since.
+  const owed = new Map(serviceNames.map((service) => [service, new Set([CLUB])] as const));
+  const { current } = putBack(
+    [{ name: SHOP, refused: pairOf(newBoth), former: pairOf(both) }],
+    { ...found, memory: { ...found.memory, owed } },
+    { state: all.state, mailcow: all.mailcow.root },
+  );
+  deepEqual([current.memory.owed.size, readMemory(all.state).owed.size], [0, 0]);
 });

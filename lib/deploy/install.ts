@@ -17,7 +17,7 @@ export function installAll(installations: readonly Installation[]): string[] {
   });
 }
 
-export interface Installed {
+export interface Written {
   /** The paths. */
   readonly installed: readonly string[];
   /** By name, why its pair could not be put where it belongs: that stops no other's. */
@@ -25,7 +25,7 @@ export interface Installed {
 }
 
 /** The same for further names, whose directories are made where there are none. */
-export function installNames(plans: readonly NamePlan[], state: string): Installed {
+export function installNames(plans: readonly NamePlan[], state: string): Written {
   const installed: string[] = [];
   const failures = new Map<string, Failure>();
   const written = installsOf(plans);

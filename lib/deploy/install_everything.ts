@@ -8,7 +8,7 @@ import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure, orFailure } from "../failure.ts";
 import type { RunContext } from "../run_context.ts";
 import type { DeployFacts } from "./facts.ts";
-import { installAll, type Installed, installNames } from "./install.ts";
+import { installAll, installNames, type Written } from "./install.ts";
 import { prepareKeeping, replacedByDomain, replacedByName } from "./keep.ts";
 import { writeAnswered, writeLoaded } from "./memory.ts";
 import { owe, oweWhatIs } from "./owed.ts";
@@ -20,7 +20,7 @@ import { wishFor } from "./wish.ts";
 /** The leaves that must not be kept or put back: when the run began, and since it was decided. */
 export type Rejections = Readonly<Record<"before" | "now", Rejected>>;
 
-interface InstalledAll extends Installed {
+interface WrittenAll extends Written {
   /** Why the domain's pair could not be put where it belongs, and what the top level goes on with. */
   readonly hindered: { readonly failure: Failure; readonly goesOn: Pair } | null;
   /** With what came and went. */
@@ -33,7 +33,7 @@ export async function installEverything(
   answered: LastAnswers,
   config: DeployConfig,
   context: RunContext,
-): Promise<InstalledAll> {
+): Promise<WrittenAll> {
   const { state } = config;
   const { further, domain } = facts;
   const installations = planInstallations(

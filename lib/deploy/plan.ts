@@ -1,4 +1,4 @@
-// The whole policy of deploy: what is to be installed where, or why nothing is. Pure.
+// What becomes of the domain's pair: where it is to be installed, or why it is not. Pure.
 
 import { isOverdue, timeState } from "../certificate/certificate.ts";
 import { keyFits, type Pair } from "../certificate/pair.ts";

@@ -15,7 +15,7 @@ import type { CertificateReport } from "./certificates.ts";
 import { summarizeName, withFailure } from "./certificates.ts";
 import { carriers, type DeployFacts } from "./facts.ts";
 import type { Fall, Return } from "./fall.ts";
-import { installAll, type Installed, installNames } from "./install.ts";
+import { installAll, installNames, type Written } from "./install.ts";
 import { changeRejected, writeLoaded, writeSuspects } from "./memory.ts";
 import type { NamePlan } from "./name_plan.ts";
 import { owe, oweWhatIs } from "./owed.ts";
@@ -152,7 +152,7 @@ function forget({ memory, further }: DeployFacts, rejected: Rejected) {
   return { ...memory, loaded: new Map(), loadedFor, unhelped: new Map(), rejected };
 }
 
-interface PutBack extends Pick<Installed, "failures"> {
+interface PutBack extends Pick<Written, "failures"> {
   /** By what is to be served. */
   readonly back: DeployFacts;
   /** By what lies there too. */
@@ -161,10 +161,11 @@ interface PutBack extends Pick<Installed, "failures"> {
   readonly hindrance: Failure | null;
 }
 
-function putBack(
+/** What owes its restart is not owed one anew by what goes back beside it. */
+export function putBack(
   returns: readonly Return[],
   facts: DeployFacts,
-  config: DeployConfig,
+  config: Pick<DeployConfig, "mailcow" | "state">,
 ): PutBack {
   writeLoaded(config.state, facts.memory);
   const own = returns.find(({ name }) => name === null);
