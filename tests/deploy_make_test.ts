@@ -103,6 +103,15 @@ Deno.test("of a directory that somebody else began the pair alone is certsync's,
   deepEqual(all.entries(), ["cert.pem", "domains", "key.pem"]);
 });
 
+Deno.test("what somebody puts in the place meanwhile is served for its own names with no pair of another's", async () => {
+  await using all = await scene();
+  const { place, state } = all;
+  await Deno.mkdir(place);
+  await Deno.writeTextFile(`${place}/domains`, `${CLUB}\n`);
+  throws(() => makeDirectory(SHOP, pair, place, state), /is not for "shop\.example\.com"/);
+  deepEqual([all.entries(), readFilled(state).size], [["domains"], 0]);
+});
+
 Deno.test("a file domains is certsync's own where it made the directory, and it is as it wrote it", async () => {
   await using all = await scene();
   const { place, state } = all;

@@ -5,6 +5,8 @@ import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { installPair, type Pair } from "../certificate/pair.ts";
 import { type Made, readMade } from "../chain/deploy_memory.ts";
+import { placeOf } from "../chain/name_place.ts";
+import { refuseForeignPlace } from "../chain/name_refusals.ts";
 import { explain, quote } from "../failure.ts";
 import { FileProblem, readFile } from "../files/read_file.ts";
 import { removeFile, replaceFile, syncDirectory } from "../files/write_file.ts";
@@ -28,6 +30,9 @@ export function makeDirectory(
   if (before === undefined && !isThere) remember(name, "begun", state);
   try {
     if (isThere) { // only its pair is not
+      const own = basename(directory);
+      const place = placeOf(own, { sslDirectory: dirname(directory) }, before !== undefined);
+      if (place === "foreign") throw refuseForeignPlace(own, directory); // since it was decided
       if (hasWritten(basename(directory), directory, state)) return installPair(pair, [directory]);
       return fillDirectory(pair, directory, state);
     }
