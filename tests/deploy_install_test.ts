@@ -4,10 +4,11 @@ import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { type Pair, parsePair } from "../lib/certificate/pair.ts";
 import { readMemory } from "../lib/chain/deploy_memory.ts";
 import { readMailcow, serviceNames } from "../lib/chain/mailcow.ts";
+import type { Scene } from "../lib/chain/scene.ts";
 import type { DeployConfig } from "../lib/config/deploy_config.ts";
 import type { DeployFacts } from "../lib/deploy/facts.ts";
 import { installEverything } from "../lib/deploy/install_everything.ts";
-import { planReturns } from "../lib/deploy/fall.ts";
+import { failingServices, planReturns } from "../lib/deploy/fall.ts";
 import { writeLoaded, writeMade } from "../lib/deploy/memory.ts";
 import type { NamePlan } from "../lib/deploy/name_plan.ts";
 import { putBack } from "../lib/deploy/rollback.ts";
@@ -217,6 +218,19 @@ Deno.test("a pair goes back to another one that was kept and is good, unless its
   deepEqual(await back(newTop), []);
   deepEqual(await back(expired), []);
   deepEqual(await back({ fullchainPem: oldTop.fullchainPem, keyPem: top.keyPem }), []);
+});
+
+Deno.test("nobody is asked how a service is that was not restarted, or that docker could not restart", async () => {
+  const scene = { compose: { directory: "/nowhere", version: "native" } } as Scene;
+  const nobody = runContext({
+    environment: { PATH: "/nowhere", HOME: undefined, SSH_AUTH_SOCK: undefined },
+  });
+  const failing = (more: Partial<ServiceOutcome>) =>
+    failingServices([{ ...fallenFor(NAME), ...more }], scene, nobody);
+  deepEqual(await failing({ hadItsRestart: false, obstacle: { words: "no pair" } }), []);
+  deepEqual(await failing({ trouble: { words: "docker said no" } }), []);
+  deepEqual(await failing({ checks: [] }), []);
+  await rejects(failing({}), /docker is not installed/);
 });
 
 Deno.test("a directory goes out of service where certsync made it and nothing was kept of it before", async () => {
