@@ -1,6 +1,6 @@
 // certsync setup: what its scripts hold, and what is refused before one is printed.
 
-import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok, rejects } from "node:assert/strict";
 import { parse } from "@std/yaml/parse";
 import { fileURLToPath } from "node:url";
 import { parseCommandLine } from "../lib/cli/command_line.ts";
@@ -684,6 +684,37 @@ async function knownHosts(before: string | null, name = "mail.example.org", key 
   await script.call(`put() { cat >"$2"; }\nknown_host '${name}' '${key}' '${path}'`);
   return await Deno.readTextFile(path);
 }
+
+Deno.test("the key of the push has no passphrase, is root's alone, and stays once it is there", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/ssh/key`;
+  const script = await setup(PUSH);
+  const ensure = () => script.call(`ensure_key ${path}; printf '%s\\n' "$key"`);
+  const modeOf = (file: string) => (Deno.statSync(file).mode ?? 0) & 0o777;
+  match(await ensure(), /^setup: created: .*\/ssh\/key\nssh-ed25519 AAAA\S+$/m);
+  deepEqual([modeOf(`${dir.path}/ssh`), modeOf(path)], [0o700, 0o600]);
+  const key = await Deno.readTextFile(path);
+  for (const spoil of [() => Deno.chmod(path, 0o640), () => Deno.chown(path, 65533, 65533)]) {
+    await spoil();
+    match(await ensure(), /^setup: now of root alone: /);
+    deepEqual([modeOf(path), Deno.statSync(path).uid], [0o600, 0]);
+  }
+  match(await ensure(), /^setup: unchanged: /);
+  equal(await Deno.readTextFile(path), key);
+  await run(need("ssh-keygen"), ["-q", "-p", "-P", "", "-N", "a secret", "-f", path]);
+  await rejects(ensure(), /is no key that push can use\nhint: it must be .* without a passphrase/);
+});
+
+Deno.test("the file of host keys is for all to read where it is new, and stays as it was where not", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/known_hosts`;
+  const script = await setup([...PUSH, "--host-key", KEY]);
+  const put =
+    `put() { echo "mode $1"; cat >"$2"; }\nknown_host mail.example.org '${KEY}' '${path}'`;
+  equal(await script.call(put), "mode 644\n");
+  await Deno.chmod(path, 0o600);
+  equal(await script.call(put), "mode 600\n");
+});
 
 Deno.test("a host key replaces that host's entry, and no other", async () => {
   const entry = `mail.example.org ${KEY}\n`;
