@@ -413,6 +413,7 @@ Deno.test("no directory is made while the running acme-mailcow would move it awa
     refusalOf(result.json(), SHOP),
     /backups\/; hint: .*with: cd \S+ && docker compose up -d acme-mailcow; then: certsync deploy/,
   );
+  equal((await host.loaded()).some((line) => line.includes(SHOP)), false);
   host.docker.trouble = "engine-down"; // so that nobody can tell
   match(
     refusalOf((await host.deploy(["--json"])).json(), SHOP),

@@ -229,6 +229,7 @@ Deno.test("what is watched is renewal/ beside live/, and each directory that was
     "/le/renewal",
   ]);
   deepEqual(await watched(["/own"], ["/own/fullchain.pem"]), ["/own"]);
+  deepEqual(await watched(["/100%/own"], ["/100%/own/fullchain.pem"]), ["/100%%/own"]); // a specifier to systemd
   // Made later, it is watched all the same.
   deepEqual(await watched(["/le/live"], []), ["/le/renewal"]);
   deepEqual(
