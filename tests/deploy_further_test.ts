@@ -1,10 +1,12 @@
-// What is tried again for further names, who is told of them, and what is owed: no process, no socket.
+// What is tried again for further names, who is told of them, and what is owed: no socket, no process but openssl.
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { Pair } from "../lib/certificate/pair.ts";
 import { type Service, serviceNames } from "../lib/chain/mailcow.ts";
 import type { OwnDirectory } from "../lib/chain/sni.ts";
+import { unclearFor } from "../lib/chain/unclear.ts";
 import {
+  decideNames,
   refuseReturned,
   servicesLacking,
   servicesToTell,
@@ -20,7 +22,9 @@ import { whyUnclear } from "../lib/deploy/whole_mailcow.ts";
 import type { Check, ServiceOutcome, Verdict } from "../lib/deploy/wire.ts";
 import { Failure } from "../lib/failure.ts";
 import type { DeployConfig } from "../lib/config/deploy_config.ts";
-import { brief, facts, fresh, installed, NAME, old, own, sni, wide } from "./deploy_facts.ts";
+import type { Scene } from "../lib/chain/scene.ts";
+import { brief, facts, fresh, installed, NAME, old, own, pair, sni, wide } from "./deploy_facts.ts";
+import { runContext } from "./kit/run_context.ts";
 import { tempDir } from "./kit/temp_dir.ts";
 
 const SHOP = "shop.example.com";
@@ -122,6 +126,63 @@ Deno.test("what is forced or gone back to is rejected no more, and what is gone 
   for (const [what, rejected, shall] of cases) deepEqual(rejected, new Set(shall), what);
 });
 
+const [shop, newer, past, top] = await Promise.all([
+  pair({ names: [SHOP] }),
+  pair({ names: [SHOP], notBefore: new Date("2026-05-20T00:00:00Z") }),
+  pair({ names: [SHOP], notAfter: new Date("2026-05-31T00:00:00Z") }),
+  pair({ names: [NAME, SHOP] }),
+]);
+
+Deno.test("a name is judged again once anything of it is not as it should be, and asked about nowhere else", async () => {
+  const nobody = { PATH: "/nowhere", HOME: undefined, SSH_AUTH_SOCK: undefined };
+  const decide = async (
+    candidate: Pair,
+    { lying = candidate, loaded = lying, isForced = false, isAcmeBehind = false, isAsked = true }: {
+      lying?: Pair | null;
+      loaded?: Pair | null;
+      isForced?: boolean;
+      isAcmeBehind?: boolean | null;
+      isAsked?: boolean;
+    } = {},
+  ) => {
+    const directory = sni(SHOP, [SHOP], lying);
+    const one: NameFacts = {
+      ...{ name: SHOP, candidate, own: lying ? { kind: "own", directory } : { kind: "none" } },
+      ...{ place: "free", standing: null, made: null, isFilled: false, wasReplaced: false },
+      ...{ isForced, isReturning: false, previous: () => null },
+    };
+    const found = facts({ candidate: top });
+    const loadedFor = new Map(loaded ? [[SHOP, loadedBy(loaded)]] : []);
+    const [plan] = await decideNames(
+      ...[[one], top, { ...found, memory: { ...found.memory, loadedFor } }] as const,
+      () => Promise.resolve({ isAcmeBehind } as Scene),
+      // Of the rest it looks at nothing.
+      {
+        staging: "/staging",
+        state: "/state",
+        trust: { kind: "none" },
+        dryRun: true,
+      } as DeployConfig,
+      runContext({ now: found.now, ...(!isAsked && { environment: nobody }) }),
+    );
+    return plan?.refusal?.message ??
+      `${plan?.deed} ${plan?.serving === candidate ? "it" : "another"}`;
+  };
+  equal(await decide(shop, { isAsked: false }), "none it");
+  match(await decide(past), /^certificate expired at 2026-05-31/);
+  match(await decide(fresh), /^certificate does not cover "shop\.example\.com"/);
+  match(await decide({ ...shop, keyPem: newer.keyPem }), /^key does not match certificate/);
+  equal(await decide(newer, { lying: shop }), "install it");
+  // Only what certsync saw served is kept from an older one, and nothing from who forces it.
+  match(await decide(shop, { lying: newer }), /is older .* than the deployed one/);
+  equal(await decide(shop, { lying: newer, loaded: null }), "install it");
+  equal(await decide(shop, { lying: newer, isForced: true }), "install it");
+  equal(await decide(shop, { isForced: true }), "install it");
+  equal(await decide(shop, { lying: null }), "make it");
+  match(await decide(shop, { lying: null, isAcmeBehind: true }), /to backups\/$/);
+  match(await decide(shop, { lying: null, isAcmeBehind: null }), /docker does not tell/);
+});
+
 Deno.test("the services that lack something for a name are told, and all are where something is written", () => {
   const plan = (more: Partial<NamePlan> = {}): NamePlan => ({
     ...{ name: SHOP, refusal: null, serving: fresh, directory: null, deed: "none", former: null },
@@ -203,13 +264,20 @@ Deno.test("a directory that is gone is one that was there, of a host, and of nob
 Deno.test("what cannot be looked at is not taken for what is not there", () => {
   const { mailcow } = facts();
   const shut = { isReadable: false, problem: "cannot be read: I/O error" };
-  const large = { isReadable: false, problem: "is larger than 64 KiB" };
-  const why = (more: Partial<typeof mailcow>) => whyUnclear({ ...mailcow, ...more });
-  equal(why({ sniDirectories: [sni("a", [SHOP], null)] }), null);
-  match(why({ closedDirectories: ["/ssl/a"] })?.message ?? "", /^cannot look into "\/ssl\/a"/);
-  match(why({ deployed: installed(null, shut) })?.message ?? "", /I\/O error/);
-  const closed = why({ sniDirectories: [{ ...sni("a", [SHOP], null), ...shut }] });
-  match(closed?.message ?? "", /^the deployed pair in ".*\/a" cannot be read/);
-  match(closed?.hint ?? "", /lsattr/);
-  match(why({ deployed: installed(null, large) })?.hint ?? "", /^mend that file, or move/);
+  equal(whyUnclear({ ...mailcow, deployed: installed(null) }), null);
+  match(whyUnclear({ ...mailcow, deployed: installed(null, shut) })?.message ?? "", /I\/O error/);
+  // Elsewhere it costs what is served from there, and whatever needs a restart.
+  const [own, other] = [sni(SHOP, [SHOP], null), sni("a", ["a.example"], null)];
+  const unclear = (more: Partial<typeof mailcow>, isMaking = false) => {
+    const place = own.directory;
+    return unclearFor({ place, isMaking }, { ...mailcow, ...more });
+  };
+  equal(unclear({ sniDirectories: [own, other] }, true), null);
+  match(unclear({ closedDirectories: [own.directory] })?.words ?? "", /^cannot look into ".*shop/);
+  const closed = unclear({ sniDirectories: [{ ...own, ...shut }] });
+  match(closed?.words ?? "", /^the deployed pair in ".*\/shop.*" cannot be read: I\/O error/);
+  match(closed?.wayOut ?? "", /lsattr/);
+  const large = { sniDirectories: [{ ...other, ...shut, problem: "is larger than 64 KiB" }] };
+  equal(unclear(large), null);
+  match(unclear(large, true)?.wayOut ?? "", /^mend that file, or move/);
 });

@@ -124,6 +124,7 @@ Deno.test("what is replaced is kept, each owner's for itself, and what was loade
   equal(readPrevious(all.state)?.leaf.fingerprint, top.fingerprint);
   for (const name of [SHOP, CLUB]) {
     equal(readPreviousOfName(all.state, name)?.leaf.fingerprint, both.fingerprint);
+    equal((Deno.statSync(previousOfName(all.state, name)).mode ?? 0) & 0o777, 0o700);
   }
   equal(await Deno.readTextFile(`${all.state}/answered`), "imaps://h:993 (no SNI)\n");
   // What stays as it was is served as it was.
