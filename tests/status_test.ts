@@ -1,6 +1,9 @@
 // What status says of this host; where it is not well, the way out that it gives is followed.
 
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
+import { Failure } from "../lib/failure.ts";
+import { failedPoint, type State } from "../lib/status/point.ts";
+import { emptyStatusReport, endingOf } from "../lib/status/report.ts";
 import { unitPoints } from "../lib/status/unit_points.ts";
 import { authority, type Leaf } from "./kit/authority.ts";
 import { certsync } from "./kit/certsync.ts";
@@ -887,4 +890,30 @@ Deno.test("what this user may not see is unknown, with why, and neither well nor
   const named = { live, source: "npm-5", to: `${dir.path}/`, state: `${dir.path}/state` };
   await Deno.writeTextFile(config, JSON.stringify({ domain: NAME, push: named }));
   await look([`source of ${NAME}`], "live/ and archive/ are 0700: run this as root");
+});
+
+Deno.test("status fails where something is wrong, or where nothing at all could be looked at", () => {
+  const ending = (states: State[], error?: string) =>
+    endingOf({
+      ...emptyStatusReport(),
+      points: states.map((state) => ({ point: "x", state, words: "y" })),
+      ...(error !== undefined && { error }),
+    });
+  equal(ending(["ok", "note"]), "ok");
+  equal(ending(["ok", "unknown"]), "ok");
+  equal(ending(["unknown", "unknown"]), "failed");
+  equal(ending(["ok", "warning"]), "failed");
+  equal(ending(["error", "ok"]), "failed");
+  equal(ending(["ok"], "it broke"), "failed");
+});
+
+Deno.test("what this user may not do is unknown, by whatever system call", () => {
+  const stateFor = (cause?: unknown) => failedPoint("x", new Failure("no", { cause })).state;
+  const refusal = (code: string) => Object.assign(new Error("refused"), { code });
+  for (const code of ["EACCES", "EPERM"]) {
+    equal(stateFor(refusal(code)), "unknown");
+    equal(stateFor(new Failure("in between", { cause: refusal(code) })), "unknown");
+  }
+  equal(stateFor(refusal("EIO")), "error");
+  equal(stateFor(), "error");
 });
