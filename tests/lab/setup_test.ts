@@ -68,16 +68,24 @@ Deno.test("two fresh hosts become a chain by what setup prints, and a rebuilt on
         `${units}/mailcow-cert-push.path.d/certsync-setup.conf`,
         "[Path]\nPathChanged=\nPathChanged=/elsewhere\n",
       );
+      await sh(npmHost, `mkdir -p ${units}/mailcow-cert-push.service.d`);
+      await npmHost.write(
+        `${units}/mailcow-cert-push.service.d/certsync-setup.conf`,
+        "[Unit]\nStartLimitIntervalSec=10\n[Service]\nStateDirectory=\nStateDirectory=elsewhere\n",
+      );
       await sh(npmHost, "systemctl daemon-reload");
       await sh(mailHost, "systemctl stop mailcow-cert-deploy.timer");
       await sh(mailHost, "systemctl disable --quiet --now mailcow-cert-deploy.path");
       await sh(mailHost, `chmod 770 ${INCOMING}`);
-      const expected = [["mailcow-cert-push.timer", "mailcow-cert-push.path"], [
+      const push = ["timer", "service", "path"].map((kind) => `mailcow-cert-push.${kind}`);
+      const expected = [push, [
         ...["staging", "mailcow-cert-deploy.timer", "mailcow-cert-deploy.path"],
       ]];
       for (const [index, host] of [npmHost, mailHost].entries()) {
         const found = await troubles(host);
         deepEqual(found.map(({ point }) => point), expected[index]);
+        const [service] = found.filter(({ point }) => point.endsWith(".service"));
+        if (service) match(service.words, /^may not write to .*-push"; has a start limit, /);
         for (const { mend } of found) await sh(host, mend);
         deepEqual(await troubles(host), []);
       }
