@@ -35,13 +35,13 @@ const RELOADED = ["postfix", "dovecot", "nginx"].map((name) => ({
   action: "reloaded",
 }));
 
-/** One of each service: enough where the endpoints are not what a test is about. */
-const THREE = ["smtps", "imaps", "https"] as const;
+/** One of each service: enough where it is about what becomes of each, and not of each endpoint. */
+const THREE = { endpoints: ["smtps", "imaps", "https"] } as const;
 const ALL = { endpoints: undefined };
 
-/** A host on which `old` is deployed and served, and `fresh` is staged. */
+/** A host on which `old` is deployed and served, and `fresh` is staged. deploy asks one endpoint. */
 function renewal(options: Partial<MailHostOptions> = {}): Promise<MailHost> {
-  const host = { trust: ca.rootFile, deployed: old, staged: fresh, endpoints: THREE };
+  const host = { trust: ca.rootFile, deployed: old, staged: fresh, endpoints: ["imaps"] as const };
   return mailHost({ ...host, ...options });
 }
 
@@ -134,7 +134,7 @@ Deno.test("deploy replaces the self-signed pair of a fresh mailcow", async () =>
 });
 
 Deno.test("deploy fills an SSL directory that holds no pair", async () => {
-  await using host = await mailHost({ trust: ca.rootFile, staged: fresh, endpoints: THREE });
+  await using host = await mailHost({ trust: ca.rootFile, staged: fresh, ...THREE });
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
   equal(result.json().outcome, "deployed");
@@ -159,7 +159,7 @@ Deno.test("deploy takes RSA, P-384 and Ed25519 pairs, and sees that each is unch
 });
 
 Deno.test("deploy with nothing to do writes, runs and contacts nothing", async () => {
-  await using host = await settled();
+  await using host = await settled(THREE);
   const before = await snapshot(host.root);
   const result = await host.assertUntouched(() =>
     host.deploy([], { env: { PATH: "/nonexistent" } })
@@ -177,7 +177,7 @@ Deno.test("deploy with nothing to do writes, runs and contacts nothing", async (
 });
 
 Deno.test("deploy --force reinstalls and reloads what is unchanged", async () => {
-  await using host = await settled();
+  await using host = await settled(THREE);
   const before = await Deno.stat(host.mailcow.certFile);
   const result = await host.deploy(["--force", "--json"]);
   equal(result.code, 0, result.stderr);
@@ -213,7 +213,7 @@ Deno.test("a key that is a link is there again where the certificate cannot be i
 });
 
 Deno.test("deploy repairs modes, symlinks and a lost file", async () => {
-  await using host = await settled();
+  await using host = await settled(THREE);
   const { certFile, keyFile } = host.mailcow;
   const damages = {
     "a key that others may read": () => Deno.chmod(keyFile, 0o644),
@@ -282,7 +282,7 @@ Deno.test("deploy hands keys to openssl by stdin alone", async () => {
 });
 
 Deno.test("deploy restarts the one service that a reload left on the old certificate", async () => {
-  await using host = await renewal();
+  await using host = await renewal(THREE);
   host.services.temper("dovecot", { ignores: "reload" });
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
@@ -297,7 +297,7 @@ Deno.test("deploy restarts the one service that a reload left on the old certifi
 });
 
 Deno.test("deploy waits for a reload that takes its time", async () => {
-  await using host = await renewal({ deploy: { settle: "5s" } });
+  await using host = await renewal({ ...THREE, deploy: { settle: "5s" } });
   host.services.temper("postfix", { reloadDelayMs: 700 });
   const result = await host.deploy();
   equal(result.code, 0, result.stderr);
@@ -344,7 +344,7 @@ Deno.test("what is silent since Dovecot was away is not Postfix's fault when Dov
 });
 
 Deno.test("deploy looks again, and sees old processes that go on accepting beside the new ones", async () => {
-  await using host = await renewal();
+  await using host = await renewal(THREE);
   host.services.temper("dovecot", { lingers: true });
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
@@ -353,7 +353,7 @@ Deno.test("deploy looks again, and sees old processes that go on accepting besid
 });
 
 Deno.test("deploy waits for a restarted service to answer again", async () => {
-  await using host = await renewal();
+  await using host = await renewal(THREE);
   host.services.temper("dovecot", { ignores: "reload", startDelayMs: 900 });
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
@@ -362,7 +362,7 @@ Deno.test("deploy waits for a restarted service to answer again", async () => {
 });
 
 Deno.test("deploy ends stale where even a restart does not help, and looks again without another", async () => {
-  await using host = await renewal({ deploy: { restart_timeout: "1s" } });
+  await using host = await renewal({ ...THREE, deploy: { restart_timeout: "1s" } });
   host.services.temper("postfix", { ignores: "restart" });
   const stale = await host.deploy(["--json"]);
   equal(stale.code, 1);
@@ -422,7 +422,7 @@ Deno.test("deploy ends stale where even a restart does not help, and looks again
 });
 
 Deno.test("deploy ends stale where a restarted service is still starting at its deadline", async () => {
-  await using host = await renewal({ deploy: { restart_timeout: "1s" } });
+  await using host = await renewal({ ...THREE, deploy: { restart_timeout: "1s" } });
   host.services.temper("dovecot", { ignores: "reload", startDelayMs: 2_500 });
   host.docker.health.dovecot = "starting";
   const result = await host.deploy(["--json"]);
@@ -487,7 +487,7 @@ Deno.test("deploy warns of an endpoint that answered neither before nor after", 
 });
 
 Deno.test("deploy leaves a stopped container alone, warns, and does it when it runs", async () => {
-  await using host = await renewal({ up: ["postfix", "nginx"] });
+  await using host = await renewal({ ...THREE, up: ["postfix", "nginx"] });
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
   deepEqual(result.json().services[1], { service: "dovecot-mailcow", action: "none" });
@@ -504,7 +504,7 @@ Deno.test("deploy leaves a stopped container alone, warns, and does it when it r
 });
 
 Deno.test("deploy leaves a paused container alone, warns, and the next run heals it", async () => {
-  await using host = await renewal();
+  await using host = await renewal(THREE);
   host.docker.containers.nginx = "paused";
   await host.services.behave("https", "closed"); // a frozen process answers nothing
   const result = await host.deploy(["--json"]);
@@ -525,7 +525,7 @@ Deno.test("deploy leaves a paused container alone, warns, and the next run heals
 });
 
 Deno.test("deploy restarts a service whose program does not run inside its container", async () => {
-  await using host = await renewal();
+  await using host = await renewal(THREE);
   host.docker.intercept = ({ argv }) =>
     argv.join(" ").endsWith("dovecot reload")
       ? { code: 89, stderr: "Fatal: Dovecot is not running (read from /run/dovecot/master.pid)\n" }
@@ -537,7 +537,7 @@ Deno.test("deploy restarts a service whose program does not run inside its conta
 });
 
 Deno.test("deploy restarts a service that could not be told to reload, and repeats its words harmlessly", async () => {
-  await using host = await renewal();
+  await using host = await renewal(THREE);
   host.docker.intercept = ({ argv }) =>
     argv.join(" ").endsWith("nginx -s reload")
       ? { code: 1, stderr: '\x1b[2J\x9bnginx: [error] invalid PID number "" in \u202e"/run"\x07\n' }
@@ -556,7 +556,7 @@ Deno.test("a failed apply says why, and the next run does it although the files 
   } as const;
   for (const [trouble, [error, hint]] of Object.entries(troubles)) {
     await t.step(trouble, async () => {
-      await using host = await renewal();
+      await using host = await renewal(THREE);
       host.docker.trouble = trouble as keyof typeof troubles;
       const failed = await host.deploy(["--json"]);
       equal(failed.code, 1);
@@ -593,7 +593,7 @@ Deno.test("deploy says which package is missing where docker is", async () => {
 });
 
 Deno.test("deploy calls docker-compose where mailcow.conf says standalone", async () => {
-  await using host = await renewal({ conf: { DOCKER_COMPOSE_VERSION: "standalone" } });
+  await using host = await renewal({ ...THREE, conf: { DOCKER_COMPOSE_VERSION: "standalone" } });
   host.docker.acme = "n";
   const { code, stderr } = await host.deploy();
   equal(code, 0);
@@ -606,7 +606,7 @@ Deno.test("deploy calls docker-compose where mailcow.conf says standalone", asyn
 });
 
 Deno.test("deploy with apply: restart restarts, and leaves a stopped container stopped", async () => {
-  await using host = await renewal({ deploy: { apply: "restart" } });
+  await using host = await renewal({ ...THREE, deploy: { apply: "restart" } });
   await host.services.stop("dovecot");
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
@@ -624,7 +624,10 @@ Deno.test("deploy with apply: restart restarts, and leaves a stopped container s
 });
 
 Deno.test("deploy with apply: restart restarts once for what that does not help", async () => {
-  await using host = await renewal({ deploy: { apply: "restart", restart_timeout: "1s" } });
+  await using host = await renewal({
+    ...THREE,
+    deploy: { apply: "restart", restart_timeout: "1s" },
+  });
   host.services.temper("postfix", { ignores: "restart" });
   for (const restarts of [1, 0, 0]) {
     host.docker.forget();
@@ -635,7 +638,7 @@ Deno.test("deploy with apply: restart restarts once for what that does not help"
 });
 
 Deno.test("deploy asks only the endpoints that the config file names", async () => {
-  await using host = await renewal();
+  await using host = await renewal(THREE);
   await host.configure({ endpoints: [host.services.url("imaps")] });
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
@@ -722,7 +725,7 @@ Deno.test("two deploys at once: one works, the other waits and finds nothing to 
 });
 
 Deno.test("SIGTERM while it waits leaves nothing half-written, and the next run completes", async () => {
-  await using host = await renewal({ deploy: { settle: "30s" } });
+  await using host = await renewal({ ...THREE, deploy: { settle: "30s" } });
   host.services.temper("dovecot", { ignores: "reload" });
   const others = allLoaded(fresh).filter((line) => !line.startsWith("dovecot"));
   const run = host.start(["--json"]);

@@ -11,6 +11,7 @@ import {
   refusalOf,
   restarts,
   SHOP,
+  THREE,
 } from "./kit/names_host.ts";
 import { textOf } from "./kit/text_of.ts";
 import { unshare } from "./kit/unshare.ts";
@@ -220,7 +221,7 @@ Deno.test("a directory of another's that lacks its pair is no name's own, and is
 Deno.test("what was loaded for a name is not taken for loaded once services were started with a domains that hides it", async (t) => {
   for (const [what, top] of Object.entries({ "alone": fresh, "beside a renewal": newTop })) {
     await t.step(what, async () => {
-      await using host = await namesHost({ [SHOP]: shop });
+      await using host = await namesHost({ [SHOP]: shop }, { endpoints: THREE });
       equal((await host.deploy()).code, 0);
       const domains = `${host.mailcow.ssl}/${SHOP}/domains`;
       await Deno.writeTextFile(domains, `${SHOP}.\n`);

@@ -16,6 +16,7 @@ import {
   refusalOf,
   restarts,
   SHOP,
+  THREE,
 } from "./kit/names_host.ts";
 import { need } from "./kit/programs.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
@@ -82,7 +83,7 @@ Deno.test("deploy makes a directory for each further name, and restarts all once
 });
 
 Deno.test("a renewal of one name touches no other's directory, restarts nothing, and can be gone back from", async () => {
-  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club }, { endpoints: THREE });
   equal((await host.deploy()).code, 0);
   const others = await snapshot(`${host.mailcow.ssl}/${CLUB}`);
   await host.stage(newShop, SHOP);
@@ -135,7 +136,7 @@ Deno.test("a renewal of one name touches no other's directory, restarts nothing,
 });
 
 Deno.test("where only further names change, the text begins with them and tells, or foretells, all that is done", async () => {
-  await using host = await namesHost({ [SHOP]: shop });
+  await using host = await namesHost({ [SHOP]: shop }, { endpoints: THREE });
   equal((await host.deploy()).code, 0);
   await host.stage(newShop, SHOP);
   await host.stage(club, CLUB);
@@ -445,7 +446,7 @@ Deno.test("a directory that went away is made anew once, and again only by force
 });
 
 Deno.test("a name that is in also no more keeps its directory, and is told of with the steps", async () => {
-  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club }, { endpoints: THREE });
   equal((await host.deploy()).code, 0);
   await host.configure({}, [CLUB]);
   const result = await host.deploy(["--json"]);
@@ -512,7 +513,7 @@ Deno.test("while a foreign directory holds no pair that fits, nothing is restart
 });
 
 Deno.test("of a new pair that a service cannot load for its name alone, that one goes back", async () => {
-  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club }, { endpoints: THREE });
   equal((await host.deploy()).code, 0);
   await host.stage(newShop, SHOP);
   // nginx goes on with what it has, and then does not come up.
@@ -534,7 +535,7 @@ Deno.test("of a new pair that a service cannot load for its name alone, that one
 });
 
 Deno.test("where several are new and nothing is served any more, all go back and are tried one a run", async () => {
-  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club });
+  await using host = await namesHost({ [SHOP]: shop, [CLUB]: club }, { endpoints: THREE });
   host.services.temper("nginx", { cannotLoad: [club.fingerprint] });
   const result = await host.deploy(["--json"]);
   equal(result.code, 1);
@@ -630,7 +631,7 @@ Deno.test("an older pair than certsync's own is refused for its name, and no oth
 });
 
 Deno.test("a container that is stopped while a directory is made stays so, and serves it once it runs", async () => {
-  await using host = await namesHost({ [SHOP]: shop });
+  await using host = await namesHost({ [SHOP]: shop }, { endpoints: THREE });
   await host.services.stop("dovecot");
   const result = await host.deploy(["--json"]);
   equal(result.code, 0, result.stderr);
