@@ -130,19 +130,31 @@ const [shop, newer, past, top] = await Promise.all([
   pair({ names: [SHOP] }),
   pair({ names: [SHOP], notBefore: new Date("2026-05-20T00:00:00Z") }),
   pair({ names: [SHOP], notAfter: new Date("2026-05-31T00:00:00Z") }),
-  pair({ names: [NAME, SHOP] }),
+  pair({
+    names: [NAME, SHOP],
+    notBefore: new Date("2026-05-20T00:00:00Z"),
+    notAfter: new Date("2026-07-10T00:00:00Z"),
+  }),
 ]);
 
 Deno.test("a name is judged again once anything of it is not as it should be, and asked about nowhere else", async () => {
   const nobody = { PATH: "/nowhere", HOME: undefined, SSH_AUTH_SOCK: undefined };
   const decide = async (
     candidate: Pair,
-    { lying = candidate, loaded = lying, isForced = false, isAcmeBehind = false, isAsked = true }: {
+    {
+      lying = candidate,
+      loaded = lying,
+      isForced = false,
+      isAcmeBehind = false,
+      isAsked = true,
+      at = fresh,
+    }: {
       lying?: Pair | null;
       loaded?: Pair | null;
       isForced?: boolean;
       isAcmeBehind?: boolean | null;
       isAsked?: boolean;
+      at?: Pair;
     } = {},
   ) => {
     const directory = sni(SHOP, [SHOP], lying);
@@ -151,10 +163,10 @@ Deno.test("a name is judged again once anything of it is not as it should be, an
       ...{ place: "free", standing: null, made: null, isFilled: false, wasReplaced: false },
       ...{ isForced, isReturning: false, previous: () => null },
     };
-    const found = facts({ candidate: top });
+    const found = facts({ candidate: at });
     const loadedFor = new Map(loaded ? [[SHOP, loadedBy(loaded)]] : []);
     const [plan] = await decideNames(
-      ...[[one], top, { ...found, memory: { ...found.memory, loadedFor } }] as const,
+      ...[[one], at, { ...found, memory: { ...found.memory, loadedFor } }] as const,
       () => Promise.resolve({ isAcmeBehind } as Scene),
       // Of the rest it looks at nothing.
       {
@@ -171,6 +183,7 @@ Deno.test("a name is judged again once anything of it is not as it should be, an
   equal(await decide(shop, { isAsked: false }), "none it");
   match(await decide(past), /^certificate expired at 2026-05-31/);
   match(await decide(fresh), /^certificate does not cover "shop\.example\.com"/);
+  match(await decide(fresh, { lying: null, loaded: null }), /^certificate does not cover "shop/);
   match(await decide({ ...shop, keyPem: newer.keyPem }), /^key does not match certificate/);
   equal(await decide(newer, { lying: shop }), "install it");
   // Only what certsync saw served is kept from an older one, and nothing from who forces it.
@@ -178,6 +191,8 @@ Deno.test("a name is judged again once anything of it is not as it should be, an
   equal(await decide(shop, { lying: newer, loaded: null }), "install it");
   equal(await decide(shop, { lying: newer, isForced: true }), "install it");
   equal(await decide(shop, { isForced: true }), "install it");
+  // Nor from its own what only stood in for that.
+  equal(await decide(shop, { lying: top, at: top }), "install it");
   equal(await decide(shop, { lying: null }), "make it");
   match(await decide(shop, { lying: null, isAcmeBehind: true }), /to backups\/$/);
   match(await decide(shop, { lying: null, isAcmeBehind: null }), /docker does not tell/);
