@@ -7,6 +7,7 @@ import { deliveredPaths } from "../lib/certificate/pair.ts";
 import { Unsuitable } from "../lib/chain/unsuitable.ts";
 import { awaitStaged, lookAtStaging, readStaged, stagingWarnings } from "../lib/chain/staging.ts";
 import { authority } from "./kit/authority.ts";
+import { run } from "./kit/run.ts";
 import { runContext } from "./kit/run_context.ts";
 import { type TempDir, tempDir } from "./kit/temp_dir.ts";
 
@@ -155,10 +156,26 @@ Deno.test("of the staging directory it is told where others can write to it, and
   ];
   for (const [mode, words] of modes) {
     await Deno.chmod(dir.path, mode);
-    const [told = "", ...more] = stagingWarnings(dir.path);
+    const [told = "", ...more] = stagingWarnings(dir.path, [SHOP]);
     match(told, words ?? /^$/);
     equal(more.length, 0);
   }
+});
+
+Deno.test("of a further name's staging directory the same is told, and the way out ends it", async () => {
+  await using dir = await tempDir();
+  for (const [name, mode] of [[SHOP, 0o777], ["other.example.com", 0o777]] as const) {
+    await Deno.mkdir(`${dir.path}/${name}`);
+    await Deno.chmod(`${dir.path}/${name}`, mode);
+  }
+  const [told = "", ...more] = stagingWarnings(dir.path, [SHOP, "missing.example.com"]);
+  match(
+    told,
+    /^others can write to the staging directory ".*\/shop[^"]*" \(mode 0777\); run: chmod/,
+  );
+  equal(more.length, 0);
+  await run("/bin/sh", ["-c", told.replace(/^.*; run: /, "")]);
+  deepEqual(stagingWarnings(dir.path, [SHOP]), []);
 });
 
 Deno.test("what nobody asked for is told up to a bound, and not what rsync is writing", async () => {

@@ -204,8 +204,12 @@ export function lookAtStaging(directory: string): StagingSight | Failure {
   }
 }
 
-/** What is wrong with the directory itself, and the way out. */
-export function stagingWarnings(directory: string): string[] {
+/** What is wrong with the directory itself and with those of further names, and the way out. */
+export function stagingWarnings(staging: string, also: readonly string[]): string[] {
+  return [staging, ...also.map((name) => join(staging, name))].flatMap(modeWarnings);
+}
+
+function modeWarnings(directory: string): string[] {
   const stat = lookAt(directory);
   if (!stat?.isDirectory()) return [];
   const where = `the staging directory ${quote(directory)} (mode ${formatMode(stat.mode)})`;

@@ -136,7 +136,7 @@ export function placeWarnings(
     memory.made.has(name) && !also.includes(name) && domains.includes(name)
   );
   return [
-    ...[exposure(state), ...stagingWarnings(staging), ...problems].filter((words) =>
+    ...[exposure(state), ...stagingWarnings(staging, also), ...problems].filter((words) =>
       words !== null
     ),
     ...unclearDirectories(mailcow).map(describeUnclear),

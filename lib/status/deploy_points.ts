@@ -156,10 +156,10 @@ function stagingPoints({ staging, also }: DeployConfig, setup: string): Point[] 
       ? [point("staging", "error", found.message, stagingMend(staging, setup))]
       : [failedPoint("staging", found)];
   }
-  const mode = `chmod 700 ${shellWord(staging)}`;
-  const warnings = stagingWarnings(staging).map((words) =>
-    point("staging", "warning", words.replace(/; run: .*$/, ""), mode)
-  );
+  const warnings = stagingWarnings(staging, also).map((told) => {
+    const [words = "", mend] = told.split("; run: ");
+    return point("staging", "warning", words, mend);
+  });
   return [
     ...(warnings.length > 0
       ? warnings
