@@ -152,3 +152,36 @@ Deno.test("an engine too busy to say how a silent service is costs the others no
   equal(await textOf(`${host.state}/rejected`), "");
   deepEqual(await host.loaded(), loadedBut("dovecot"));
 });
+
+Deno.test("of an engine that does not answer it is said what to look at and restart, which ends it", async () => {
+  await using host = await renewal();
+  using halves = heldTimers(30_000);
+  host.docker.trouble = "hang";
+  const deploying = (async () => {
+    using minutes = heldTimers(60_000);
+    const running = deployHere(host);
+    await until(() => halves.running() === 1); // ps
+    halves.pass();
+    await until(() => minutes.running() === 3); // the reloads
+    minutes.pass();
+    return await running;
+  })();
+  const report = await deploying;
+  deepEqual([report.outcome, actions(report)], ["failed", ["none", "none", "none"]]);
+  match(
+    report.error ?? "",
+    /^docker compose could not reload or restart .*did not finish within 1 s$/,
+  );
+  const steps =
+    /timeout 10 docker ps; .*: systemctl restart docker; then run certsync deploy again$/;
+  match(report.hint ?? "", steps);
+  await host.assertInstalled(fresh);
+  equal(await textOf(`${host.state}/rejected`), "");
+  deepEqual(await host.loaded(), []);
+
+  host.docker.trouble = "none"; // who restarts docker has its containers start anew
+  await host.restartAll();
+  const next = await deployHere(host);
+  deepEqual([next.outcome, next.error], ["repaired", undefined]);
+  deepEqual(await host.loaded(), allLoaded(fresh));
+});

@@ -2,6 +2,7 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { Leaf } from "./kit/authority.ts";
+import type { MailHost } from "./kit/mail_host.ts";
 import {
   assertGives,
   CLUB,
@@ -234,4 +235,27 @@ Deno.test("what was loaded for a name is not taken for loaded once services were
       assertGives(host, SHOP, shop);
     });
   }
+});
+
+Deno.test("a key that lies alone in a directory that somebody began for a name is set aside, never overwritten", async () => {
+  const directory = (host: MailHost) => `${host.mailcow.ssl}/${SHOP}`;
+  await using host = await namesHost({ [SHOP]: shop });
+  await host.mailcow.putSni(SHOP, club, [SHOP]);
+  await Deno.remove(`${directory(host)}/cert.pem`);
+  await host.restartAll();
+  const refused = (await host.deploy(["--json"])).json();
+  equal(outcomes(refused)[SHOP], "refused");
+  const refusal = refusalOf(refused, SHOP);
+  match(refusal, /key\.pem" lies there without a certificate, and certsync did not put it there/);
+  equal(await textOf(`${directory(host)}/key.pem`), club.keyPem);
+  deepEqual(restarts(host), []);
+
+  const [, command = ""] = /hint: set it aside: (mv .*); then: certsync deploy/.exec(refusal) ?? [];
+  await host.shell(command);
+  const after = await host.deploy(["--json"]);
+  equal(after.code, 0, after.stderr);
+  equal(outcomes(after.json())[SHOP], "deployed");
+  await host.assertInstalled(shop, directory(host));
+  assertGives(host, SHOP, shop);
+  equal(await textOf(`${directory(host)}/key.pem.kept`), club.keyPem);
 });

@@ -418,7 +418,7 @@ Deno.test("no directory is made while the running acme-mailcow would move it awa
   host.docker.trouble = "engine-down"; // so that nobody can tell
   match(
     refusalOf((await host.deploy(["--json"])).json(), SHOP),
-    /^no directory can be made.*docker does not tell.*: docker ps; then run certsync deploy .*again$/,
+    /^no directory can be made.*docker does not tell.*: timeout 10 docker ps; .*: systemctl restart docker; then run certsync deploy .*again$/,
   );
   equal(await textOf(`${host.mailcow.ssl}/${SHOP}/domains`), "");
   deepEqual(restarts(host), []);

@@ -18,6 +18,7 @@ Deno.test("a directory is made for a name only where nothing of somebody else's 
   await within("wildcard", { domains: "*.example.com\n" });
   await within("nobodys", { domains: "\n" });
   await within("named", { domains: "Other named\n" });
+  await within("keyed", { domains: "keyed\n", "key.pem": "" });
   const expected: [name: string, made: Made | null, place: Place, refusal: RegExp | null][] = [
     ["nothing", null, "free", null],
     ["nothing", "anew", "free", /went away again/],
@@ -28,6 +29,13 @@ Deno.test("a directory is made for a name only where nothing of somebody else's 
     ["wildcard", "made", "foreign", /is not for "wildcard"/],
     ["nobodys", "made", "foreign", /is not for "nobodys"/],
     ["named", null, "ours", null],
+    [
+      "keyed",
+      null,
+      "keyed",
+      /key\.pem" lies there without a certificate, and certsync did not put/,
+    ],
+    ["keyed", "begun", "ours", null],
   ];
   for (const [name, made, place, refusal] of expected) {
     equal(placeOf(name, { sslDirectory: dir.path }, made !== null), place, name);

@@ -2,17 +2,17 @@
 
 import * as fs from "node:fs";
 import { join } from "node:path";
-import type { Pair } from "../certificate/pair.ts";
+import { installedPaths, type Pair } from "../certificate/pair.ts";
 import type { Failure } from "../failure.ts";
-import { FileProblem, readFileIfAny } from "../files/read_file.ts";
+import { FileProblem, isMissing, readFileIfAny } from "../files/read_file.ts";
 import { namesCover } from "../values/host_name.ts";
 import type { Made } from "./deploy_memory.ts";
 import type { Mailcow, SniDirectory } from "./mailcow.ts";
-import { refuseForeignPlace, refuseForgotten } from "./name_refusals.ts";
+import { refuseForeignPlace, refuseForgotten, refuseLoneKey } from "./name_refusals.ts";
 import { wordsOf } from "./sni.ts";
 
-/** What stands there: nothing, what certsync began, or somebody else's. */
-export type Place = "free" | "ours" | "foreign";
+/** What stands there: nothing, what certsync began, somebody else's, or a key alone that is not certsync's. */
+export type Place = "free" | "ours" | "foreign" | "keyed";
 
 export function placeOf(
   name: string,
@@ -25,7 +25,9 @@ export function placeOf(
   if (!stat.isDirectory()) return "foreign";
   const domains = wordsIn(join(directory, "domains"));
   // One that lacks its pair is the name's nevertheless.
-  return (domains === null ? wasBegun : domains.includes(name)) ? "ours" : "foreign";
+  if (!(domains === null ? wasBegun : domains.includes(name))) return "foreign";
+  const { chain, key } = installedPaths(directory);
+  return !wasBegun && isMissing(chain) && !isMissing(key) ? "keyed" : "ours";
 }
 
 /** A directory that would be served, for whom its file says, once it holds a pair. */
@@ -68,6 +70,7 @@ export function refusePlace(
 ): Failure | null {
   const directory = `${sslDirectory}/${name}`;
   if (place === "foreign") return refuseForeignPlace(name, directory);
+  if (place === "keyed") return refuseLoneKey(name, installedPaths(directory).key);
   return place === "free" && made === "anew" && !isForced ? refuseForgotten(name, directory) : null;
 }
 

@@ -5,6 +5,7 @@ import { type HalfDirectory, serviceNames, type SniDirectory } from "./mailcow.t
 import { uncovered } from "./sni.ts";
 import type { UnclearDirectory } from "./unclear.ts";
 import { Failure, quote, quoteAll } from "../failure.ts";
+import { HANGS } from "../programs/compose.ts";
 import { shellWord } from "../values/shell_word.ts";
 import { formatTime } from "../values/time.ts";
 
@@ -82,6 +83,19 @@ export function refuseForeignPlace(name: string, directory: string): Failure {
   });
 }
 
+/** Somebody may wait for its certificate: it lies nowhere else. */
+export function refuseLoneKey(name: string, key: string): Failure {
+  return new Failure(
+    `${
+      quote(key)
+    } lies there without a certificate, and certsync did not put it there: the key of ` +
+      `${quote(name)} would take its place`,
+    {
+      hint: `set it aside: mv ${shellWord(key)} ${shellWord(`${key}.kept`)}; then: certsync deploy`,
+    },
+  );
+}
+
 export function refuseForgotten(name: string, directory: string): Failure {
   return new Failure(
     `${quote(directory)} went away again, after it had been made anew`,
@@ -101,7 +115,7 @@ export function refuseAcme(name: string, isBehind: true | null): Failure {
         quote(name)
       } while docker does not tell whether the running ` +
         "acme-mailcow knows SKIP_LETS_ENCRYPT=y",
-      { hint: "see what is wrong with docker: docker ps; then run certsync deploy again" },
+      { hint: HANGS },
     )
     : new Failure(
       `the running acme-mailcow does not know SKIP_LETS_ENCRYPT=y yet: it would move a directory ` +

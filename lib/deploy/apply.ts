@@ -6,10 +6,11 @@ import {
   composeCommand,
   composeRestart,
   type ComposeResult,
+  HANGS,
 } from "../programs/compose.ts";
 import { execInside } from "../programs/container_exec.ts";
 import { type ContainerState, readContainerState } from "../programs/containers.ts";
-import { MissingProgram, ProgramFailure } from "../programs/run.ts";
+import { MissingProgram, ProgramFailure, TimedOut } from "../programs/run.ts";
 import type { RunContext } from "../run_context.ts";
 import { formatDuration } from "../values/time.ts";
 import { lookUntilRight, type Seen } from "./look.ts";
@@ -314,8 +315,9 @@ async function stateOf(
 /** What docker did not do is this service's trouble and not the others'. */
 function asResult(error: unknown): ComposeResult {
   if (!(error instanceof ProgramFailure)) throw error;
+  const hint = error.hint ?? (error instanceof TimedOut ? HANGS : undefined);
   return {
-    ...{ kind: "failed", words: error.message, ...(error.hint && { hint: error.hint }) },
+    ...{ kind: "failed", words: error.message, ...(hint && { hint }) },
     isUnreachable: error instanceof MissingProgram,
   };
 }

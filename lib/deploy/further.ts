@@ -32,15 +32,17 @@ export function readNames(
   return config.also.map((name) => {
     const wish = wishFor(name, config, domain);
     const made = memory.made.get(name) ?? null;
-    const found = wish === "rollback"
+    const candidate = wish === "rollback"
       ? readPreviousOfName(config.state, name) ?? noPreviousOfName(config.state, name)
       : staged.get(name);
-    if (found === undefined) throw new TypeError("a name that was not looked for");
+    if (candidate === undefined) throw new TypeError("a name that was not looked for");
     const own = ownDirectory(name, mailcow.sniDirectories);
-    const place = own.kind === "none" ? placeOf(name, mailcow, made !== null) : "free";
+    const found = own.kind === "none" ? placeOf(name, mailcow, made !== null) : "free";
+    // Where a run was cut off, the key is the one that it put there.
+    const place = found === "keyed" && memory.filled.has(name) ? "ours" : found;
     return {
       standing: place === "ours" ? standingAt(name, mailcow) : null,
-      ...{ name, candidate: found, own, made, isForced: wish !== "take" },
+      ...{ name, candidate, own, made, isForced: wish !== "take" },
       isReturning: wish === "rollback",
       place,
       isFilled: own.kind === "own" && memory.filled.has(own.directory.name),

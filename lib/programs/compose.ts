@@ -102,6 +102,11 @@ export function explainCompose({ code, stderr, stdout }: Completion): ComposeRes
 /** Of a docker that has no compose: `docker compose` came with 20.10, and its words changed in 28. */
 export const NO_PLUGIN = /'compose' is not a docker command|unknown (shorthand )?(flag|command)/;
 
+/** Of an engine that does not answer, or of a program in a container that does not end. */
+export const HANGS =
+  "see whether docker answers: timeout 10 docker ps; where it does not, restart " +
+  "it, which starts mailcow anew: systemctl restart docker; then run certsync deploy again";
+
 const composeHints: readonly { said: RegExp; hint: string }[] = [
   {
     said:
