@@ -24,7 +24,7 @@ interface Lock {
 
 /** The keys that a push host would get, with the forced command of this host's rsync. */
 async function withLock(use: (lock: Lock) => Promise<void>): Promise<void> {
-  await using dir = await tempDir("/var/lib"); // setup refuses a staging below /tmp
+  await using dir = await tempDir();
   await using server = await sshServer();
   const [staging, outside, source] = ["incoming", "outside", "source"]
     .map((name) => `${dir.path}/${name}`) as [string, string, string];

@@ -320,6 +320,14 @@ look_at_mailcow() {
     fi
 }
 
+# tell_unseen CONFIG DIR...: places of that file that are well for a run by hand alone.
+tell_unseen() {
+    why='the services cannot see these, since they have a /tmp and a /var/tmp of their own'
+    cure="name others in $1, and run this again:"
+    shift
+    todo "$why; $cure" "$@"
+}
+
 # tell_missing [LINE...]: what a config file that was kept should say and does not: told last, since the
 # script did less than it was called for.
 tell_missing() {

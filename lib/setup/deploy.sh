@@ -119,6 +119,7 @@ END_OF_FILE
     deploy_units
 
     sum_up mailcow-cert-deploy.timer "$deploy_path_unit"
+    tell_unseen "$unseen"
     look_at_mailcow deploy "$mailcow"
     logins=$(sshd -T -C user=certsync,host=localhost,addr=127.0.0.1 2>/dev/null |
         grep -E '^(allow|deny)(users|groups) ') || :

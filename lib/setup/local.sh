@@ -38,6 +38,7 @@ END_OF_FILE
     deploy_units
 
     sum_up mailcow-cert-push.timer mailcow-cert-deploy.timer "$path_units"
+    tell_unseen "$unseen"
     find_certificates "$config_file" "$names"
     look_at_mailcow local "$mailcow"
     todo 'last:' "certsync push$config_flag" "certsync deploy$config_flag" "certsync verify$config_flag"

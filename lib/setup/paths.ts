@@ -14,12 +14,6 @@ export function checkPaths(config: SetupConfig): void {
       hint: "its unit has a /tmp and a /var/tmp of its own: have the certificates lie elsewhere",
     });
   }
-  const unseen = seenBy(config).find((path) => isTemporary(path));
-  if (unseen !== undefined) {
-    throw new UsageFailure(`the units cannot see what lies in ${quote(unseen)}`, {
-      hint: "they have a /tmp and a /var/tmp of their own: name another place",
-    });
-  }
   const strange = pathsOf(config).find((path) => !PLAIN_PATH.test(path));
   if (strange === undefined) return;
   throw new UsageFailure(`setup takes plain absolute paths only, not ${quote(strange)}`, {
@@ -31,8 +25,17 @@ function isTemporary(path: string): boolean {
   return /^\/(var\/)?tmp(\/|$)/.test(path);
 }
 
+/**
+ * The config file, and what of it only a run by hand can work on: the services have a /tmp and a
+ * /var/tmp of their own. Nothing where they can work on all.
+ */
+export function unseenByUnits(config: SetupConfig): readonly string[] {
+  const unseen = workedOn(config).filter(isTemporary);
+  return unseen.length === 0 ? [] : [config.file, ...unseen];
+}
+
 /** What the services work on, besides what push reads. */
-function seenBy(config: SetupConfig): readonly string[] {
+function workedOn(config: SetupConfig): readonly string[] {
   switch (config.role) {
     case "push":
       return [config.state, ...config.writes.map((path) => path.slice(1))];

@@ -118,6 +118,7 @@ END_OF_FILE
     push_units
 
     sum_up mailcow-cert-push.timer "$push_path_unit"
+    tell_unseen "$unseen"
     find_certificates "$config_file" "$names"
     tell_mail_hosts "$targets"
     todo 'last, here:' "certsync push --force$config_flag"

@@ -24,6 +24,7 @@ import {
 import { findVolumes, liveList } from "../programs/npm_container.ts";
 import type { RunContext } from "../run_context.ts";
 import { alsoLine } from "./missing.ts";
+import { unseenByUnits } from "./paths.ts";
 import { keptLines } from "./ssh_public_key.ts";
 import { readKnownNames } from "./targets.ts";
 
@@ -97,7 +98,10 @@ function setupScript(config: SetupConfig, parts: Parts): string {
     fillIn(
       ["alert_unit", ...commandsOf[config.role].map((command) => `${command}_units`), "own"]
         .map((part) => body(parts[part] ?? "")).join("\n").trimEnd(),
-      { config_file: [config.file], missing: config.missing, ...pathUnits(config), ...lists },
+      {
+        ...{ config_file: [config.file], missing: config.missing },
+        ...{ unseen: unseenByUnits(config), ...pathUnits(config), ...lists },
+      },
       { yaml_also: yamlAlso(config), ...defaults, ...settings, ...texts, ...parts },
     ),
   ].join("\n");
