@@ -2,7 +2,15 @@
 
 import { deepEqual, equal, match, notEqual } from "node:assert/strict";
 import type { MailHost } from "./kit/mail_host.ts";
-import { assertGives, CLUB, NAME, namesAuthority, restarts, SHOP } from "./kit/names_host.ts";
+import {
+  assertGives,
+  CLUB,
+  NAME,
+  namesAuthority,
+  restarts,
+  SHOP,
+  THREE,
+} from "./kit/names_host.ts";
 import { textOf } from "./kit/text_of.ts";
 import { until } from "./kit/until.ts";
 
@@ -166,7 +174,10 @@ Deno.test("a run that is cut off amid the restarts leaves to the next one those 
   } as const;
   for (const [what, { slow, signal }] of Object.entries(cases)) {
     await t.step(what, async () => {
-      await using host = await namesHost({ [SHOP]: shop }, { deploy: { restart_timeout: "30s" } });
+      await using host = await namesHost({ [SHOP]: shop }, {
+        endpoints: THREE,
+        deploy: { restart_timeout: "30s" },
+      });
       host.docker.intercept = ({ argv }) =>
         argv.includes("restart") && argv.includes("postfix-mailcow") ? "hang" : undefined;
       if (slow !== null) host.services.temper(slow, { startDelayMs: 600_000 });
@@ -195,7 +206,7 @@ Deno.test("a run that is cut off amid the restarts leaves to the next one those 
 });
 
 Deno.test("a restart that did not help is not made again after a run that was cut off behind it", async () => {
-  await using host = await namesHost({}, { deploy: { restart_timeout: "0.5s" } });
+  await using host = await namesHost({}, { endpoints: THREE, deploy: { restart_timeout: "0.5s" } });
   equal((await host.deploy()).code, 0);
   await host.stage(await issue([NAME], 0));
   host.services.temper("nginx", { ignores: "restart" });

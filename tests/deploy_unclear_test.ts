@@ -11,6 +11,7 @@ import {
   refusalOf,
   restarts,
   SHOP,
+  THREE,
 } from "./kit/names_host.ts";
 import { assertSame, snapshot } from "./kit/snapshot.ts";
 
@@ -85,7 +86,7 @@ Deno.test("a foreign directory whose domains is too large to judge keeps no othe
 });
 
 Deno.test("a name whose own directory cannot be judged is refused alone, and a service that needs a restart is stale", async () => {
-  await using host = await namesHost({ [SHOP]: shop });
+  await using host = await namesHost({ [SHOP]: shop }, { endpoints: THREE });
   equal((await host.deploy()).code, 0);
   const directory = `${host.mailcow.ssl}/${SHOP}`;
   await Deno.writeTextFile(`${directory}/domains`, TOO_LARGE);
