@@ -228,3 +228,23 @@ Deno.test("a restart that did not help is not made again after a run that was cu
   );
   deepEqual(restarts(host), []);
 });
+
+Deno.test("a container that docker restarts by itself is not taken for one that a restart did not help", async () => {
+  await using host = await namesHost({}, { endpoints: ["imaps"] });
+  equal((await host.deploy()).code, 0);
+  const renewed = await issue([NAME], 0);
+  await host.stage(renewed);
+  host.services.temper("dovecot", { ignores: "reload" });
+  host.docker.containers.dovecot = "restarting";
+  for (const _ of ["once", "again"]) {
+    const ending = (await host.deploy(["--json"])).json();
+    equal(ending.outcome, "stale");
+    equal(/did not help before/.test(ending.error), false, ending.error);
+  }
+  deepEqual(restarts(host), []);
+  host.docker.containers.dovecot = undefined;
+  const next = await host.deploy(["--json"]);
+  equal(next.code, 0, next.stderr);
+  deepEqual(restarts(host), ["restart dovecot-mailcow"]);
+  equal(host.services.serves("imaps"), renewed.fingerprint);
+});

@@ -108,13 +108,15 @@ function rememberServices(
   ]);
 }
 
-/** Not where the restart itself did not come about, or the service is still starting. */
+/** Not where the restart itself did not come about or was none of ours, or the service is still starting. */
 function unhelpedIn(
-  { service, checks, hadItsRestart, trouble }: ServiceOutcome,
+  { service, action, checks, trouble }: ServiceOutcome,
   failing: readonly Service[],
 ): Unhelped[] {
   const isHelpless = (verdict: Verdict) =>
-    verdict === "stale" ? hadItsRestart : verdict === "silent" && failing.includes(service);
+    verdict === "stale"
+      ? action === "restarted"
+      : verdict === "silent" && failing.includes(service);
   return checks
     .filter(({ verdict }) => verdict === "unhelped" || (trouble === null && isHelpless(verdict)))
     .map((check) => ({ service, probe: formatProbe(check.probe), leaf: leafOf(check) }));
