@@ -221,17 +221,21 @@ Deno.test("a pair goes back to another one that was kept and is good, unless its
   deepEqual(await back({ fullchainPem: oldTop.fullchainPem, keyPem: top.keyPem }), []);
 });
 
-Deno.test("nobody is asked how a service is that was not restarted, or that docker could not restart", async () => {
-  const scene = { compose: { directory: "/nowhere", version: "native" } } as Scene;
-  const nobody = runContext({
-    environment: { PATH: "/nowhere", HOME: undefined, SSH_AUTH_SOCK: undefined },
+Deno.test("a service fell that was restarted and gives nothing, where docker says that it runs", async () => {
+  await using dir = await tempDir();
+  const scene = { compose: { directory: dir.path, version: "native" } } as Scene;
+  const context = runContext({
+    environment: { PATH: dir.path, HOME: undefined, SSH_AUTH_SOCK: undefined },
   });
   const failing = (more: Partial<ServiceOutcome>) =>
-    failingServices([{ ...fallenFor(NAME), ...more }], scene, nobody);
+    failingServices([{ ...fallenFor(NAME), ...more }], scene, context);
+  deepEqual(await failing({}), []); // without docker nobody can tell
+  const running = JSON.stringify({ Service: DOVECOT, State: "running" });
+  await Deno.writeTextFile(`${dir.path}/docker`, `#!/bin/sh\necho '${running}'\n`, { mode: 0o755 });
+  deepEqual(await failing({}), [DOVECOT]);
   deepEqual(await failing({ hadItsRestart: false, obstacle: { words: "no pair" } }), []);
   deepEqual(await failing({ trouble: { words: "docker said no" } }), []);
   deepEqual(await failing({ checks: [] }), []);
-  await rejects(failing({}), /docker is not installed/);
 });
 
 Deno.test("a directory goes out of service where certsync made it and nothing was kept of it before", async () => {
