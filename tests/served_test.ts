@@ -285,8 +285,20 @@ Deno.test("a server with too many connections is asked again, until the time is 
   equal(clients, 3);
   equal(served.kind === "none" && served.reason.startsWith("421"), false);
   clients = -1_000;
-  const given = await ask(endpoint, NAME, 1_200, runContext());
+  const given = await ask(endpoint, NAME, 2_000, runContext());
   equal(given.kind === "none" && given.reason, "421 4.7.0 Error: too many connections");
+
+  // Also where it says nothing any more when the time is over.
+  let asked = 0;
+  await using silent = listen(async (connection) => {
+    if (++asked === 1) {
+      await connection.write(new TextEncoder().encode("421 4.7.0 Error: too many connections\r\n"));
+      connection.close();
+    }
+  });
+  const before = await ask({ ...silent.endpoint, protocol: "smtp" }, NAME, 2_000, runContext());
+  equal(asked, 2);
+  equal(before.kind === "none" && before.reason, "421 4.7.0 Error: too many connections");
 });
 
 Deno.test("a server with two kinds of keys is asked for the kind that is meant", async () => {

@@ -60,6 +60,7 @@ export async function readServed(
   context: RunContext,
 ): Promise<Served> {
   const end = performance.now() + timeoutMs;
+  let busy: Served | null = null;
   for (;;) {
     const served = await shakeHands(
       question,
@@ -67,8 +68,11 @@ export async function readServed(
       timeoutMs,
       context,
     );
-    const isBusy = served.kind === "none" && TOO_MANY.test(served.reason);
-    if (!isBusy || performance.now() + BEFORE_ASKING_AGAIN_MS > end) return served;
+    if (served.kind === "certificate") return served;
+    if (TOO_MANY.test(served.reason)) busy = served;
+    // Its own words say more than that the time was over when it was asked again.
+    else return performance.now() < end ? served : busy ?? served;
+    if (performance.now() + BEFORE_ASKING_AGAIN_MS > end) return served;
     await pause(BEFORE_ASKING_AGAIN_MS, context);
   }
 }
