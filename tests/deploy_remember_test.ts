@@ -41,7 +41,7 @@ function outcome(checks: Check[], more: Partial<ServiceOutcome> = {}): ServiceOu
 }
 
 const confirmed = { isConfirmed: true };
-const restarted = { hadItsRestart: true };
+const restarted = { action: "restarted", hadItsRestart: true } as const;
 const UNTOLD: DeployFacts = { ...facts(), memory: { ...facts().memory, loaded: new Map() } };
 
 Deno.test("what became of a service decides what is loaded, unseen, beyond help, and owed", async () => {
@@ -67,6 +67,14 @@ Deno.test("what became of a service decides what is loaded, unseen, beyond help,
     ["nobody can look", outcome([], confirmed), { loaded: true, unpublished: true, owed: true }],
     ["an old leaf", outcome([check("stale", old)]), { owed: true }],
     ["after a restart", outcome([check("stale", old)], restarted), { owed: true, unhelped: leaf }],
+    [
+      "after one that docker made by itself",
+      outcome([check("stale", old)], {
+        ...restarted,
+        action: "reloaded",
+      }),
+      { owed: true },
+    ],
     ["which failed", outcome([check("stale", old)], { ...restarted, trouble }), { owed: true }],
     ["as before", outcome([check("unhelped", old)]), { unhelped: leaf, owed: true }],
     ["silence, though it runs", outcome([check("silent", null)], restarted), {

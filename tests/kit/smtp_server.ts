@@ -40,9 +40,11 @@ async function converse(connection: Deno.TcpConn, backend: TlsBackend): Promise<
     using tls = await backend.connect();
     const inside = wire(tls.stream);
     await inside.write(plain.pending);
-    const back = pump(tls.stream, plain).finally(() => connection.close());
-    await pump(connection, inside).finally(() => tls.stream.close());
-    await back;
+    // Both are waited for from the beginning: where one ends in an error, so does the other.
+    await Promise.all([
+      pump(tls.stream, plain).finally(() => connection.close()),
+      pump(connection, inside).finally(() => tls.stream.close()),
+    ]);
   } catch (error) {
     if (!isDisconnect(error)) throw error;
   }
