@@ -10,6 +10,8 @@ export interface UnclearDirectory {
   /** What is wrong with it. */
   readonly words: string;
   readonly wayOut: string;
+  /** That the disk, or whoever keeps this user from it, does not give it, for who knows how long. */
+  readonly isUnread: boolean;
 }
 
 /** Those that cannot be looked into, and those of whose files one cannot be read. */
@@ -18,17 +20,19 @@ export function unclearDirectories(
 ): UnclearDirectory[] {
   const lookAtDisk = asRoot("look at the disk, and at lsattr: dmesg tells more");
   const closed = closedDirectories.map((directory) => ({
-    ...{ directory, wayOut: lookAtDisk },
+    ...{ directory, wayOut: lookAtDisk, isUnread: true },
     words: `cannot look into ${quote(directory)}, from which certificates may be served`,
   }));
   const unreadable = sniDirectories.filter(({ isReadable }) => !isReadable);
   return [
     ...closed,
-    ...unreadable.map(({ directory, problem }) => ({
-      directory,
-      words: `the deployed pair in ${quote(directory)} ${problem}`,
-      wayOut: problem?.includes("larger than") ? MEND_FILE : lookAtDisk,
-    })),
+    ...unreadable.map(({ directory, problem }) => {
+      const isUnread = !problem?.includes("larger than");
+      return {
+        ...{ directory, isUnread, wayOut: isUnread ? lookAtDisk : MEND_FILE },
+        words: `the deployed pair in ${quote(directory)} ${problem}`,
+      };
+    }),
   ];
 }
 

@@ -18,11 +18,14 @@ export function readWholeMailcow(before: Mailcow): Mailcow {
   return mailcow;
 }
 
-/** The pair at the top level may be good: it must neither be replaced by an older one nor be lost. Pure. */
-export function whyUnclear({ deployed }: Pick<Mailcow, "deployed">): Failure | null {
-  const { directory, problem, isReadable } = deployed;
-  if (isReadable) return null;
-  return new Failure(`the deployed pair in ${quote(directory)} ${problem}`, {
-    hint: asRoot("look at the disk, and at lsattr: dmesg tells more"),
-  });
+/** What the disk does not give may be good: it must neither be replaced by an older one nor be lost. Pure. */
+export function whyUnclear(mailcow: Mailcow): Failure | null {
+  const { directory, problem, isReadable } = mailcow.deployed;
+  if (!isReadable) {
+    return new Failure(`the deployed pair in ${quote(directory)} ${problem}`, {
+      hint: asRoot("look at the disk, and at lsattr: dmesg tells more"),
+    });
+  }
+  const unread = unclearDirectories(mailcow).find(({ isUnread }) => isUnread);
+  return unread === undefined ? null : new Failure(unread.words, { hint: unread.wayOut });
 }

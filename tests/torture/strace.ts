@@ -69,9 +69,13 @@ export async function trace(root: string, prepare: () => Promise<Run>): Promise<
     if (name === undefined) return [];
     const nth = (counts.get(name) ?? 0) + 1;
     counts.set(name, nth);
-    return [{ name, nth, text, changes: !/^open/.test(name) || /O_CREAT|O_TRUNC/.test(text) }];
+    return [{ name, nth, text, changes: changesFiles(name, text) }];
   });
   return { calls, paths, result };
+}
+
+function changesFiles(name: string, text: string): boolean {
+  return !/^open/.test(name) || /O_CREAT|O_TRUNC/.test(text);
 }
 
 /** Absolute ones, and those relative to a directory that is open. */
@@ -90,6 +94,8 @@ export type Strike =
 export interface Struck extends CertsyncResult {
   /** Whether it came to the call. */
   isStruck: boolean;
+  /** Of the call that got the error: services end in any order, so that it may be another one. */
+  changes: boolean;
 }
 
 /** One run that is struck at one call. */
@@ -119,9 +125,11 @@ export async function strike(
     if (!hasEnded) killChild(run.pid);
   }
   const result = await run.result;
-  const isStruck = /INJECTED|DELAYED|killed by SIGKILL/.test(await textOf(log)) ||
+  const text = await textOf(log);
+  const isStruck = /INJECTED|DELAYED|killed by SIGKILL/.test(text) ||
     result.signal === "SIGKILL" || result.code === 137;
-  return { ...result, isStruck };
+  const injected = text.split("\n").find((line) => line.includes("(INJECTED)")) ?? "";
+  return { ...result, isStruck, changes: changesFiles(name, injected) };
 }
 
 function killChild(strace: number): void {
