@@ -160,6 +160,11 @@ Deno.test("what the services could not see of their own places is left to a pers
       /by hand:\n {2}- the services cannot see these, .* name others in .*config\.yaml, .*:\n {8}\/(var\/)?tmp\/\S+\n$/,
       config,
     );
+    // And with others named there, and no --mailcow, nothing is told any more.
+    await Deno.writeTextFile(file, config.replaceAll(/\/(var\/)?tmp\//g, "/srv/"));
+    const named = args.filter((word) => word !== "--mailcow" && !word.endsWith("tmp/mailcow"));
+    const again = await setup([...named, "--config", file]);
+    doesNotMatch(again.text, /^ *tell_unseen \S/m);
   }
 });
 

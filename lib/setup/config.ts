@@ -61,7 +61,7 @@ export interface PushSetup extends CommonSetup, SourceSetup, Watching {
   /** All of them, and those on other hosts. */
   readonly targets: readonly PushTarget[];
   readonly to: readonly RemoteEntry[];
-  /** Where push must be let write, as ReadWritePaths= has it. */
+  /** Where push must be let write. */
   readonly writes: readonly string[];
   readonly port: number;
   readonly identity: string;
@@ -88,7 +88,7 @@ export interface LocalSetup extends CommonSetup, SourceSetup, Watching {
   readonly domain: string;
   readonly mailcow: string;
   readonly staging: string;
-  /** Where else push must be let write, as ReadWritePaths= has it. */
+  /** Where else push must be let write. */
   readonly writes: readonly string[];
   readonly pushState: string;
   readonly deployState: string;

@@ -38,11 +38,14 @@ export function unseenByUnits(config: SetupConfig): readonly string[] {
 function workedOn(config: SetupConfig): readonly string[] {
   switch (config.role) {
     case "push":
-      return [config.state, ...config.writes.map((path) => path.slice(1))];
+      return [config.state, ...config.writes];
     case "deploy":
       return [config.mailcow, config.staging, config.state];
     case "local":
-      return [config.mailcow, config.staging, config.pushState, config.deployState];
+      return [
+        ...[config.mailcow, config.staging, config.pushState, config.deployState],
+        ...config.writes,
+      ];
     case "monitor":
       return [];
   }
@@ -53,15 +56,13 @@ function pathsOf(config: SetupConfig): readonly string[] {
     case "push": {
       const directories = config.to.map(({ directory }) => directory);
       const { file, identity, knownHosts, state, live, writes } = config;
-      const local = writes.map((path) => path.slice(1));
-      return [file, identity, knownHosts, state, ...live, ...directories, ...local];
+      return [file, identity, knownHosts, state, ...live, ...directories, ...writes];
     }
     case "deploy":
       return [config.file, config.mailcow, config.staging, config.state];
     case "local": {
       const { file, mailcow, staging, pushState, deployState, live, writes } = config;
-      const local = writes.map((path) => path.slice(1));
-      return [file, mailcow, staging, pushState, deployState, ...live, ...local];
+      return [file, mailcow, staging, pushState, deployState, ...live, ...writes];
     }
     case "monitor":
       return [config.file];

@@ -175,7 +175,7 @@ function pushValues(config: PushSetup): Values {
       yaml_port: setting("port", String(port), "22"),
       yaml_state: setting("state", state, PUSH_STATE),
       yaml_live: yamlLive(config),
-      push_drop_in: pushDropIn(config, state, writes),
+      push_drop_in: pushDropIn(config, state, writes.map(ifThere)),
     },
   };
 }
@@ -220,7 +220,7 @@ function localValues(config: LocalSetup): Values {
       yaml_mailcow: setting("mailcow", mailcow, MAILCOW),
       yaml_push_state: setting("state", pushState, PUSH_STATE),
       yaml_deploy_state: setting("state", deployState, DEPLOY_STATE),
-      push_drop_in: pushDropIn(config, pushState, [staging, ...writes]),
+      push_drop_in: pushDropIn(config, pushState, [staging, ...writes.map(ifThere)]),
       deploy_drop_in: deployDropIn(config, mailcow, deployState),
     },
   };
@@ -242,6 +242,11 @@ function pathUnits(config: SetupConfig): Values["lists"] {
     deploy_path_unit: timersOnly ? [] : one("deploy"),
     deploy_path_unused: timersOnly ? one("deploy") : [],
   };
+}
+
+/** Of what is not there yet nothing is to be made. systemd.exec(5) */
+function ifThere(path: string): string {
+  return `-${path}`;
 }
 
 function pushDropIn(

@@ -18,11 +18,11 @@ export interface NamedHostKey {
   readonly key: HostKey;
 }
 
-/** Of what is not there yet nothing is to be made. */
+/** The directories of this host among them. */
 export function localWrites(targets: readonly TargetEntry[], except?: string): string[] {
   const local = targets.filter((target) => target.kind === "local")
     .map(({ directory }) => resolve(directory));
-  return [...new Set(local)].filter((path) => path !== except).map((path) => `-${path}`);
+  return [...new Set(local)].filter((path) => path !== except);
 }
 
 /** One target, or a list of them as YAML has it. */

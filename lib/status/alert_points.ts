@@ -16,7 +16,7 @@ export function alertPoints(units: ReadonlyMap<string, UnitState>): Point[] {
     name.startsWith("mailcow-cert-alert@") && active === "failed"
   ).map(([name]) => name);
   return [
-    ...programPoints(failed.length > 0),
+    ...executablePoints(failed.length > 0),
     ...failed.map((name) =>
       point(
         "alert",
@@ -28,7 +28,7 @@ export function alertPoints(units: ReadonlyMap<string, UnitState>): Point[] {
   ];
 }
 
-function programPoints(hasFailed: boolean): Point[] {
+function executablePoints(hasFailed: boolean): Point[] {
   const stat = lookThrough(ALERT);
   if (stat?.isFile() && (stat.mode & 0o111) !== 0) {
     return hasFailed ? [] : [point("alert", "ok", `${ALERT} is told of failures`)];
