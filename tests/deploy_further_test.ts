@@ -292,7 +292,16 @@ Deno.test("what cannot be looked at is not taken for what is not there", () => {
   const closed = unclear({ sniDirectories: [{ ...own, ...shut }] });
   match(closed?.words ?? "", /^the deployed pair in ".*\/shop.*" cannot be read: I\/O error/);
   match(closed?.wayOut ?? "", /lsattr/);
-  const large = { sniDirectories: [{ ...other, ...shut, problem: "is larger than 64 KiB" }] };
+  const tooLarge = { ...shut, isTooLarge: true, problem: "is larger than 64 KiB" };
+  const large = { sniDirectories: [{ ...other, ...tooLarge }] };
+  // What the disk does not give ends the run; what is too large does not.
+  equal(whyUnclear({ ...mailcow, ...large }), null);
+  for (
+    const more of [
+      { closedDirectories: [own.directory] },
+      { sniDirectories: [{ ...other, ...shut }] },
+    ]
+  ) match(whyUnclear({ ...mailcow, ...more })?.hint ?? "", /lsattr/);
   equal(unclear(large), null);
   match(unclear(large, true)?.wayOut ?? "", /^mend that file, or move/);
 });

@@ -93,6 +93,8 @@ export interface SniDirectory extends Installed {
   /** Every word of its file "domains"; which of them count is each reader's own affair. */
   readonly domains: readonly string[];
   readonly domainsText: string;
+  /** That it cannot be judged for that alone. */
+  readonly isTooLarge?: boolean;
   /** The names of all that lies there. */
   readonly entries: readonly string[];
 }
@@ -322,6 +324,6 @@ function readSniDirectory(name: string, directory: string, entries: Entries): Sn
     };
     if (error.kind === "missing" || error.kind === "not-regular") return nobody;
     const problem = `cannot be judged: its file "domains" ${error.detail}`;
-    return { ...nobody, isReadable: false, problem };
+    return { ...nobody, isReadable: false, isTooLarge: error.kind === "too-large", problem };
   }
 }

@@ -1,7 +1,6 @@
 // Directories of which nobody can tell what services serve from there: they are left as they are, and
 // nothing is started while they are there. Pure.
 
-import { basename } from "node:path";
 import { asRoot, quote } from "../failure.ts";
 import type { Mailcow } from "./mailcow.ts";
 
@@ -26,8 +25,8 @@ export function unclearDirectories(
   const unreadable = sniDirectories.filter(({ isReadable }) => !isReadable);
   return [
     ...closed,
-    ...unreadable.map(({ directory, problem }) => {
-      const isUnread = !problem?.includes("larger than");
+    ...unreadable.map(({ directory, problem, isTooLarge }) => {
+      const isUnread = isTooLarge !== true;
       return {
         ...{ directory, isUnread, wayOut: isUnread ? lookAtDisk : MEND_FILE },
         words: `the deployed pair in ${quote(directory)} ${problem}`,
@@ -51,13 +50,3 @@ export function unclearFor(
 }
 
 const MEND_FILE = "mend that file, or move the directory out of data/assets/ssl";
-
-/** The names of the directories from which certificates are, or may be, served. */
-export function directoryNames(
-  { sniDirectories, closedDirectories }: Pick<Mailcow, "sniDirectories" | "closedDirectories">,
-): string[] {
-  return [
-    ...sniDirectories.map(({ name }) => name),
-    ...closedDirectories.map((directory) => basename(directory)),
-  ];
-}

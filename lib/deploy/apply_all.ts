@@ -5,7 +5,7 @@ import type { Pair } from "../certificate/pair.ts";
 import { type Service, serviceNames, type SniDirectory } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { isHidden, namesServed } from "../chain/sni.ts";
-import { directoryNames, unclearDirectories } from "../chain/unclear.ts";
+import { unclearDirectories } from "../chain/unclear.ts";
 import type { DeployConfig } from "../config/deploy_config.ts";
 import { Failure, quote } from "../failure.ts";
 import { allEnded, type RunContext } from "../run_context.ts";
@@ -136,7 +136,7 @@ function wasThere(
  * been made since.
  */
 function isDirectoryGone({ mailcow, memory }: DeployFacts): boolean {
-  const there = new Set(directoryNames(mailcow));
+  const there = new Set(mailcow.sniDirectories.map(({ name }) => name));
   return !memory.directories.isSubsetOf(there);
 }
 

@@ -5,7 +5,6 @@ import { type Owed, readMemory } from "../chain/deploy_memory.ts";
 import { type Service, serviceNames, serviceOf } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
 import { rightLeaves } from "../chain/sni.ts";
-import { directoryNames } from "../chain/unclear.ts";
 import type { RunContext } from "../run_context.ts";
 import { type DeployFacts, servedPlaces } from "./facts.ts";
 import { ask } from "./look.ts";
@@ -68,7 +67,7 @@ export function goneDirectories(
   { mailcow, memory }: Pick<DeployFacts, "mailcow" | "memory">,
   also: readonly string[],
 ): string[] {
-  const there = new Set(directoryNames(mailcow));
+  const there = new Set(mailcow.sniDirectories.map(({ name }) => name));
   return [...memory.directories].filter((name) =>
     !there.has(name) && !also.includes(name) && /^[a-z0-9_-]+(\.[a-z0-9_-]+)+$/.test(name)
   );

@@ -4,7 +4,6 @@ import { type Pair, samePair } from "../certificate/pair.ts";
 import { type Loaded, readMemory, type Rejected, type Unhelped } from "../chain/deploy_memory.ts";
 import { type Service, serviceNames } from "../chain/mailcow.ts";
 import type { Scene } from "../chain/scene.ts";
-import { directoryNames } from "../chain/unclear.ts";
 import {
   changeRejected,
   writeAnswered,
@@ -48,12 +47,7 @@ export function remember(
   state: string,
 ): void {
   rememberServices({ outcomes, failing }, facts, scene, state);
-  // One that cannot be looked into is not taken for one that is served, nor for one that went away.
-  const { mailcow, memory } = facts;
-  const served = new Set(mailcow.sniDirectories.map(({ name }) => name));
-  const there = directoryNames(mailcow)
-    .filter((name) => served.has(name) || memory.directories.has(name));
-  writeDirectories(state, there);
+  writeDirectories(state, facts.mailcow.sniDirectories.map(({ name }) => name));
   const wrong = outcomes
     .flatMap(({ service, checks }) =>
       checks.filter(({ probe }) => !hasServed(service, probe.sni, facts))
